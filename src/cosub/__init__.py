@@ -1,0 +1,45 @@
+"""Submodel co-training for image backbones.
+
+    import cosub, timm
+    model = timm.create_model("deit3_base_patch16_224")
+    cosub.attach(model, drop_rate=0.2, copies=2, seed=0)
+    loss = cosub.cosub_loss(model(images), targets, weight=0.5)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public name -> module. Nothing heavy is imported before it is used.
+_PUBLIC = {
+    "attach": "cosub.attachment",
+    "detach": "cosub.attachment",
+    "active": "cosub.attachment",
+    "state": "cosub.attachment",
+    "cosub_loss": "cosub.losses",
+    "label_loss": "cosub.losses",
+    "mixed_targets": "cosub.losses",
+    "Submodel": "cosub.submodel",
+    "draw": "cosub.submodel",
+    "keep_layers": "cosub.submodel",
+    "load": "cosub.run",
+}
+
+__all__ = sorted(_PUBLIC)
+
+if TYPE_CHECKING:
+    from cosub.attachment import active, attach, detach, state
+    from cosub.losses import cosub_loss, label_loss, mixed_targets
+    from cosub.run import load
+    from cosub.submodel import Submodel, draw, keep_layers
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'cosub' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,177 @@
+"""Put submodel training into a timm model, in place, and take it out again."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from timm.layers import DropPath
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from cosub.blocks import DOORS, FAMILIES, HOSTS, TWINS
+from cosub.blocks.twin import Host, Place, State, Twin
+from cosub.submodel import Rounding, Schedule, Submodel, rates
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def attach(
+    model: Model,
+    drop_rate: float,
+    copies: int = 2,
+    seed: int = 0,
+    schedule: Schedule = "uniform",
+    rounding: Rounding = "nearest",
+) -> Model:
+    """Give a timm model efficient stochastic depth and, with `copies > 1`, several submodels an image.
+
+    Works in place and returns the model; parameters, buffers and `state_dict` keys do not change. In train mode
+    the model then answers `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` from the full
+    network. Attach first, then copy the network (averaged weights, teacher), then compile, then shard.
+
+    Args:
+        model: any timm model of a supported family, built with drop path rate 0.
+        drop_rate: the paper's tau, in [0, 1).
+        copies: submodels an image; 1 is plain efficient stochastic depth.
+        seed: tables are a function of (seed, step, rank).
+        schedule: "uniform" (the paper) or "linear" (timm's ramp).
+        rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
+
+    Raises:
+        ValueError: for a value out of range, a model without twins, one whose own drop path is live, one that is
+            attached already or sharded.
+    """
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1, got {copies}")
+    _refuse(model)
+    blocks = [module for module in model.modules() if type(module) in TWINS]
+    per_block = [TWINS[type(block)].num_layers for block in blocks]
+    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed)
+    doors = [module for module in model.modules() if type(module) in DOORS]
+    door = (doors or blocks)[0]
+    for module in doors:
+        _retype(module, DOORS[type(module)], Place(state, 0, module is door))
+    first_layer = 0
+    for block, num_layers in zip(blocks, per_block, strict=True):
+        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door))
+        first_layer += num_layers
+    for module in list(model.modules()):
+        if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
+            _host(module, state)
+    return model
+
+
+def detach(model: Model) -> Model:
+    """Undo `attach` in place: every module has its timm class again.
+
+    Raises:
+        ValueError: if nothing is attached, or the model is sharded.
+    """
+    checkpointing = state(model).checkpointing
+    _refuse_sharded(model)
+    for module in model.modules():
+        if isinstance(module, Twin):
+            del module.cosub
+            module.__class__ = module.timm_class
+        elif isinstance(module, Host):
+            del module.cosub
+            module.__class__ = type(module).timm_class  # pyright: ignore[reportAttributeAccessIssue]
+            module.grad_checkpointing = checkpointing
+    return model
+
+
+def state(model: nn.Module) -> State:
+    """The state of an attached model, also from inside a wrapper: rates, copies, seed and the step counter.
+
+    Raises:
+        ValueError: if nothing is attached.
+    """
+    for module in model.modules():
+        if isinstance(module, Twin):
+            return module.cosub.state
+    raise ValueError("this model is not attached: call cosub.attach(model, drop_rate=...) first")
+
+
+@contextmanager
+def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
+    """Run a chosen submodel inside the block, in train or eval mode. Its rows are a multiple of the images.
+
+    Raises:
+        ValueError: if nothing is attached, or the submodel has another number of layers.
+    """
+    shared = state(model)
+    if submodel.num_layers != len(shared.rates):
+        raise ValueError(
+            f"the submodel has {submodel.num_layers} residual layers and the model {len(shared.rates)}"
+        )
+    before, shared.chosen = shared.chosen, submodel
+    try:
+        yield
+    finally:
+        shared.chosen = before
+
+
+def layers_per_block(model: nn.Module) -> tuple[int, ...]:
+    """How many residual layers each block of an attached model has, in order."""
+    return tuple(module.num_layers for module in model.modules() if isinstance(module, Twin) and module.num_layers)
+
+
+def _retype(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
+    module.__class__ = twin
+    module.cosub = place  # pyright: ignore[reportArgumentType]
+
+
+def _host(module: nn.Module, shared: State) -> None:
+    shared.checkpointing |= bool(vars(module).pop("grad_checkpointing"))
+    _retype(module, _host_class(type(module)), Place(shared, 0, False))
+
+
+@functools.cache
+def _host_class(timm_class: type[nn.Module]) -> type[nn.Module]:
+    """A host over the very class of the module: timm has many subclasses that change what lies around the blocks."""
+    mixin = next((host for base, host in HOSTS.items() if issubclass(timm_class, base)), Host)
+    bases = (mixin,) if timm_class in mixin.__mro__ else (mixin, timm_class)
+    members = {"timm_class": timm_class, "__reduce_ex__": _reduce}
+    return type(f"Attached{timm_class.__name__}", bases, members)
+
+
+def _reduce(module: nn.Module, _protocol: Any) -> tuple[Any, ...]:
+    """These classes are made on demand, so a pickle names the timm class and makes its host again."""
+    return _make, (type(module).timm_class,), vars(module)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _make(timm_class: type[nn.Module]) -> nn.Module:
+    host = _host_class(timm_class)
+    return host.__new__(host)
+
+
+def _refuse(model: nn.Module) -> None:
+    if any(isinstance(module, Twin) for module in model.modules()):
+        raise ValueError("this model is attached already: call cosub.detach(model) first")
+    _refuse_sharded(model)
+    for name, module in model.named_modules():
+        if isinstance(module, DropPath) and module.drop_prob:
+            raise ValueError(
+                f"the model's own drop path is live ({name}: {module.drop_prob:g}), and both would act: "
+                "build it with timm.create_model(..., drop_path_rate=0.0)"
+            )
+    droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
+    missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS)
+    if missing or not any(type(module) in TWINS for module in model.modules()):
+        found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
+        raise ValueError(
+            f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
+            "(a new one is a file in cosub/blocks and a line in its table)"
+        )
+
+
+def _has_drop_path(module: nn.Module) -> bool:
+    return any(name.startswith("drop_path") for name, _ in module.named_children())
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    if any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        raise ValueError(
+            "the model is sharded: attach or detach first, then copy the network, then compile, then shard"
+        )

@@ -1,0 +1,120 @@
+"""What all twins share: the state of an attached model, and how a block binds its rows.
+
+A twin is a subclass of a timm block whose forward writes each residual addition as one call of `residual`.
+`attach` changes the class of the modules and nothing else: no wrapper, no new parameter or buffer.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cosub.seeds import derive
+from cosub.submodel import Rounding, Rows, Submodel, count, draw
+
+
+@dataclass
+class State:
+    """The state that all twins of one model share. `step` may be read and set: tables follow (seed, step, rank)."""
+
+    rates: tuple[float, ...]
+    copies: int
+    rounding: Rounding
+    seed: int
+    step: int = 0
+    checkpointing: bool = False
+    chosen: Submodel | None = None  # by `active`
+    current: Submodel | None = None  # what the pass under way runs; None is the full network
+
+    def kept(self, rows: int) -> tuple[int, ...]:
+        return count(rows, self.rates, self.rounding)
+
+    def repeats(self, images: int, training: bool) -> int:
+        """How many rows leave the door for one image that comes to it."""
+        if self.chosen is None:
+            return self.copies if training else 1
+        if self.chosen.rows % images:
+            raise ValueError(
+                f"the active submodel has {self.chosen.rows} rows and the batch {images} images: "
+                f"make it for a whole number of copies, e.g. {images * self.copies} rows"
+            )
+        return self.chosen.rows // images
+
+    def open(self, x: Tensor, training: bool) -> Tensor:
+        """At the door: fix the submodel of this pass, and repeat what is the same for all copies until here."""
+        repeats = self.repeats(x.shape[0], training)
+        submodel = self.chosen
+        if submodel is None and training:
+            submodel = self.next(x.shape[0] * repeats)
+        self.current = submodel.to(x.device) if submodel is not None else None
+        return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
+
+    @torch.compiler.disable
+    def next(self, rows: int) -> Submodel:
+        """Draw the table of this step and count the step."""
+        generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))
+        self.step += 1
+        return draw(rows, self.kept(rows), generator)
+
+    def rows(self, x: Tensor, first_layer: int, num_layers: int) -> tuple[Rows | None, ...]:
+        if self.current is None:
+            return (None,) * num_layers
+        if x.shape[0] != self.current.rows:
+            raise ValueError(
+                f"this block got {x.shape[0]} rows and the submodel has {self.current.rows}: "
+                "call the whole model, not one of its blocks, or call it in eval mode first"
+            )
+        return tuple(self.current.layer(first_layer + index) for index in range(num_layers))
+
+
+def _rank() -> int:
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+@dataclass
+class Place:
+    """Where a twin stands: the shared state, its first residual layer, whether copies are made before it."""
+
+    state: State
+    first_layer: int
+    door: bool
+
+
+class Twin(nn.Module):
+    """A block of `num_layers` residual layers. A subclass writes `run`; the submodel comes in as an argument."""
+
+    num_layers: ClassVar[int]
+    timm_class: ClassVar[type[nn.Module]]
+    cosub: Place
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...], *args: Any, **kwargs: Any) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        place = self.cosub
+        if place.door:
+            x = place.state.open(x, self.training)
+        # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
+        # read a state that another forward has changed in between.
+        rows = place.state.rows(x, place.first_layer, self.num_layers)
+        if place.state.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self.run, x, rows, *args, use_reentrant=False, **kwargs)  # pyright: ignore[reportReturnType]
+        return self.run(x, rows, *args, **kwargs)
+
+
+class Host(nn.Module):
+    """A module of timm's that checkpoints its blocks. Its twins do that themselves, with their rows bound."""
+
+    cosub: Place
+
+    @property
+    def grad_checkpointing(self) -> bool:
+        """Always False to timm's own forward; setting it (`set_grad_checkpointing`) reaches the twins."""
+        return False
+
+    @grad_checkpointing.setter
+    def grad_checkpointing(self, enable: bool) -> None:
+        self.cosub.state.checkpointing = enable

@@ -1,0 +1,102 @@
+"""Losses: equation 2 of the paper, and the label loss it is made of. Functions only."""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Kind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
+LabelLoss = Literal["bce", "ce"]
+Targets = Int[Tensor, "B"] | Float[Tensor, "B C"]
+
+
+def cosub_loss(
+    logits: Float[Tensor, "R C"], targets: Targets, weight: float = 0.5, kind: Kind = "bce-soft"
+) -> Float[Tensor, ""]:
+    """Equation 2: each submodel learns from the label and from the other's answer, through which no gradient flows.
+
+    Cross-entropy is linear in its target, so the four terms are two, each against one mixed target,
+    `weight * y + (1 - weight) * stop_gradient(other)`: the same value and gradient, half the memory.
+
+    Args:
+        logits: the first copy of all images, then the second: `R = 2 * B`.
+        targets: class indices `(B,)`, or one value a class `(B, C)` (mixed or multi-label), used as they are.
+        weight: the paper's lambda, the share of the label, in [0, 1].
+        kind: the loss (binary or softmax cross-entropy) and the other's answer (its probabilities, or one-hot
+            of its largest logit), as in Table 3.
+
+    Raises:
+        ValueError: if the rows are not two copies of the targets, or a value is out of range.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must be in [0, 1], got {weight}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if logits.shape[0] != 2 * targets.shape[0]:
+        raise ValueError(
+            f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
+            "attach with copies=2 and keep the model in train mode"
+        )
+    loss, answer = kind.split("-")
+    logits = _full_precision(logits)
+    label = dense(targets, logits.shape[1]).to(logits.dtype).repeat(2, 1)
+    other = logits.detach().roll(targets.shape[0], dims=0)
+    return _cross_entropy(logits, label.mul_(weight).add_(_answer(other, loss, answer), alpha=1 - weight), loss)
+
+
+def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss = "bce") -> Float[Tensor, ""]:
+    """Cross-entropy with the label, for one or more copies of the images: `R` is a multiple of `B`.
+
+    Binary cross-entropy is averaged over rows and classes, as DeiT-III does; softmax cross-entropy over rows.
+    """
+    logits = _full_precision(logits)
+    copies = logits.shape[0] // targets.shape[0]
+    return _cross_entropy(logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(copies, 1), loss)
+
+
+def dense(targets: Targets, num_classes: int) -> Float[Tensor, "B C"]:
+    """Class indices as one-hot rows; targets that are dense already pass as they are."""
+    return targets if targets.is_floating_point() else F.one_hot(targets.long(), num_classes).float()
+
+
+def mixed_targets(
+    labels: Int[Tensor, "B"],
+    partners: Int[Tensor, "B"],
+    share: float,
+    num_classes: int,
+    loss: LabelLoss,
+    smoothing: float = 0.0,
+) -> Float[Tensor, "B C"]:
+    """Targets of images mixed with their partners, where `share` of each image is its own.
+
+    For binary cross-entropy each class that is in the image is positive, whatever its share (DeiT-III). This is
+    decided from the labels, never by a threshold on a soft target, which with smoothing makes all classes positive.
+
+    Raises:
+        ValueError: if smoothing is asked for with binary cross-entropy.
+    """
+    if loss == "bce" and smoothing:
+        raise ValueError(f"label smoothing ({smoothing}) and binary targets exclude each other: set it to 0")
+    own, other = F.one_hot(labels, num_classes).float(), F.one_hot(partners, num_classes).float()
+    if loss == "bce":
+        return torch.maximum(own * float(share > 0), other * float(share < 1))
+    return (share * own + (1 - share) * other) * (1 - smoothing) + smoothing / num_classes
+
+
+def _full_precision(logits: Tensor) -> Tensor:
+    """Mixed targets do not fit in the seven bits of bfloat16."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+    if loss == "bce":
+        return F.binary_cross_entropy_with_logits(logits, targets)
+    return F.cross_entropy(logits, targets)
+
+
+def _answer(logits: Tensor, loss: str, answer: str) -> Tensor:
+    if answer == "hard":
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype)
+    return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

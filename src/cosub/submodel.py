@@ -1,0 +1,209 @@
+"""A submodel is a value: which rows pass through which residual layer, and with what factor (paper, section 4).
+
+Letters: `L` residual layers, `R` rows (`copies * images`), `K` rows kept by one layer.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Rounding = Literal["nearest", "floor", "spread"]
+Schedule = Literal["uniform", "linear"]
+
+# Guards products such as 10 * (1 - 0.9) = 0.999...98 against falling to the integer below.
+_EPSILON = 1e-9
+
+
+class Rows(NamedTuple):
+    """What one residual layer processes: `keep` is None when every row passes, or none does."""
+
+    keep: Int64[Tensor, "K"] | None
+    count: int
+    total: int
+    scale: float
+
+    def take(self, per_row: Tensor | None) -> Tensor | None:
+        """The kept rows of a tensor with one entry a row, or one an image (repeated for each copy)."""
+        if per_row is None or per_row.shape[0] == 1:
+            return per_row
+        if self.keep is not None:
+            return per_row.index_select(0, self.keep % per_row.shape[0])
+        if per_row.shape[0] == self.total:
+            return per_row
+        return per_row.repeat(self.total // per_row.shape[0], *[1] * (per_row.dim() - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Submodel:
+    """A table `order (L, R)` of permutations, a count `kept (L,)` and a factor `scale (L,)`.
+
+    The first `kept[l]` entries of `order[l]` are the rows that layer `l` processes; their branch is multiplied
+    by `scale[l]`. `kept` is a tuple of Python integers, because a tensor would make shapes depend on data.
+
+    Raises:
+        ValueError: if the three do not describe the same layers, or a count is outside [0, R].
+    """
+
+    order: Int64[Tensor, "L R"]
+    kept: tuple[int, ...]
+    scale: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        layers, rows = self.order.shape
+        if not layers == len(self.kept) == len(self.scale):
+            raise ValueError(
+                f"order, kept and scale speak of {layers}, {len(self.kept)} and {len(self.scale)} layers"
+            )
+        if any(not 0 <= count <= rows for count in self.kept):
+            raise ValueError(f"kept must lie in [0, {rows}], got {self.kept}")
+
+    @property
+    def num_layers(self) -> int:
+        return self.order.shape[0]
+
+    @property
+    def rows(self) -> int:
+        return self.order.shape[1]
+
+    @property
+    def drop_rates(self) -> tuple[float, ...]:
+        """The effective drop rate of each layer, `1 - kept / R`."""
+        return tuple(1 - count / self.rows for count in self.kept)
+
+    def layer(self, index: int) -> Rows:
+        count = self.kept[index]
+        keep = self.order[index, :count] if 0 < count < self.rows else None
+        return Rows(keep, count, self.rows, self.scale[index])
+
+    def mask(self) -> Float[Tensor, "L R"]:
+        """The same submodel as factors: `scale[l]` where a row passes through layer `l`, zero elsewhere."""
+        mask = torch.zeros(self.order.shape, device=self.order.device)
+        for index, (count, scale) in enumerate(zip(self.kept, self.scale, strict=True)):
+            mask[index, self.order[index, :count]] = scale
+        return mask
+
+    def to(self, device: torch.device | str) -> "Submodel":
+        if self.order.device == torch.device(device):
+            return self
+        return Submodel(self.order.to(device, non_blocking=True), self.kept, self.scale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values that `torch.save` writes and `torch.load(weights_only=True)` reads."""
+        return {"order": self.order.cpu(), "kept": list(self.kept), "scale": list(self.scale)}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "Submodel":
+        return cls(state["order"], tuple(state["kept"]), tuple(state["scale"]))
+
+    def __str__(self) -> str:
+        lines = [f"submodel: {self.num_layers} residual layers, {self.rows} rows"]
+        for index in range(self.num_layers):
+            passing = sorted(self.order[index, : self.kept[index]].tolist())
+            shown = "all" if len(passing) == self.rows else " ".join(map(str, passing)) or "none"
+            lines.append(f"  {index:3d}  kept {self.kept[index]:4d}  scale {self.scale[index]:.3f}  rows {shown}")
+        return "\n".join(lines)
+
+
+def rates(drop_rate: float, schedule: Schedule, layers_per_block: Sequence[int]) -> tuple[float, ...]:
+    """The drop rate of each residual layer.
+
+    `uniform` is the paper's (section 4, "progressive vs uniform rate"); `linear` grows from 0 in the first block
+    to `drop_rate` in the last, as timm does, and is the same for all layers of a block.
+
+    Raises:
+        ValueError: if `drop_rate` is outside [0, 1) or the schedule is unknown.
+    """
+    if not 0 <= drop_rate < 1:
+        raise ValueError(f"drop_rate must be in [0, 1), got {drop_rate}")
+    if schedule not in get_args(Schedule):
+        raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
+    last = max(len(layers_per_block) - 1, 1)
+    factors = [1.0 if schedule == "uniform" else block / last for block in range(len(layers_per_block))]
+    return tuple(drop_rate * factors[block] for block, count in enumerate(layers_per_block) for _ in range(count))
+
+
+def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest") -> tuple[int, ...]:
+    """How many of `rows` rows each layer keeps; at least one (so every parameter gets a gradient).
+
+    `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds down, `spread` rounds up
+    in some layers and down in others so that the sum over layers is that of the exact values, rounded once.
+
+    Raises:
+        ValueError: if `rows` is not positive or the rounding is unknown.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    exact = [rows * (1 - rate) for rate in layer_rates]
+    match rounding:
+        case "nearest":
+            kept = [math.floor(value + 0.5 + _EPSILON) for value in exact]
+        case "floor":
+            kept = [math.floor(value + _EPSILON) for value in exact]
+        case "spread":
+            sums = [math.floor(sum(exact[:index]) + 0.5 + _EPSILON) for index in range(len(exact) + 1)]
+            kept = [after - before for before, after in zip(sums, sums[1:], strict=False)]
+        case _:
+            raise ValueError(f"rounding must be one of {', '.join(get_args(Rounding))}, got {rounding!r}")
+    return tuple(min(max(value, 1), rows) for value in kept)
+
+
+def draw(rows: int, kept: Sequence[int], generator: torch.Generator) -> Submodel:
+    """A random submodel: each layer keeps `kept[l]` of the rows, scaled by `rows / kept[l]` (Appendix C).
+
+    All layers are drawn at once. The table lies on the generator's device.
+    """
+    noise = torch.rand(len(kept), rows, generator=generator, device=generator.device)
+    return Submodel(noise.argsort(dim=1, stable=True), tuple(kept), tuple(rows / max(k, 1) for k in kept))
+
+
+def keep_layers(
+    layers: Iterable[int], num_layers: int, rows: int, scale: float | Literal["expectation"] = 1.0
+) -> Submodel:
+    """The submodel made by hand in which every row passes through the named residual layers and no other.
+
+    `scale` is the factor of the kept branches; "expectation" makes it `num_layers / kept layers`.
+    All layers with scale 1 are the full network.
+
+    Raises:
+        ValueError: if a layer does not exist.
+    """
+    chosen = set(layers)
+    if unknown := sorted(chosen - set(range(num_layers))):
+        raise ValueError(f"there are layers 0 to {num_layers - 1}, got {unknown}")
+    factor = num_layers / max(len(chosen), 1) if scale == "expectation" else float(scale)
+    order = torch.arange(rows).expand(num_layers, rows)
+    kept = tuple(rows if layer in chosen else 0 for layer in range(num_layers))
+    return Submodel(order, kept, (factor,) * num_layers)
+
+
+def concatenate(groups: Sequence[Submodel], copies: int) -> Submodel:
+    """One table for several groups of images that run through the network together.
+
+    Each group's rows are `copies` runs of its own images; the result's rows are `copies` runs of all images, in
+    the order of the groups. What is drawn per group does not depend on how groups are put together.
+
+    Raises:
+        ValueError: if the groups do not keep the same number of rows in each layer.
+    """
+    first = groups[0]
+    if any((group.kept, group.scale, group.rows) != (first.kept, first.scale, first.rows) for group in groups):
+        raise ValueError("groups must agree in rows, kept and scale")
+    images = first.rows // copies
+    rows = [_placed(group.order, index, len(groups), images) for index, group in enumerate(groups)]
+    order = torch.stack(
+        [
+            torch.cat([row[layer, :count] for row in rows] + [row[layer, count:] for row in rows])
+            for layer, count in enumerate(first.kept)
+        ]
+    )
+    return Submodel(order, tuple(count * len(groups) for count in first.kept), first.scale)
+
+
+def _placed(order: Tensor, group: int, num_groups: int, images: int) -> Tensor:
+    """Row `copy * images + i` of a group becomes row `copy * (num_groups * images) + group * images + i`."""
+    return order // images * (num_groups * images) + group * images + order % images

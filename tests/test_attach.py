@@ -1,0 +1,313 @@
+"""The contract of an attached model, tested once for all families."""
+
+import copy
+import inspect
+import io
+import pickle
+from hashlib import blake2b
+
+import pytest
+import timm
+import torch
+from conftest import masked_reference
+from timm.models.pit import Transformer
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import cosub
+from cosub.attachment import layers_per_block
+from cosub.submodel import keep_layers
+
+
+def layers_of(model: nn.Module) -> int:
+    return len(cosub.state(model).rates)
+
+
+def gradients(model: nn.Module, logits) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    logits.square().mean().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same(a: dict, b: dict, tolerance: float = 1e-5) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images):
+    reference, model = build(), cosub.attach(build(), drop_rate=0.5)
+    assert list(model.state_dict()) == list(reference.state_dict())
+    reference.eval(), model.eval()
+    assert torch.equal(model(images), reference(images))
+    with cosub.active(model, keep_layers(range(layers_of(model)), layers_of(model), len(images))):
+        assert torch.equal(model(images), reference(images))
+    reference.train(), model.train()
+    cosub.detach(model)
+    cosub.attach(model, drop_rate=0.0, copies=1)
+    mine, theirs = model(images), reference(images)
+    assert torch.equal(mine, theirs)
+    mine, theirs = gradients(model, mine), gradients(reference, theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("training", [True, False])
+def test_submodel_equals_timm_with_an_explicit_mask(build, images, table, rate, training):
+    model = cosub.attach(build(), drop_rate=rate, copies=2).train(training)
+    submodel = table(layers_of(model), 2 * len(images), rate)
+    reference = masked_reference(build(), submodel.mask()).train(training)
+    with cosub.active(model, submodel):
+        logits = model(images)
+    expected = reference(images.repeat(2, 1, 1, 1))
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    assert_same(gradients(model, logits), gradients(reference, expected))
+
+
+def test_copies_at_the_door_equal_the_doubled_input(build, images, table):
+    once, twice = cosub.attach(build(), 0.5, copies=1), cosub.attach(build(), 0.5, copies=2)
+    submodel = table(layers_of(once), 2 * len(images))
+    with cosub.active(once, submodel), cosub.active(twice, submodel):
+        a, b = once(images.repeat(2, 1, 1, 1)), twice(images)
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert_same(gradients(once, a), gradients(twice, b))
+
+
+def test_train_gives_copies_and_eval_the_full_network(build, images):
+    model = cosub.attach(build(), drop_rate=0.5, copies=2).train()
+    assert model(images).shape == (12, 5)
+    assert model.eval()(images).shape == (6, 5)
+
+
+def test_every_parameter_gets_a_gradient(build, images):
+    for rounding in ("nearest", "floor", "spread"):
+        model = cosub.attach(build(), drop_rate=0.9, copies=2, rounding=rounding).train()
+        loss = cosub.cosub_loss(model(images), torch.arange(6) % 5)
+        loss.backward()
+        assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
+def test_tables_follow_seed_and_step(build, images):
+    model = cosub.attach(build(), drop_rate=0.5, seed=3).train()
+    first, second = model(images), model(images)
+    assert not torch.equal(first, second)
+    assert cosub.state(model).step == 2
+    cosub.state(model).step = 0
+    assert torch.equal(model(images), first)
+    other = cosub.attach(build(), drop_rate=0.5, seed=4).train()
+    assert not torch.equal(other(images), first)
+
+
+def test_evaluation_draws_nothing(build, images):
+    model = cosub.attach(build(), drop_rate=0.5).eval()
+    model(images)
+    assert cosub.state(model).step == 0
+
+
+def test_detach_restores_the_timm_model(build, images):
+    model = build()
+    before = {name: type(module) for name, module in model.named_modules()}
+    attributes = {name: set(vars(module)) for name, module in model.named_modules()}
+    cosub.attach(model, drop_rate=0.5)
+    assert cosub.detach(model) is model
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert {name: set(vars(module)) for name, module in model.named_modules()} == attributes
+    assert torch.equal(model.eval()(images), build().eval()(images))
+
+
+@pytest.mark.parametrize("duplicate", ["deepcopy", "pickle", "torch.save"])
+def test_copies_of_the_model_have_a_state_of_their_own(build, images, duplicate):
+    model = cosub.attach(build(), drop_rate=0.5).train()
+    if duplicate == "deepcopy":
+        twin = copy.deepcopy(model)
+    elif duplicate == "pickle":
+        twin = pickle.loads(pickle.dumps(model))
+    else:
+        buffer = io.BytesIO()
+        torch.save(model, buffer)
+        buffer.seek(0)
+        twin = torch.load(buffer, weights_only=False)
+    assert torch.equal(twin(images), model(images))
+    model(images)
+    assert (cosub.state(model).step, cosub.state(twin).step) == (2, 1)
+
+
+def test_averaged_model_evaluates_the_full_network(build, images):
+    model = cosub.attach(build(), drop_rate=0.5).train()
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    averaged.update_parameters(model)
+    assert torch.equal(averaged.eval()(images), model.eval()(images))
+
+
+def test_hooks_and_wrappers_see_the_model(build, images, table):
+    model = cosub.attach(build(), drop_rate=0.5).train()
+    seen = []
+    model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape))
+    wrapped = nn.Sequential(model)
+    with cosub.active(wrapped, table(layers_of(wrapped), 6)):
+        wrapped(images)
+    assert seen == [(6, 5)]
+
+
+def test_bfloat16_autocast(build, images, table):
+    model = cosub.attach(build(), drop_rate=0.5).train()
+    submodel = table(layers_of(model), 12)
+    reference = masked_reference(build(), submodel.mask()).train()
+    with torch.autocast("cpu", torch.bfloat16), cosub.active(model, submodel):
+        torch.testing.assert_close(model(images), reference(images.repeat(2, 1, 1, 1)), rtol=0.05, atol=0.05)
+
+
+# --- the two traps of the design, and gradient checkpointing
+
+
+@pytest.fixture
+def checkpointed(images):
+    def make(enable: bool) -> nn.Module:
+        torch.manual_seed(0)
+        model = timm.create_model(
+            "deit3_small_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=5
+        )
+        cosub.attach(model, drop_rate=0.5)
+        model.set_grad_checkpointing(enable)
+        return model.train()
+
+    return make
+
+
+def test_two_forwards_before_backward_under_checkpointing(checkpointed, images, table):
+    results = []
+    for enable in (True, False):
+        model = checkpointed(enable)
+        with cosub.active(model, table(8, 12, seed=1)):
+            first = model(images)
+        with cosub.active(model, table(8, 12, seed=2)):
+            second = model(images)
+        # Backward runs outside of both `active`, after the state has moved on twice.
+        results.append(gradients(model, first + 2 * second))
+    assert_same(*results, tolerance=1e-6)
+
+
+def test_checkpointing_runs_blocks_twice_and_draws_once(checkpointed, images):
+    model = checkpointed(True)
+    calls = []
+    model.blocks[1].mlp.register_forward_hook(lambda *_: calls.append(1))
+    model(images).sum().backward()
+    assert (len(calls), cosub.state(model).step) == (2, 1)
+
+
+def test_checkpointing_set_before_attach_survives_both_ways(images):
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2)
+    model.set_grad_checkpointing(True)
+    cosub.attach(model, drop_rate=0.5)
+    assert cosub.state(model).checkpointing
+    assert cosub.detach(model).grad_checkpointing is True
+
+
+@pytest.mark.parametrize("form", ["list", "tuple", "dict", "prefix", "tokens"])
+def test_forward_intermediates_with_copies(images, table, form):
+    arguments = {
+        "list": {"intermediates_only": True},
+        "tuple": {},
+        "dict": {"output_dict": True, "return_prefix_tokens": True},
+        "prefix": {"intermediates_only": True, "return_prefix_tokens": True},
+        "tokens": {"intermediates_only": True, "output_fmt": "NLC"},
+    }[form]
+    model = timm.create_model("deit3_small_patch16_224", img_size=(32, 64), patch_size=16, embed_dim=24, depth=3)
+    cosub.attach(model, drop_rate=0.5).train()
+    images = torch.randn(4, 3, 32, 64)
+    with cosub.active(model, table(6, 8)):
+        copies = model.forward_intermediates(images, **arguments)
+        doubled = model.forward_intermediates(images.repeat(2, 1, 1, 1), **arguments)
+    flat, expected = flatten(copies), flatten(doubled)
+    assert len(flat) == len(expected) >= 3
+    for a, b in zip(flat, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert flat[-1].shape[0] == 8
+
+
+def flatten(value) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [leaf for item in (value.values() if isinstance(value, dict) else value) for leaf in flatten(item)]
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "pit_ti_224"])
+def test_features_only_with_copies(table, name):
+    size = {"img_size": 64} if name.startswith("vit") else {}
+    model = timm.create_model(name, features_only=True, **size)
+    cosub.attach(model, drop_rate=0.5).train()
+    images = torch.randn(2, 3, size.get("img_size", 224), size.get("img_size", 224))
+    with cosub.active(model, table(layers_of(model), 4)):
+        copies, doubled = model(images), model(images.repeat(2, 1, 1, 1))
+    for a, b in zip(copies, doubled, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_with_a_batch_dimension_follows_its_rows(images, table):
+    torch.manual_seed(0)
+    model = cosub.attach(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2), drop_rate=0.5).eval()
+    mask = torch.rand(6, 1, 5, 5) > 0.3
+    mask[..., 0] = True
+    with cosub.active(model, table(4, 12)):
+        torch.testing.assert_close(
+            model(images, attn_mask=mask), model(images.repeat(2, 1, 1, 1), attn_mask=mask.repeat(2, 1, 1, 1))
+        )
+
+
+def test_meta_device_takes_a_training_forward():
+    with torch.device("meta"):
+        model = cosub.attach(timm.create_model("deit3_small_patch16_224"), drop_rate=0.5).train()
+        assert model(torch.empty(4, 3, 224, 224)).shape == (8, 1000)
+
+
+# --- misuse
+
+
+def test_refusals_name_the_remedy(images, table):
+    live = timm.create_model("vit_tiny_patch16_224", depth=2, drop_path_rate=0.1)
+    with pytest.raises(ValueError, match=r"drop_path_rate=0\.0"):
+        cosub.attach(live, drop_rate=0.1)
+    with pytest.raises(ValueError, match="ConvNeXtBlock.*supported families: ViT"):
+        cosub.attach(timm.create_model("convnext_atto"), drop_rate=0.1)
+    with pytest.raises(ValueError, match="no block that has a twin"):
+        cosub.attach(nn.Linear(2, 2), drop_rate=0.1)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2)
+    with pytest.raises(ValueError, match=r"cosub\.attach"):
+        cosub.state(model)
+    with pytest.raises(ValueError, match=r"drop_rate must be in \[0, 1\)"):
+        cosub.attach(model, drop_rate=1.0)
+    with pytest.raises(ValueError, match="copies must be at least 1"):
+        cosub.attach(model, drop_rate=0.1, copies=0)
+    cosub.attach(model, drop_rate=0.5)
+    with pytest.raises(ValueError, match="attached already"):
+        cosub.attach(model, drop_rate=0.1)
+    with pytest.raises(ValueError, match="6 residual layers and the model 4"), cosub.active(model, table(6, 12)):
+        pass
+    with cosub.active(model, table(4, 8)), pytest.raises(ValueError, match="8 rows and the batch 6"):
+        model(images)
+    with cosub.active(model, table(4, 12)):
+        model(images)
+        with pytest.raises(ValueError, match="call the whole model"):
+            model.blocks[1](torch.randn(3, 5, 192))
+
+
+def test_layers_per_block_counts_branches():
+    assert layers_per_block(cosub.attach(timm.create_model("pit_ti_224"), 0.1)) == (2,) * 12
+
+
+# --- drift guard: when timm changes a forward, this says which twin to look at
+
+HASHES = {
+    Block.forward: "2a1bf168ecc2f908",
+    Transformer.forward: "89e9ecab4489ccf0",
+    VisionTransformer.forward_intermediates: "accfc1b99e6299c5",
+}
+
+
+@pytest.mark.parametrize("function", HASHES, ids=lambda f: f.__qualname__)
+def test_timm_forward_is_the_one_the_twin_was_written_for(function):
+    digest = blake2b(inspect.getsource(function).encode(), digest_size=8).hexdigest()
+    assert digest == HASHES[function], (
+        f"timm {timm.__version__} changed {function.__qualname__}: compare the twin in cosub/blocks, then set {digest}"
+    )

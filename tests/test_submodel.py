@@ -1,0 +1,121 @@
+import io
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosub.submodel import Submodel, concatenate, count, draw, keep_layers, rates
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(1, 300), st.floats(0, 0.99), st.sampled_from(["nearest", "floor", "spread"]))
+def test_effective_rate_is_the_nearest_that_rows_allow(rows, rate, rounding):
+    kept = count(rows, [rate] * 12, rounding)
+    exact = rows * (1 - rate)
+    assert all(1 <= k <= rows for k in kept)
+    reach = {"nearest": 0.5, "floor": 1.0, "spread": 1.0}[rounding]
+    assert all(abs(k - max(exact, 1)) <= reach + 1e-6 for k in kept)
+    submodel = draw(rows, kept, generator())
+    passing = (submodel.mask() > 0).sum(1)
+    assert passing.tolist() == list(kept)
+    assert submodel.drop_rates == tuple(1 - int(p) / rows for p in passing)
+
+
+@pytest.mark.parametrize("rows", range(1, 129))
+def test_rounding_of_the_paper_for_every_number_of_rows(rows):
+    for rate in (0.05, 0.1, 0.2, 0.3, 0.45, 0.5, 0.6):
+        (kept,) = count(rows, [rate])
+        # Independent arithmetic in hundredths: round half up, at least one.
+        assert kept == max(1, (rows * round(100 * (1 - rate)) + 50) // 100)
+        assert count(rows, [rate], "floor") == (max(1, rows * round(100 * (1 - rate)) // 100),)
+
+
+@given(st.integers(8, 200), st.floats(0.0, 0.8), st.integers(2, 64))
+def test_spread_keeps_the_mean_over_layers(rows, rate, layers):
+    kept = count(rows, [rate] * layers, "spread")
+    assert abs(sum(kept) - layers * rows * (1 - rate)) <= 0.5 + 1e-6
+    assert max(kept) - min(kept) <= 1
+
+
+def test_spread_where_nearest_turns_dropping_off():
+    assert count(8, [0.05] * 20) == (8,) * 20
+    spread = count(8, [0.05] * 20, "spread")
+    assert sum(spread) == 152
+    assert min(spread) == 7
+
+
+def test_rates_uniform_and_linear():
+    assert rates(0.3, "uniform", [2, 2]) == (0.3,) * 4
+    assert rates(0.3, "linear", [2, 2, 2, 2]) == pytest.approx((0, 0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3))
+    assert rates(0.3, "linear", [2]) == (0, 0)
+    with pytest.raises(ValueError, match=r"drop_rate must be in \[0, 1\)"):
+        rates(1.0, "uniform", [2])
+
+
+def test_scale_keeps_the_expectation():
+    submodel = draw(10, count(10, [0.25] * 3), generator())
+    assert submodel.scale == (10 / 8,) * 3
+    assert torch.allclose(submodel.mask().mean(1), torch.ones(3))
+
+
+def test_draw_is_a_function_of_its_generator():
+    first, again, other = draw(16, (8, 8), generator(3)), draw(16, (8, 8), generator(3)), draw(16, (8, 8), generator(4))
+    assert torch.equal(first.order, again.order)
+    assert not torch.equal(first.order, other.order)
+    assert torch.equal(first.order.sort(1).values, torch.arange(16).expand(2, 16))
+
+
+def test_rows_and_layers_are_drawn_independently():
+    # Over many draws each pair of rows is kept together as often as sampling without replacement says.
+    masks = torch.stack([draw(6, (3, 3), generator(seed)).mask() > 0 for seed in range(4000)]).float()
+    together = (masks[:, 0, 0] * masks[:, 0, 1]).mean()
+    assert together == pytest.approx(3 / 6 * 2 / 5, abs=0.03)
+    assert (masks[:, 0, 0] * masks[:, 1, 0]).mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_by_hand():
+    full = keep_layers(range(4), 4, 5)
+    assert torch.equal(full.mask(), torch.ones(4, 5))
+    assert full.layer(2).keep is None
+    assert keep_layers([], 4, 5).mask().sum() == 0
+    without = keep_layers({0, 1, 3}, 4, 5, scale="expectation")
+    assert torch.equal(without.mask()[:, 0], torch.tensor([4 / 3, 4 / 3, 0, 4 / 3]))
+    with pytest.raises(ValueError, match="layers 0 to 3"):
+        keep_layers([4], 4, 5)
+
+
+def test_print_save_replay():
+    submodel = draw(6, (3, 6, 1), generator())
+    assert "kept    3" in str(submodel)
+    assert "all" in str(submodel)
+    buffer = io.BytesIO()
+    torch.save(submodel.state_dict(), buffer)
+    buffer.seek(0)
+    again = Submodel.from_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(again.order, submodel.order)
+    assert (again.kept, again.scale) == (submodel.kept, submodel.scale)
+
+
+def test_concatenated_groups_keep_what_each_drew():
+    copies, images = 2, 4
+    groups = [draw(copies * images, (5, 3), generator(seed)) for seed in range(3)]
+    whole = concatenate(groups, copies).mask().view(2, copies, 3, images)
+    for index, group in enumerate(groups):
+        assert torch.equal(whole[:, :, index], group.mask().view(2, copies, images))
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="speak of"):
+        Submodel(torch.arange(4).expand(2, 4), (1,), (1.0, 1.0))
+    with pytest.raises(ValueError, match="kept must lie"):
+        Submodel(torch.arange(4).expand(1, 4), (5,), (1.0,))
+    with pytest.raises(ValueError, match="groups must agree"):
+        concatenate([draw(4, (2,), generator()), draw(4, (3,), generator())], 2)
+    with pytest.raises(ValueError, match="rows must be at least 1"):
+        count(0, [0.1])
+    with pytest.raises(Exception, match="rounding"):
+        count(4, [0.1], "up")  # pyright: ignore[reportArgumentType]
