@@ -166,7 +166,13 @@ def checkpointed(images):
     def make(enable: bool) -> nn.Module:
         torch.manual_seed(0)
         model = timm.create_model(
-            "deit3_small_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=5
+            "deit3_small_patch16_224",
+            img_size=32,
+            patch_size=8,
+            embed_dim=24,
+            depth=4,
+            num_heads=3,
+            num_classes=5,
         )
         cosub.attach(model, drop_rate=0.5)
         model.set_grad_checkpointing(enable)
@@ -282,7 +288,10 @@ def test_refusals_name_the_remedy(images, table):
     cosub.attach(model, drop_rate=0.5)
     with pytest.raises(ValueError, match="attached already"):
         cosub.attach(model, drop_rate=0.1)
-    with pytest.raises(ValueError, match="6 residual layers and the model 4"), cosub.active(model, table(6, 12)):
+    with (
+        pytest.raises(ValueError, match="6 residual layers and the model 4"),
+        cosub.active(model, table(6, 12)),
+    ):
         pass
     with cosub.active(model, table(4, 8)), pytest.raises(ValueError, match="8 rows and the batch 6"):
         model(images)

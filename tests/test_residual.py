@@ -46,7 +46,11 @@ def test_a_layer_that_keeps_nothing_is_not_run():
 
 def test_only_kept_rows_reach_the_branch(branch):
     seen = []
-    residual(torch.randn(6, 4, 8), lambda h: seen.append(len(h)) or branch(h), draw(6, (2,), torch.Generator()).layer(0))
+    residual(
+        torch.randn(6, 4, 8),
+        lambda h: seen.append(len(h)) or branch(h),
+        draw(6, (2,), torch.Generator()).layer(0),
+    )
     assert seen == [2]
 
 

@@ -63,7 +63,11 @@ def test_scale_keeps_the_expectation():
 
 
 def test_draw_is_a_function_of_its_generator():
-    first, again, other = draw(16, (8, 8), generator(3)), draw(16, (8, 8), generator(3)), draw(16, (8, 8), generator(4))
+    first, again, other = (
+        draw(16, (8, 8), generator(3)),
+        draw(16, (8, 8), generator(3)),
+        draw(16, (8, 8), generator(4)),
+    )
     assert torch.equal(first.order, again.order)
     assert not torch.equal(first.order, other.order)
     assert torch.equal(first.order.sort(1).values, torch.arange(16).expand(2, 16))

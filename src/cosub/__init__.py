@@ -1,9 +1,9 @@
 """Submodel co-training for image backbones.
 
-    import cosub, timm
-    model = timm.create_model("deit3_base_patch16_224")
-    cosub.attach(model, drop_rate=0.2, copies=2, seed=0)
-    loss = cosub.cosub_loss(model(images), targets, weight=0.5)
+import cosub, timm
+model = timm.create_model("deit3_base_patch16_224")
+cosub.attach(model, drop_rate=0.2, copies=2, seed=0)
+loss = cosub.cosub_loss(model(images), targets, weight=0.5)
 """
 
 import importlib

@@ -11,7 +11,8 @@ from torch.distributed.tensor import DTensor
 
 from cosub.blocks import DOORS, FAMILIES, HOSTS, TWINS
 from cosub.blocks.twin import Host, Place, State, Twin
-from cosub.submodel import Rounding, Schedule, Submodel, rates
+from cosub.choices import Rounding, Schedule
+from cosub.submodel import Submodel, rates
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -102,9 +103,7 @@ def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
     """
     shared = state(model)
     if submodel.num_layers != len(shared.rates):
-        raise ValueError(
-            f"the submodel has {submodel.num_layers} residual layers and the model {len(shared.rates)}"
-        )
+        raise ValueError(f"the submodel has {submodel.num_layers} residual layers and the model {len(shared.rates)}")
     before, shared.chosen = shared.chosen, submodel
     try:
         yield

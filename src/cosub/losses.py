@@ -1,19 +1,19 @@
 """Losses: equation 2 of the paper, and the label loss it is made of. Functions only."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Kind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
-LabelLoss = Literal["bce", "ce"]
+from cosub.choices import CosubKind, LabelLoss
+
 Targets = Int[Tensor, "B"] | Float[Tensor, "B C"]
 
 
 def cosub_loss(
-    logits: Float[Tensor, "R C"], targets: Targets, weight: float = 0.5, kind: Kind = "bce-soft"
+    logits: Float[Tensor, "R C"], targets: Targets, weight: float = 0.5, kind: CosubKind = "bce-soft"
 ) -> Float[Tensor, ""]:
     """Equation 2: each submodel learns from the label and from the other's answer, through which no gradient flows.
 
@@ -32,8 +32,8 @@ def cosub_loss(
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be in [0, 1], got {weight}")
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if kind not in get_args(CosubKind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(CosubKind))}, got {kind!r}")
     if logits.shape[0] != 2 * targets.shape[0]:
         raise ValueError(
             f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "

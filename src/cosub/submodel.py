@@ -3,6 +3,7 @@
 Letters: `L` residual layers, `R` rows (`copies * images`), `K` rows kept by one layer.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Rounding = Literal["nearest", "floor", "spread"]
-Schedule = Literal["uniform", "linear"]
+from cosub.choices import Rounding, Schedule
 
 # Guards products such as 10 * (1 - 0.9) = 0.999...98 against falling to the integer below.
 _EPSILON = 1e-9
@@ -56,9 +56,7 @@ class Submodel:
     def __post_init__(self) -> None:
         layers, rows = self.order.shape
         if not layers == len(self.kept) == len(self.scale):
-            raise ValueError(
-                f"order, kept and scale speak of {layers}, {len(self.kept)} and {len(self.scale)} layers"
-            )
+            raise ValueError(f"order, kept and scale speak of {layers}, {len(self.kept)} and {len(self.scale)} layers")
         if any(not 0 <= count <= rows for count in self.kept):
             raise ValueError(f"kept must lie in [0, {rows}], got {self.kept}")
 
@@ -146,7 +144,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
             kept = [math.floor(value + _EPSILON) for value in exact]
         case "spread":
             sums = [math.floor(sum(exact[:index]) + 0.5 + _EPSILON) for index in range(len(exact) + 1)]
-            kept = [after - before for before, after in zip(sums, sums[1:], strict=False)]
+            kept = [after - before for before, after in itertools.pairwise(sums)]
         case _:
             raise ValueError(f"rounding must be one of {', '.join(get_args(Rounding))}, got {rounding!r}")
     return tuple(min(max(value, 1), rows) for value in kept)
@@ -179,6 +177,21 @@ def keep_layers(
     order = torch.arange(rows).expand(num_layers, rows)
     kept = tuple(rows if layer in chosen else 0 for layer in range(num_layers))
     return Submodel(order, kept, (factor,) * num_layers)
+
+
+def evenly(layers_per_block: Sequence[int], share: float) -> list[int]:
+    """The residual layers of a share of the blocks, spread evenly over depth with both ends kept.
+
+    Raises:
+        ValueError: if `share` is outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}")
+    blocks = len(layers_per_block)
+    number = max(1, math.floor(blocks * share + 0.5))
+    chosen = {round(place) for place in torch.linspace(0, blocks - 1, number).tolist()}
+    first = [sum(layers_per_block[:block]) for block in range(blocks)]
+    return [first[block] + layer for block in sorted(chosen) for layer in range(layers_per_block[block])]
 
 
 def concatenate(groups: Sequence[Submodel], copies: int) -> Submodel:

@@ -1,8 +1,8 @@
 """The table timm class -> twin. A new architecture is a file beside this one and a line here.
 
-    TWINS   blocks: their forward is rewritten around `residual`
-    DOORS   modules before whose blocks copies must be made (default: the first block)
-    HOSTS   modules that checkpoint blocks, or fold their output with the number of images read at entry
+TWINS   blocks: their forward is rewritten around `residual`
+DOORS   modules before whose blocks copies must be made (default: the first block)
+HOSTS   modules that checkpoint blocks, or fold their output with the number of images read at entry
 """
 
 from timm.models.pit import Transformer as PiTTransformer

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cosub.choices import Rounding
 from cosub.seeds import derive
-from cosub.submodel import Rounding, Rows, Submodel, count, draw
+from cosub.submodel import Rows, Submodel, count, draw
 
 
 @dataclass

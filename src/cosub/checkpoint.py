@@ -1,0 +1,107 @@
+"""Checkpoints: a folder written aside, synced, renamed; each file with a checksum; no pickle is trusted."""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+_META = "checkpoint.json"
+
+
+class DamagedCheckpoint(UserWarning):
+    """A checkpoint that was passed over."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as `name -> tensors`, everything else that a run needs as plain values and tensors, and counters."""
+
+    step: int
+    weights: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+    counters: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write `folder/step-N`, whole or not at all, and remove all but the newest `keep`."""
+    final = folder / f"step-{checkpoint.step:08d}"
+    aside = folder / f".{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, tensors in checkpoint.weights.items():
+        save_weights(tensors, aside / f"{name}.safetensors")
+    torch.save(checkpoint.state, aside / "state.pt")
+    files = sorted(path for path in aside.iterdir())
+    meta = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "counters": checkpoint.counters,
+        "sha256": {path.name: _digest(path) for path in files},
+    }
+    (aside / _META).write_text(json.dumps(meta, indent=2))
+    for path in [*files, aside / _META, aside]:
+        _sync(path)
+    if final.exists():  # a damaged one that was passed over
+        shutil.rmtree(final)
+    aside.rename(final)
+    _sync(folder)
+    for old in _folders(folder)[keep:]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; one that is damaged is passed over with a warning."""
+    for path in _folders(folder):
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+            reason = " ".join(str(error).split())[:120]
+            warnings.warn(f"checkpoint {path} is damaged ({reason}); trying the one before it", DamagedCheckpoint, 2)
+    return None
+
+
+def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+        path,
+        {"format": "pt", **(metadata or {})},
+    )
+
+
+def _read(path: Path) -> Checkpoint:
+    meta = json.loads((path / _META).read_text())
+    if meta["format"] != FORMAT:
+        raise ValueError(f"format {meta['format']}, expected {FORMAT}")
+    for name, digest in meta["sha256"].items():
+        if _digest(path / name) != digest:
+            raise ValueError(f"checksum of {name} does not match")
+    weights = {Path(name).stem: load_file(path / name) for name in meta["sha256"] if name.endswith(".safetensors")}
+    state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+    return Checkpoint(meta["step"], weights, state, meta["counters"])
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,12 @@
+"""The values that options may take. Imports nothing heavy, so that recipes and `--help` need no torch."""
+
+from typing import Literal
+
+Rounding = Literal["nearest", "floor", "spread"]
+Schedule = Literal["uniform", "linear"]
+CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
+LabelLoss = Literal["bce", "ce"]
+Crop = Literal["random-resized", "simple", "center"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+OptimizerName = Literal["adamw", "lamb", "sgd"]
+RateRule = Literal["sqrt", "constant"]

@@ -1,0 +1,64 @@
+"""The command line: `main` finds the verb, and turns errors into one line and a status. Imports nothing heavy."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from cosub.errors import CosubError
+
+VERBS = {
+    "train": "train a recipe, or continue it; without a recipe: digits",
+    "evaluate": "accuracy of a run's network, or of a submodel",
+    "predict": "the most likely classes of images",
+    "plot": "curves of one or more runs",
+    "recipes": "list the recipes, or print one",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot go on, 75 stopped, 1 a fault of ours."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from cosub import __version__
+
+        print(f"cosub {__version__}")
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except CosubError as error:
+        print(f"cosub: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("cosub: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def usage() -> str:
+    lines = ["usage: cosub VERB ...", ""]
+    lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
+    lines += ["", "cosub VERB --help tells more; every verb takes --json for one JSON object on standard output."]
+    return "\n".join(lines)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    if verb not in VERBS:
+        from cosub.errors import InputError
+        from cosub.recipes.files import nearest
+
+        raise InputError(f"verb: {verb!r}: there is none of that name{nearest(verb, list(VERBS))}; see cosub --help")
+    as_json = "--json" in words
+    words = [word for word in words if word != "--json"]
+    module = importlib.import_module(f"cosub.cli.{verb}")
+    result = module.run(words, as_json)
+    if as_json and result is not None:
+        print(json.dumps(result))
+    sys.stdout.flush()
+    return 0

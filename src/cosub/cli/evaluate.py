@@ -1,0 +1,94 @@
+"""cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N]"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from cosub.cli.parsing import parse
+from cosub.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataPath:
+    path: str = ""
+    """Where the data lie now; by default where the run found them."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Accuracy of a run's network on the test images of its recipe."""
+
+    run: Positional[str]
+    """The run's folder."""
+    data: DataPath = field(default_factory=DataPath)
+    keep: float | None = None
+    """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
+    show: int = 0
+    """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
+    device: str = "auto"
+    workers: int = 0
+    batch_size: Annotated[int, arg(name="batch-size")] = 256
+
+    def __post_init__(self) -> None:
+        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise InputError(f"keep: {self.keep}: must be in (0, 1]")
+
+
+def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
+    options = parse(Evaluate, words, "cosub evaluate")
+    from cosub import distributed
+    from cosub.data.sources import open_source
+    from cosub.evaluation.classification import evaluate, shares_of
+    from cosub.evaluation.pictures import show_examples
+    from cosub.run import load_run
+
+    trained = load_run(options.run)
+    data = trained.recipe.data
+    if options.data.path:
+        if data.kind == "digits":
+            raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
+        data = dataclasses.replace(data, path=options.data.path)
+    source = open_source(data)
+    if source.classes != trained.classes:
+        raise InputError(
+            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
+            f"({', '.join(trained.classes[:3])}, ...)"
+        )
+    world = distributed.join(options.device)
+    network = trained.network.to(world.device)
+    wanted = {} if options.keep is None else shares_of(network, (options.keep,))
+    result = evaluate(
+        network,
+        source.test,
+        len(source.classes),
+        trained.recipe.resolution,
+        world,
+        submodels=wanted,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        bad_share=trained.recipe.bad_share,
+    )
+    if options.show:
+        show_examples(network, source, trained.recipe.resolution, options.show, Path(options.run) / "examples.png")
+    values = {
+        "run": options.run,
+        "top1": next(iter(result.submodels.values()), result.top1),
+        "top5": result.top5,
+        "num_images": result.num_images,
+        "bad_images": len(result.bad),
+    }
+    if options.keep is not None:
+        del values["top5"]  # measured for the full network alone
+        values["keep"] = options.keep
+        values["layers"] = wanted[f"{options.keep:g}"]
+    if not as_json:
+        what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
+        print(f"top-1 {values['top1']:.4f}  ({what}, {result.num_images:,} images, {options.run})")
+    distributed.leave()
+    return values if world.main else None

@@ -1,0 +1,87 @@
+"""tyro, with its errors as one line: field, value, remedy."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+from tyro import _errors as events
+
+from cosub.errors import InputError
+from cosub.recipes.config import METHODS, SOURCES, Recipe
+from cosub.recipes.files import nearest
+
+Options = TypeVar("Options")
+
+# Fields of these parts of a recipe are flags of their own: --weight, --out.
+_FLAT = ("method", "runtime")
+
+
+def parse(kind: type[Options], words: Sequence[str], prog: str, default: Any = None, description: str = "") -> Options:
+    """Parse the words of a command line into a dataclass.
+
+    Raises:
+        InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
+    """
+    flags = _flags(default if default is not None else kind)
+    settings: dict[str, Any] = {"default": default} if default is not None else {}
+    with events.on_parse_error(lambda event: _raise(event, flags)):
+        return tyro.cli(
+            kind,
+            prog=prog,
+            args=list(words),
+            description=description or None,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            **settings,
+        )
+
+
+def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
+    match event:
+        case events.UnrecognizedArgs():
+            raise InputError(_unknown(event.tokens, flags))
+        case events.InvalidChoice():
+            choices = ", ".join(event.choices)
+            raise InputError(f"{_name(event.argument)}: {event.value!r}: must be one of {choices}")
+        case events.BadValue():
+            raise InputError(f"{_name(event.argument)}: needs a value; {event.prog} --help shows its form")
+        case events.InstantiationFailure():
+            where = "" if event.argument is None else f"{_name(event.argument)}: "
+            raise InputError(f"{where}{' '.join(event.message.split())}")
+        case events.MissingArgs():
+            names = ", ".join(_name(missing.arg) for missing in event.missing_arguments)
+            raise InputError(f"{names}: is missing; {event.prog} --help shows its form")
+        case _:
+            raise InputError(f"{event.prog}: cannot be understood; {event.prog} --help shows the form")
+
+
+def _unknown(tokens: list[str], flags: list[str]) -> str:
+    flag = next((token for token in tokens if token.startswith("-")), tokens[0]).split("=")[0]
+    for option, kinds in (("method", METHODS), ("source", SOURCES)):
+        owners = [
+            name for name, kind in kinds.items() if flag in _flags(kind, "--data." if option == "source" else "--")
+        ]
+        if owners:
+            return f"{flag}: belongs to --{option} {' or '.join(owners)}, not to the one chosen; leave it out"
+    return f"{flag}: there is no such option{nearest(flag, flags)}; --help lists them"
+
+
+def _name(argument: Any) -> str:
+    return argument.field.intern_name.upper() if argument.is_positional() else argument.lowered.name_or_flags[-1]
+
+
+def _flags(kind: Any, prefix: str = "--") -> list[str]:
+    """The flags of a dataclass or an instance of one."""
+    flags = []
+    for item in dataclasses.fields(kind):
+        value = getattr(kind, item.name, None)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            flags += _flags(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
+        else:
+            flags.append(prefix + item.name.replace("_", "-"))
+    return [flag for flag in flags if flag not in ("--kind", "--name")]
+
+
+def recipe_flags(recipe: Recipe) -> list[str]:
+    """All flags of `cosub train` for a recipe, its method and its source."""
+    return sorted(["--json", "--method", "--source", *_flags(recipe)])

@@ -1,0 +1,1 @@
+"""Data: sources, which example comes when, transforms, mixing."""

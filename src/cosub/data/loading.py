@@ -1,0 +1,160 @@
+"""Which image comes when, and how it is changed: both functions of (seed, epoch, position)."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cosub.data.sources import BadImage, Examples
+from cosub.data.transforms import Transform
+from cosub.errors import RunError
+from cosub.seeds import derive
+
+_ATTEMPTS = 16
+
+
+class Key(NamedTuple):
+    """One training example: which image, in which epoch, at which place in the epoch's order."""
+
+    index: int
+    epoch: int
+    position: int
+
+
+class Batch(NamedTuple):
+    images: Tensor  # (B, 3, H, W) uint8
+    labels: Tensor  # (B,) int64
+    bad: list[str]  # names of images that could not be read
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The share of one process in each step: `micro_steps` parts of whole groups."""
+
+    rank: int
+    world_size: int
+    micro_steps: int
+    num_groups: int
+
+    def groups(self, micro_step: int) -> range:
+        per_part = self.num_groups // (self.world_size * self.micro_steps)
+        start = (self.rank * self.micro_steps + micro_step) * per_part
+        return range(start, start + per_part)
+
+
+class StepSampler(Sampler[list[Key]]):
+    """Yields the keys of each micro-step from `first_step` on, epoch after epoch, without ever starting over."""
+
+    def __init__(
+        self, num_images: int, batch_size: int, group_size: int, seed: int, share: Slice, steps: range
+    ) -> None:
+        self.num_images, self.batch_size, self.group_size = num_images, batch_size, group_size
+        self.seed, self.share, self.steps = seed, share, steps
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share.micro_steps
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        per_epoch = self.num_images // self.batch_size
+        epoch, order = -1, torch.empty(0)
+        for step in self.steps:
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                order = permutation(self.num_images, self.seed, epoch)
+            first = step % per_epoch * self.batch_size
+            for micro_step in range(self.share.micro_steps):
+                groups = self.share.groups(micro_step)
+                places = range(first + groups.start * self.group_size, first + groups.stop * self.group_size)
+                yield [Key(int(order[place]), epoch, place) for place in places]
+
+
+def permutation(num_images: int, seed: int, epoch: int) -> Tensor:
+    generator = torch.Generator().manual_seed(derive("order", seed, epoch))
+    return torch.randperm(num_images, generator=generator)
+
+
+class TrainingSet(Dataset[tuple[Tensor, int, list[str]]]):
+    """Examples by `Key`. Transforms read the global generators, which are seeded for each example."""
+
+    def __init__(self, examples: Examples, transform: Transform, seed: int) -> None:
+        self.examples, self.transform, self.seed = examples, transform, seed
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        seed_all(derive("augment", self.seed, key.epoch, key.position))
+        bad: list[str] = []
+        for attempt in range(_ATTEMPTS):
+            # A replacement is a function of the image that it replaces, so a continued run sees the same one.
+            index = derive("replace", key.index, attempt) % len(self.examples.labels) if attempt else key.index
+            try:
+                image = self.examples.image(index)
+            except BadImage as error:
+                bad.append(str(error))
+                continue
+            return self.transform(image), self.examples.labels[index], bad
+        raise RunError(f"{_ATTEMPTS} images in a row cannot be read, the last is {bad[-1]}")
+
+
+def seed_all(seed: int) -> None:
+    """Seed what transforms draw from. Torch's default generator alone: `torch.manual_seed` costs 150 times more."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+
+
+def collate(items: Sequence[tuple[Tensor, int, list[str]]]) -> Batch:
+    images = torch.stack([torch.as_tensor(image) for image, _, _ in items])
+    return Batch(images, torch.tensor([label for _, label, _ in items]), [name for _, _, bad in items for name in bad])
+
+
+class TestSet(Dataset[tuple[Tensor, int, list[str]]]):
+    """Examples in order; one that cannot be read is left out and named."""
+
+    __test__ = False  # not a test, pytest
+
+    def __init__(self, examples: Examples, transform: Transform, indices: range) -> None:
+        self.examples, self.transform, self.indices = examples, transform, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, int, list[str]] | list[str]:
+        index = self.indices[item]
+        try:
+            return self.transform(self.examples.image(index)), self.examples.labels[index], []
+        except BadImage as error:
+            return [str(error)]
+
+
+def collate_test(items: Sequence[tuple[Tensor, int, list[str]] | list[str]]) -> Batch | list[str]:
+    good = [item for item in items if isinstance(item, tuple)]
+    bad = [name for item in items if isinstance(item, list) for name in item]
+    return Batch(*collate(good)[:2], bad) if good else bad
+
+
+def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,  # pyright: ignore[reportArgumentType]
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+    )
+
+
+def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate_test,
+        pin_memory=pin_memory,
+    )
+
+
+test_loader.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,0 +1,67 @@
+"""Images to tensors. timm's transforms; the result is uint8, normalised later on the device."""
+
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
+from torch import Tensor
+from torchvision import transforms
+
+from cosub.errors import InputError
+from cosub.recipes.config import Augment
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+def training(resolution: int, augment: Augment) -> Transform:
+    """Crop, flip, policy, jitter: PIL image to `(3, H, W)` of uint8.
+
+    Raises:
+        InputError: for a policy that timm does not know.
+    """
+    if augment.crop == "center":
+        return evaluation(resolution)
+    try:
+        primary, secondary, final = transforms_imagenet_train(
+            resolution,
+            scale=(augment.min_area, 1.0),
+            hflip=augment.flip,
+            color_jitter=augment.jitter or None,  # pyright: ignore[reportArgumentType]
+            auto_augment=augment.policy or None,
+            interpolation="bicubic",
+            use_prefetcher=True,
+            separate=True,
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise InputError(
+            f"augment.policy: {augment.policy!r}: timm does not know it ({error}); e.g. 3a or rand-m9-mstd0.5-inc1"
+        ) from error
+    if augment.crop == "simple":
+        primary = simple_crop(resolution, augment.flip)
+    return transforms.Compose([primary, secondary, final])
+
+
+def simple_crop(resolution: int, flip: float) -> transforms.Compose:
+    """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels, crop; by less where 4 is much."""
+    padding = min(4, max(1, resolution // 8))
+    return transforms.Compose(
+        [
+            transforms.Resize(resolution, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomCrop(resolution, padding=padding, padding_mode="reflect"),
+            transforms.RandomHorizontalFlip(flip),
+        ]
+    )
+
+
+def evaluation(resolution: int) -> Transform:
+    """Resize the shorter side and crop the centre, crop ratio 1 as in the paper."""
+    return transforms_imagenet_eval(resolution, crop_pct=1.0, interpolation="bicubic", use_prefetcher=True)
+
+
+def normalize(images: Tensor) -> Tensor:
+    """uint8 `(B, 3, H, W)` to float32 with ImageNet's mean and deviation, on the images' device."""
+    mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    deviation = torch.tensor(IMAGENET_DEFAULT_STD, device=images.device).view(1, 3, 1, 1) * 255
+    return (images.float() - mean) / deviation

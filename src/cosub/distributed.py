@@ -1,0 +1,76 @@
+"""Processes: started by torchrun, found in the environment."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from cosub.errors import InputError, RunError
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process, known to all."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value.item())
+
+
+def join(device: str) -> World:
+    """Take part in the processes that torchrun started, or be alone.
+
+    Raises:
+        RunError: if fewer processes answered than WORLD_SIZE says.
+        InputError: for a device that is not there.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    present = dist.get_world_size() if dist.is_initialized() else 1
+    if present != size:
+        raise RunError(f"WORLD_SIZE is {size} and {present} processes answered: start all of them with torchrun")
+    return World(rank, size, chosen)
+
+
+def is_main() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device: {name!r}: must be auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device: {name!r}: must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise InputError(f"device: {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device

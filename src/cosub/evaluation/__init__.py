@@ -1,0 +1,1 @@
+"""Evaluation: exact under any number of processes."""

@@ -1,0 +1,114 @@
+"""Top-1 and top-5 accuracy of the full network and of submodels, each image counted once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from cosub.attachment import active, layers_per_block
+from cosub.data.loading import Batch, TestSet, test_loader
+from cosub.data.sources import Examples
+from cosub.data.transforms import evaluation, normalize
+from cosub.distributed import World
+from cosub.errors import RunError
+from cosub.submodel import evenly, keep_layers
+
+SHARES = (0.75, 0.5)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracies in [0, 1] of the full network, and top-1 of submodels by the name they were asked for under."""
+
+    top1: float
+    top5: float
+    submodels: Mapping[str, float]
+    num_images: int
+    bad: list[str]
+
+
+def evaluate(
+    network: nn.Module,
+    examples: Examples,
+    num_classes: int,
+    resolution: int,
+    world: World,
+    *,
+    submodels: Mapping[str, Sequence[int]] | None = None,
+    batch_size: int = 256,
+    workers: int = 0,
+    bad_share: float = 0.01,
+) -> Result:
+    """Run the network over a set of images. `submodels` names lists of residual layers to keep.
+
+    Each process takes every world.size-th image; sums are reduced, nothing is padded.
+
+    Raises:
+        RunError: if more images than `bad_share` cannot be read.
+    """
+    layers = {"": None, **(submodels or {})}
+    top1 = {name: _accuracy(num_classes, 1, world) for name in layers}
+    top5 = _accuracy(num_classes, min(5, num_classes), world)
+    dataset = TestSet(examples, evaluation(resolution), range(world.rank, len(examples.labels), world.size))
+    loader = test_loader(dataset, batch_size, workers, world.device.type == "cuda")
+    bad: list[str] = []
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        for batch in loader:
+            if not isinstance(batch, Batch):
+                bad += batch
+                continue
+            bad += batch.bad
+            images = normalize(batch.images.to(world.device, non_blocking=True))
+            labels = batch.labels.to(world.device, non_blocking=True)
+            for name, kept in layers.items():
+                logits = _logits(network, images, kept)
+                top1[name].update(logits, labels)
+                if kept is None:
+                    top5.update(logits, labels)
+    network.train(training)
+    bad = _gather(bad, world)
+    check_bad(bad, len(examples.labels), bad_share)
+    values = {name: float(metric.compute()) for name, metric in top1.items()}
+    full = values.pop("")
+    return Result(full, float(top5.compute()), values, len(examples.labels) - len(bad), bad)
+
+
+def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str, list[int]]:
+    """The layers of submodels with a share of the blocks, spread evenly over depth, by the share's name."""
+    return {f"{share:g}": evenly(layers_per_block(network), share) for share in shares}
+
+
+def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
+    """Raises RunError if too many images could not be read."""
+    if len(bad) > share * num_images:
+        raise RunError(
+            f"{len(bad)} of {num_images} images cannot be read, more than bad_share {share:g} allows; "
+            f"the first: {sorted(bad)[0]}"
+        )
+
+
+def _logits(network: nn.Module, images: torch.Tensor, kept: Sequence[int] | None) -> torch.Tensor:
+    if kept is None:
+        return network(images)
+    num_layers = sum(layers_per_block(network))
+    with active(network, keep_layers(kept, num_layers, len(images))):
+        return network(images)
+
+
+def _accuracy(num_classes: int, top_k: int, world: World) -> Any:
+    metric = MulticlassAccuracy(num_classes, top_k=top_k, average="micro", validate_args=False)
+    return metric.to(world.device)
+
+
+def _gather(bad: list[str], world: World) -> list[str]:
+    if world.size == 1:
+        return bad
+    parts: list[Any] = [None] * world.size
+    dist.all_gather_object(parts, bad)
+    return [name for part in parts for name in part]

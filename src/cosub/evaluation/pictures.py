@@ -1,0 +1,44 @@
+"""A page of test images with what they are and what the network takes them for."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cosub.data.sources import BadImage, Source
+from cosub.data.transforms import evaluation, normalize
+
+
+def show_examples(network: nn.Module, source: Source, resolution: int, number: int, target: Path) -> None:
+    """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title."""
+    from matplotlib.figure import Figure
+
+    total = len(source.test.labels)
+    transform = evaluation(resolution)
+    shown = []
+    for place in range(min(number, total)):
+        index = place * total // min(number, total)
+        try:
+            shown.append((source.test.image(index), source.test.labels[index]))
+        except BadImage:
+            continue
+    device = next(network.parameters()).device
+    batch = torch.stack([torch.as_tensor(transform(image)) for image, _ in shown]).to(device)
+    with torch.inference_mode():
+        probabilities = network(normalize(batch)).softmax(1).cpu()
+    columns = min(8, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, (image, label), row in zip(axes, shown, probabilities, strict=False):
+        answer = int(row.argmax())
+        panel.imshow(image)
+        panel.set_title(
+            f"{source.classes[answer]} {row[answer]:.0%}"
+            + ("" if answer == label else f"\nis {source.classes[label]}"),
+            fontsize=7,
+            color="black" if answer == label else "firebrick",
+        )
+    for panel in axes:
+        panel.axis("off")
+    figure.savefig(target, dpi=100)

@@ -1,0 +1,215 @@
+"""A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import cosub
+from cosub import distributed
+from cosub.attachment import state
+from cosub.checkpoint import DamagedCheckpoint, save_weights
+from cosub.data.sources import open_source
+from cosub.errors import RunError, Stopped
+from cosub.evaluation.classification import shares_of
+from cosub.plot import plot_runs
+from cosub.progress import Reporter, Silent, Terminal
+from cosub.recipes.config import Recipe
+from cosub.run import RunFolder
+from cosub.trainer import Trainer
+
+
+def train(recipe: Recipe) -> dict[str, Any]:
+    """Run a recipe, or continue it, and return its summary. A finished run is returned as it is.
+
+    Raises:
+        InputError: if the recipe cannot be run here; nothing was written.
+        RunError: if the run cannot go on.
+        Stopped: by a signal; the same call continues.
+    """
+    world = distributed.join(recipe.runtime.device)
+    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
+    reporter: Reporter = Terminal() if world.main else Silent()
+    folder.check(recipe)
+    if folder.state() == "done":
+        summary = folder.read_summary()
+        reporter.table("finished already", result_table(summary))
+        return summary
+    torch.use_deterministic_algorithms(recipe.runtime.deterministic)
+    with _warnings_to(reporter):
+        trainer = Trainer(recipe, open_source(recipe.data), world, folder, reporter)
+        reporter.table("cosub train", plan(trainer))
+        for warning in cautions(trainer):
+            reporter.warn(warning)
+        world.barrier()
+        if world.main:
+            folder.claim(recipe)
+        world.barrier()
+        with _recorded(trainer):
+            trainer.fit()
+            return _finish(trainer)
+
+
+def default_folder(recipe: Recipe) -> str:
+    return f"out/{recipe.name}-{recipe.method.kind}-{recipe.seed}"
+
+
+def plan(trainer: Trainer) -> dict[str, str]:
+    """What will run, for a person to check before it does."""
+    recipe = trainer.recipe
+    rows = trainer.method.copies * recipe.group_size
+    parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
+    low, high = min(trainer.kept), max(trainer.kept)
+    return {
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
+        "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
+        "parameters": f"{parameters:,}",
+        "residual layers": str(len(trainer.kept)),
+        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective_rate(trainer):.4g} effective",
+        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} a layer and group",
+        "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
+        f"{len(trainer.source.classes)} classes",
+        "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
+        f"{trainer.world.size} processes, {trainer.share.micro_steps} micro-steps",
+        "steps": f"{trainer.total_steps:,} ({recipe.epochs} epochs of {trainer.steps_per_epoch})",
+        "learning rate": f"{recipe.peak_lr:.3g} ({recipe.optimizer.name}, {recipe.optimizer.lr_rule} rule)",
+        "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
+        "folder": str(trainer.folder.path),
+    }
+
+
+def effective_rate(trainer: Trainer) -> float:
+    rows = trainer.method.copies * trainer.recipe.group_size
+    return 1 - sum(trainer.kept) / (rows * len(trainer.kept))
+
+
+def cautions(trainer: Trainer) -> list[str]:
+    """What a person would want to know before the run, and not after it."""
+    recipe, found = trainer.recipe, []
+    asked = sum(state(trainer.network).rates) / len(trainer.kept)
+    effective = effective_rate(trainer)
+    if effective == 0 and (recipe.drop_rate or trainer.method.copies > 1):
+        what = "submodel co-training is OFF" if trainer.method.copies > 1 else "stochastic depth is OFF"
+        reason = (
+            "drop_rate is 0"
+            if not recipe.drop_rate
+            else (
+                f"a drop rate of {recipe.drop_rate:g} on {trainer.method.copies * recipe.group_size} rows rounds to "
+                "no row dropped; take --rounding spread, a larger --group-size or a larger --drop-rate"
+            )
+        )
+        found.append(f"{what}: {reason}")
+    elif abs(effective - asked) > 0.2 * asked:
+        found.append(
+            f"the effective drop rate is {effective:.4g} where {asked:.4g} was asked, because rows are whole; "
+            "take --rounding spread or a larger --group-size"
+        )
+    if len(trainer.kept) < 8:
+        found.append(f"{len(trainer.kept)} residual layers are few for dropping layers: expect it to hurt")
+    return found
+
+
+def _pairs(arguments: dict[str, Any]) -> str:
+    return "".join(f"{key}={value} " for key, value in arguments.items())
+
+
+@contextmanager
+def _recorded(trainer: Trainer) -> Iterator[None]:
+    """Keep summary.json true: running, stopped, failed; `_finish` writes done."""
+    started = time.time()
+
+    def note(status: str, **more: Any) -> None:
+        if trainer.world.main:
+            trainer.folder.write_summary({**_facts(trainer), "state": status, "started": started, **more})
+
+    note("running")
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt):
+        note("stopped")
+        raise
+    except RunError as error:
+        note("failed", reason=str(error))
+        raise
+    except OSError as error:
+        reason = f"cannot write to {trainer.folder.path}: {error}; the last checkpoint is whole"
+        raise RunError(reason) from error
+    except BaseException as error:
+        note("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "method": trainer.recipe.method.kind,
+        "recipe": trainer.recipe.name,
+        "model": trainer.recipe.model,
+        "seed": trainer.recipe.seed,
+        "drop_rate": trainer.recipe.drop_rate,
+        "effective_drop_rate": effective_rate(trainer),
+        "run": str(trainer.folder.path),
+        "steps": trainer.step,
+        "seconds": round(trainer.counters.seconds, 3),
+        "bad_images": len(trainer.counters.bad),
+        "version": cosub.__version__,
+    }
+
+
+def _finish(trainer: Trainer) -> dict[str, Any]:
+    result = trainer.evaluate(shares_of(trainer.network))
+    summary = {
+        **_facts(trainer),
+        "state": "done",
+        "top1": result.top1,
+        "top5": result.top5,
+        "top1_submodels": dict(result.submodels),
+        "num_images": result.num_images,
+        "bad_images": len(trainer.counters.bad) + len(result.bad),
+    }
+    if trainer.world.main:
+        metadata = {"classes": json.dumps(trainer.source.classes)}
+        save_weights(trainer.result.state_dict(), trainer.folder.weights, metadata)
+        trainer.folder.write_summary(summary)
+        plot_runs([trainer.folder.path], trainer.folder.path / "curves.png")
+        _name_bad([*sorted(trainer.counters.bad), *result.bad], trainer.folder.path, trainer.reporter)
+    trainer.reporter.table("result", result_table(summary))
+    trainer.world.barrier()
+    return summary
+
+
+def result_table(summary: dict[str, Any]) -> dict[str, str]:
+    rows = {"top-1": f"{summary['top1']:.4f} (full network, {summary['num_images']:,} images)"}
+    for share, top1 in summary["top1_submodels"].items():
+        rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+    rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
+    rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
+    return rows
+
+
+def _name_bad(names: list[str], folder: Path, reporter: Reporter) -> None:
+    if names:
+        (folder / "bad-images.txt").write_text("\n".join(names) + "\n")
+        reporter.warn(f"{len(names)} images could not be read; {folder / 'bad-images.txt'} names them")
+
+
+@contextmanager
+def _warnings_to(reporter: Reporter) -> Iterator[None]:
+    """One line for a damaged checkpoint; other warnings as Python shows them."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, DamagedCheckpoint):
+                reporter.warn(str(message))
+            else:
+                shown(message, category, *rest)
+
+        warnings.simplefilter("always", DamagedCheckpoint)
+        warnings.showwarning = show
+        yield

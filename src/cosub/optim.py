@@ -1,0 +1,39 @@
+"""Optimizer, and the learning rate as a pure function of the step."""
+
+import math
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from cosub.recipes.config import Recipe
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """timm's optimizer; no weight decay on biases, norms, position embeddings and class tokens."""
+    settings: dict[str, Any] = {"momentum": 0.9} if recipe.optimizer.name == "sgd" else {}
+    if recipe.optimizer.name == "adamw":
+        settings["fused"] = True
+    if recipe.optimizer.name == "lamb":
+        # timm's LAMB clips the gradient itself, at 1 unless told otherwise; clipping is the loop's.
+        settings["max_grad_norm"] = None
+    return create_optimizer_v2(
+        model,
+        opt=recipe.optimizer.name,
+        lr=recipe.peak_lr,
+        weight_decay=recipe.optimizer.weight_decay,
+        **settings,
+    )
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up to the peak, then half a cosine to the least rate at the last step."""
+    optimizer, peak = recipe.optimizer, recipe.peak_lr
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(round(optimizer.warmup_epochs * steps_per_epoch), total)
+    if step < warmup:
+        return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
+    done = (step - warmup) / max(total - 1 - warmup, 1)
+    least = min(optimizer.min_lr, peak)
+    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2

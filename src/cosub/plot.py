@@ -1,0 +1,42 @@
+"""Curves of one or more runs: training loss, and accuracy on test images, against the epoch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosub.errors import InputError
+from cosub.logs import read
+from cosub.run import RunFolder
+
+
+def plot_runs(runs: Sequence[Path], target: Path) -> None:
+    """Write a PNG with the curves of the runs.
+
+    Raises:
+        InputError: if a folder holds no metrics.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    for run in runs:
+        lines = read(run)
+        if not lines:
+            raise InputError(f"run: {run}: has no metrics.jsonl to plot")
+        steps = [line for line in lines if "loss" in line]
+        (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps], label=run.name)
+        points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + _final(run, lines)
+        accuracy.plot(*zip(*points, strict=True), marker="o", markersize=3, color=curve.get_color(), label=run.name)
+    loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    accuracy.set(xlabel="epoch", ylabel="top-1 on test images")
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    accuracy.legend(frameon=False, fontsize="small", loc="lower right")
+    figure.savefig(target, dpi=110)
+
+
+def _final(run: Path, lines: list[dict[str, float]]) -> list[tuple[float, float]]:
+    folder = RunFolder(run)
+    if folder.state() != "done":
+        return []
+    return [(max(line["epoch"] for line in lines), folder.read_summary()["top1"])]

@@ -1,0 +1,103 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere. All on standard error."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Reporter(Protocol):
+    def table(self, title: str, rows: Mapping[str, str]) -> None: ...
+    def warn(self, message: str) -> None: ...
+    def say(self, message: str) -> None: ...
+    def start(self, done: int, total: int) -> None: ...
+    def step(self, done: int, values: Mapping[str, float]) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Silent:
+    """For all processes but the first."""
+
+    def table(self, title: str, rows: Mapping[str, str]) -> None: ...
+    def warn(self, message: str) -> None: ...
+    def say(self, message: str) -> None: ...
+    def start(self, done: int, total: int) -> None: ...
+    def step(self, done: int, values: Mapping[str, float]) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Terminal:
+    """Tables, warnings and progress for one process."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+        self.total, self.first, self.started, self.last_line = 0, 0, 0.0, 0.0
+
+    def table(self, title: str, rows: Mapping[str, str]) -> None:
+        if not self.console.is_terminal:
+            width = max(map(len, rows))
+            self.say("\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows.items())]))
+            return
+        table = Table(title=title, title_justify="left", show_header=False)
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self.console.print(table)
+
+    def warn(self, message: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(Panel(message, title="warning", style="bold yellow"))
+        else:
+            self.say(f"WARNING: {message}")
+
+    def say(self, message: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(message, file=sys.stderr, flush=True)
+
+    def start(self, done: int, total: int) -> None:
+        self.first, self.total, self.started = done, total, time.monotonic()
+        self.last_line = self.started
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bar = Progress(*columns, *times, console=self.console)
+            self.bar.add_task("train", total=total, completed=done, text="")
+            self.bar.start()
+
+    def step(self, done: int, values: Mapping[str, float]) -> None:
+        text = (
+            f"loss {values['loss']:.4f}  accuracy {values['accuracy']:.3f}  "
+            f"{values['images_per_second']:.0f} images/s  data wait {values['data_wait']:.0%}"
+        )
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done, text=text)
+            return
+        now = time.monotonic()
+        if now - self.last_line >= _SECONDS_BETWEEN_LINES or done == self.total:
+            self.last_line = now
+            left = (now - self.started) / max(done - self.first, 1) * (self.total - done)
+            self.say(f"step {done}/{self.total}  {text}  left {_clock(left)}")
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

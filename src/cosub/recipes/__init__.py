@@ -1,0 +1,26 @@
+"""Recipes by name. Each is a function whose docstring says its table, expected number, cost and command."""
+
+from collections.abc import Callable
+
+from cosub.errors import InputError
+from cosub.recipes import small
+from cosub.recipes.config import Recipe
+from cosub.recipes.files import nearest
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"digits": small.digits, "cifar10": small.cifar10}
+
+DEFAULT = "digits"
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: if there is none; the message has the nearest name.
+    """
+    if name not in RECIPES:
+        raise InputError(
+            f"recipe: {name!r}: is neither a recipe{nearest(name, list(RECIPES))} nor a recipe.json file; "
+            "`cosub recipes` lists them"
+        )
+    return RECIPES[name]()

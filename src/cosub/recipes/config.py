@@ -1,0 +1,271 @@
+"""A run's configuration: frozen, typed, complete before anything is built. No torch here.
+
+Every member of a union carries its `kind`, so that a recipe read from a file is never taken for another.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+from tyro.conf import Fixed, Suppress, arg
+
+from cosub.choices import (
+    CosubKind,
+    Crop,
+    LabelLoss,
+    OptimizerName,
+    Precision,
+    RateRule,
+    Rounding,
+    Schedule,
+)
+from cosub.errors import InputError
+
+
+class Strict:
+    """Read from JSON: no conversion of types, no unknown key, no infinity."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def require(condition: bool, name: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise InputError(f"{name}: {value!r}: {remedy}")
+
+
+# --- methods
+
+
+@dataclass(frozen=True)
+class Supervised(Strict):
+    """Figure 2 (a): cross-entropy with the label, one submodel an image (stochastic depth)."""
+
+    kind: Fixed[Suppress[Literal["supervised"]]] = "supervised"
+    loss: LabelLoss = "bce"
+    """Binary or softmax cross-entropy."""
+
+    @property
+    def targets(self) -> LabelLoss:
+        return self.loss
+
+
+@dataclass(frozen=True)
+class Cosub(Strict):
+    """Submodel co-training, equation 2: two submodels an image, each teaches the other."""
+
+    kind: Fixed[Suppress[Literal["cosub"]]] = "cosub"
+    weight: float = 0.5
+    """The label's share in the loss, the paper's lambda (Table 5)."""
+    loss: CosubKind = "bce-soft"
+    """Binary or softmax cross-entropy, and the other's answer soft or hard (Table 3)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return "bce" if self.loss.startswith("bce") else "ce"
+
+
+# --- data
+
+
+@dataclass(frozen=True)
+class Digits(Strict):
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels: real, embedded, offline."""
+
+    kind: Fixed[Suppress[Literal["digits"]]] = "digits"
+    test_share: float = 0.2
+    """Share of the images in the stratified test split."""
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 < self.test_share < 1, "data.test_share", self.test_share, "must be in (0, 1)")
+
+
+@dataclass(frozen=True)
+class Folder(Strict):
+    """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
+
+    kind: Fixed[Suppress[Literal["folder"]]] = "folder"
+    path: str = ""
+    """The folder."""
+    val_share: float = 0.1
+    """Share of each class held out for evaluation where the folder has no val, validation or test."""
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 < self.val_share < 1, "data.val_share", self.val_share, "must be in (0, 1)")
+
+
+@dataclass(frozen=True)
+class Hub(Strict):
+    """The layout of image sets on the Hugging Face Hub: Parquet files in a folder, or a name."""
+
+    kind: Fixed[Suppress[Literal["hub"]]] = "hub"
+    path: str = ""
+    """A folder of Parquet files named SPLIT-*.parquet, or a data set's name on the Hub."""
+    train_split: str = "train"
+    test_split: str = "test"
+
+
+# --- training
+
+
+@dataclass(frozen=True)
+class Augment(Strict):
+    """How a training image is changed, and how images of one group are mixed."""
+
+    crop: Crop = "random-resized"
+    """Random-resized crop; simple random crop (resize, pad, crop); or none but a centre crop."""
+    min_area: float = 0.08
+    """Smallest area of a random-resized crop, as a share of the image."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    policy: str = "3a"
+    """timm's auto-augment string: 3a (3-Augment), rand-m9-mstd0.5-inc1 (RandAugment), ...; empty for none."""
+    jitter: float = 0.3
+    """Strength of colour jitter (brightness, contrast, saturation); it acts with 3-Augment or without a policy."""
+    mixup: float = 0.0
+    """Parameter of the Beta distribution of mixup; 0 turns it off."""
+    cutmix: float = 0.0
+    """Parameter of the Beta distribution of CutMix; 0 turns it off. With both on, each is used half of the time."""
+    mix_probability: float = 1.0
+    """Share of the groups that are mixed."""
+    smoothing: float = 0.0
+    """Label smoothing, for softmax cross-entropy only."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.min_area <= 1, "augment.min_area", self.min_area, "must be in (0, 1]")
+        for name in ("flip", "mix_probability"):
+            require(0 <= getattr(self, name) <= 1, f"augment.{name}", getattr(self, name), "must be in [0, 1]")
+        for name in ("jitter", "mixup", "cutmix"):
+            require(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "must be 0 or more")
+        require(0 <= self.smoothing < 1, "augment.smoothing", self.smoothing, "must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Optimizer(Strict):
+    """Optimizer and learning-rate schedule: linear warm-up, then half a cosine, both functions of the step."""
+
+    name: OptimizerName = "adamw"
+    weight_decay: float = 0.02
+    """Not applied to biases, norms, position embeddings and class tokens."""
+    lr_rule: RateRule = "sqrt"
+    """sqrt: lr is meant for a batch of 2048 and multiplied by sqrt(batch_size / 2048) (Appendix A.1)."""
+    warmup_epochs: float = 5.0
+    warmup_lr: float = 1e-6
+    min_lr: float = 1e-5
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 turns clipping off."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "clip"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Runtime(Strict):
+    """What does not change results: where, on what, how much is said. Not part of the recipe's identity."""
+
+    out: str = ""
+    """The run's folder; by default out/RECIPE-METHOD-SEED."""
+    workers: int = 0
+    """Processes that load images, for each training process; 0 loads in the training process."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    micro_steps: int = 1
+    """Parts in which each process handles its share of a batch, to save memory."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints; 0: at the end of an epoch, if a minute has gone by."""
+    evaluate_every: int = 0
+    """Epochs between evaluations; 0: about ten in a run."""
+    keep_checkpoints: int = 2
+    deterministic: bool = False
+    """On a GPU: only deterministic kernels, so that a continued run is equal to the bit."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("workers", 0),
+            ("micro_steps", 1),
+            ("checkpoint_every", 0),
+            ("evaluate_every", 0),
+            ("keep_checkpoints", 1),
+        ):
+            value = getattr(self, name)
+            require(value >= least, name, value, f"must be {least} or more")
+
+
+MethodConfig = Annotated[Supervised | Cosub, Field(discriminator="kind")]
+DataConfig = Annotated[Digits | Folder | Hub, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Recipe(Strict):
+    """Everything that a run is a function of, and its seed."""
+
+    name: Fixed[Suppress[str]]
+    model: str
+    """A timm model of a supported family."""
+    model_args: Suppress[dict[str, int | float | bool | str]] = field(default_factory=dict)
+    """Arguments of the timm model. Cleared when another --model is named."""
+    resolution: int = 224
+    """Height and width of the images that the network sees, in pixels."""
+    method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
+    drop_rate: float = 0.1
+    """The paper's tau: share of the rows that skip a residual layer."""
+    schedule: Schedule = "uniform"
+    """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
+    rounding: Rounding = "nearest"
+    """How the rows kept become a whole number; spread rounds up in some layers and down in others."""
+    epochs: int = 100
+    batch_size: int = 256
+    """Distinct images an optimizer step, over all processes and micro-steps."""
+    group_size: int = 64
+    """Images whose submodels and mixing are drawn together: the grain of the drop rate, whatever the hardware."""
+    lr: float = 1e-3
+    """Peak learning rate, at a batch of 2048 under the square-root rule."""
+    seed: int = 0
+    data: DataConfig = field(default_factory=Digits)
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    ema: float = 0.0
+    """Decay of the averaged weights; when set, they are what is evaluated and saved as the model."""
+    precision: Precision = "auto"
+    """auto: bf16 on a GPU that has it, fp32 elsewhere."""
+    bad_share: float = 0.01
+    """Share of images that may be unreadable before the run ends; below it they are counted and named."""
+    runtime: Annotated[Runtime, arg(name="")] = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
+        for name in ("resolution", "epochs", "batch_size", "group_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
+        require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "must be positive")
+        require(0 <= self.ema < 1, "ema", self.ema, "must be in [0, 1)")
+        require(0 <= self.bad_share <= 1, "bad_share", self.bad_share, "must be in [0, 1]")
+        require(-(2**63) <= self.seed < 2**63, "seed", self.seed, "must fit in 64 bits")
+        if self.batch_size % self.group_size:
+            near = max(self.batch_size // self.group_size, 1) * self.group_size
+            raise InputError(
+                f"batch_size: {self.batch_size}: must be a multiple of group_size {self.group_size}, e.g. {near}"
+            )
+        if self.augment.smoothing and self.method.targets == "bce":
+            raise InputError(
+                f"augment.smoothing: {self.augment.smoothing}: binary targets cannot be smoothed, "
+                "set it to 0 or take a loss that begins with ce"
+            )
+
+    @property
+    def num_groups(self) -> int:
+        return self.batch_size // self.group_size
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up (Appendix A.1)."""
+        return self.lr * (math.sqrt(self.batch_size / 2048) if self.optimizer.lr_rule == "sqrt" else 1.0)
+
+
+METHODS: dict[str, type[Any]] = {"supervised": Supervised, "cosub": Cosub}
+SOURCES: dict[str, type[Any]] = {"digits": Digits, "folder": Folder, "hub": Hub}

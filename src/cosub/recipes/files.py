@@ -1,0 +1,95 @@
+"""A recipe as a strict JSON file: read, written, compared."""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe
+
+FORMAT = 1
+
+
+def dump(recipe: Recipe) -> str:
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
+
+
+def read(path: Path) -> Recipe:
+    """The recipe in a file, e.g. a run's recipe.json.
+
+    Raises:
+        InputError: for a file that is not JSON, of another format, or with an unknown key or a wrong value.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"recipe: {path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise InputError(f"recipe: {path}: is not of format {FORMAT}, which this version of cosub reads")
+    return parse(values, str(path))
+
+
+def parse(values: dict[str, Any], where: str) -> Recipe:
+    from pydantic import ValidationError
+
+    try:
+        return _adapter().validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError(f"recipe: {where}: {_first(error.errors()[0])}") from error
+
+
+def identity(recipe: Recipe) -> str:
+    """A hash of what changes results: all but `runtime` and where the data lie."""
+    values = dataclasses.asdict(recipe)
+    del values["runtime"]
+    values["data"].pop("path", None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def differences(a: Recipe, b: Recipe) -> list[str]:
+    """Names of the fields, of those that change results, in which two recipes differ."""
+    left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
+    ignored = ("runtime.", "data.path")
+    return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """', did you mean X?' or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+@functools.cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Recipe)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _first(error: Any) -> str:
+    place = [str(part) for part in error["loc"]]
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key {'.'.join(place)}{nearest(place[-1], _known_keys())}"
+    if error["type"] == "value_error":  # ours: names field, value and remedy itself
+        return error["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(error["input"], dict) else f": {error['input']!r}"
+    return f"{'.'.join(place) or 'recipe'}{value}: {error['msg']}"
+
+
+def _known_keys() -> list[str]:
+    from cosub.recipes import config
+
+    kinds = [config.Recipe, config.Augment, config.Optimizer, config.Runtime]
+    kinds += [*config.METHODS.values(), *config.SOURCES.values()]
+    return [item.name for kind in kinds for item in dataclasses.fields(kind)]

@@ -1,0 +1,135 @@
+"""A run's folder: what lies in it, who may write to it, and how its network is loaded."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe
+from cosub.recipes.files import differences, dump, identity, read
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def check(self, recipe: Recipe) -> None:
+        """That this recipe may run in this folder: it is new, empty, or holds the same recipe's run.
+
+        Raises:
+            InputError: if the folder holds something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"out: {self.path}: is a file; name a folder with --out")
+        if self.recipe.exists():
+            there = read(self.recipe)
+            if identity(there) != identity(recipe):
+                fields = ", ".join(differences(there, recipe)[:5])
+                raise InputError(
+                    f"out: {self.path}: holds another recipe's run (it differs in {fields}); name another --out"
+                )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
+
+    def claim(self, recipe: Recipe) -> None:
+        """Make the folder and write the recipe into it, unless it is there already."""
+        self.check(recipe)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.recipe.exists():
+                write_atomically(self.recipe, dump(recipe))
+        except OSError as error:
+            raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
+
+    def state(self) -> str:
+        return self.read_summary().get("state", "") if self.summary.exists() else ""
+
+    def read_summary(self) -> dict[str, Any]:
+        try:
+            return json.loads(self.summary.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"run: {self.summary}: cannot be read ({error})") from error
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its recipe, the names of its classes, its network in eval mode."""
+
+    recipe: Recipe
+    classes: tuple[str, ...]
+    network: nn.Module
+
+
+def load(run: str | os.PathLike[str]) -> nn.Module:
+    """The network of a run, attached, in eval mode, on the CPU.
+
+    Raises:
+        InputError: if the folder holds no finished run.
+    """
+    return load_run(run).network
+
+
+def load_run(run: str | os.PathLike[str]) -> Trained:
+    """The network of a run with its recipe and its classes.
+
+    Raises:
+        InputError: if the folder holds no finished run, or its weights do not fit its recipe.
+    """
+    from safetensors.torch import load_file
+
+    from cosub.network import build_network
+
+    folder = RunFolder(Path(run))
+    if not folder.recipe.exists():
+        raise InputError(f"run: {folder.path}: holds no run (no recipe.json)")
+    recipe = read(folder.recipe)
+    if not folder.weights.exists():
+        raise InputError(f"run: {folder.path}: has no model.safetensors yet; finish it with the same train command")
+    try:
+        with safe_open(folder.weights, "pt") as file:
+            classes = tuple(json.loads((file.metadata() or {})["classes"]))
+        weights = load_file(folder.weights)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
+    network = build_network(recipe, len(classes), copies=1).eval()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"run: {folder.weights}: does not fit {folder.recipe} ({str(error).splitlines()[1].strip()})"
+        ) from error
+    return Trained(recipe, classes, network)

@@ -1,0 +1,319 @@
+"""The training loop. It knows no method, data set or metric by name.
+
+A run is a function of its recipe: every random choice of a step is seeded from (seed, step, group), every image
+from (seed, epoch, position). Where it runs changes rounding at most.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cosub import checkpoint as checkpoints
+from cosub.attachment import active, state
+from cosub.data.loading import Batch, Slice, StepSampler, TrainingSet, training_loader
+from cosub.data.mixing import mix_groups
+from cosub.data.sources import Source
+from cosub.data.transforms import normalize, training
+from cosub.distributed import World
+from cosub.errors import InputError, RunError, Stopped
+from cosub.evaluation.classification import check_bad, evaluate
+from cosub.logs import Logs, Window
+from cosub.methods import Method, build
+from cosub.network import build_network
+from cosub.optim import build_optimizer, learning_rate
+from cosub.progress import Reporter
+from cosub.recipes.config import Recipe
+from cosub.run import RunFolder
+from cosub.seeds import derive
+from cosub.submodel import Submodel, concatenate, draw
+
+
+@dataclass
+class Counters:
+    """What a checkpoint counts besides steps."""
+
+    seconds: float = 0.0
+    bad: set[str] = field(default_factory=set)
+
+
+class Trainer:
+    """A recipe made ready to run: network, optimizer, data, and the step they have reached."""
+
+    def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
+        self.recipe, self.source, self.world = recipe, source, world
+        self.folder, self.reporter = folder, reporter
+        self.share = _share(recipe, world)
+        self.steps_per_epoch = _steps_per_epoch(recipe, len(source.train.labels))
+        self.total_steps = recipe.epochs * self.steps_per_epoch
+        self.method: Method = build(recipe.method)
+        self.network = build_network(recipe, len(source.classes), self.method.copies).to(world.device)
+        self.kept = state(self.network).kept(self.method.copies * recipe.group_size)
+        self.transform = training(recipe.resolution, recipe.augment)
+        self.precision = _precision(recipe, world.device)
+        self.optimizer = build_optimizer(recipe, self.network)
+        self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
+        self.averaged = _averaged(self.network, recipe.ema)
+        self.counters, self.step = Counters(), 0
+        self.stop_signal = 0
+        self.saved_at = time.monotonic()
+
+    @property
+    def result(self) -> nn.Module:
+        """What is evaluated and saved: the averaged network where the recipe averages."""
+        return self.averaged.module if self.averaged is not None else self.network
+
+    def fit(self) -> None:
+        """Train from the last checkpoint to the end.
+
+        Raises:
+            RunError: for a loss or gradient that is not finite, or too many unreadable images.
+            Stopped: by a signal, after a checkpoint.
+        """
+        self.resume()
+        runner = _parallel(self.network, self.recipe.resolution, self.world)
+        self.network.train()
+        batches = self._batches()
+        logs = Logs(self.folder.path, self.step) if self.world.main else None
+        every = max(1, min(50, self.total_steps // 200))
+        window = Window(self.recipe.batch_size)
+        self.reporter.start(self.step, self.total_steps)
+        with _signals(self), _closing(logs, self.reporter):
+            while self.step < self.total_steps:
+                started = time.perf_counter()
+                window.values.append(self._train_step(runner, batches, window))
+                self.step += 1
+                seconds = time.perf_counter() - started
+                self.counters.seconds += seconds
+                window.seconds += seconds
+                if self.step % every == 0 or self.step == self.total_steps:
+                    self._report(window, logs)
+                self._between_steps(window, logs)
+
+    def resume(self) -> None:
+        """Take up the newest whole checkpoint, if there is one."""
+        found = checkpoints.latest(self.folder.checkpoints)
+        if found is None:
+            return
+        self.step = found.step
+        self.network.load_state_dict(found.weights["network"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(found.weights["averaged"])
+        self.optimizer.load_state_dict(found.state["optimizer"])
+        self.scaler.load_state_dict(found.state["scaler"])
+        self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
+        self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
+
+    def save(self) -> None:
+        if self.world.main:
+            weights = {"network": self.network.state_dict()}
+            if self.averaged is not None:
+                weights["averaged"] = self.averaged.state_dict()
+            values = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+            counters = {"seconds": self.counters.seconds, "bad": sorted(self.counters.bad)}
+            checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
+            checkpoints.save(self.folder.checkpoints, checkpoint, self.recipe.runtime.keep_checkpoints)
+        self.world.barrier()
+
+    def submodel(self, groups: range) -> Submodel:
+        """The table of some groups of this step, each drawn from (seed, step, group)."""
+        rows = self.method.copies * self.recipe.group_size
+        tables = []
+        for group in groups:
+            generator = torch.Generator().manual_seed(derive("submodel", self.recipe.seed, self.step, group))
+            tables.append(draw(rows, self.kept, generator))
+        return concatenate(tables, self.method.copies)
+
+    def _batches(self) -> Iterator[Batch]:
+        recipe = self.recipe
+        dataset = TrainingSet(self.source.train, self.transform, recipe.seed)
+        steps = range(self.step, self.total_steps)
+        size = len(self.source.train.labels)
+        sampler = StepSampler(size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps)
+        return iter(training_loader(dataset, sampler, recipe.runtime.workers, self.world.device.type == "cuda"))
+
+    def _train_step(self, runner: nn.Module, batches: Iterator[Batch], window: Window) -> Tensor:
+        """One optimizer step; gives (loss, accuracy, norm of the gradient), still on the device."""
+        rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(2, device=self.world.device)
+        for micro_step in range(self.share.micro_steps):
+            waited = time.perf_counter()
+            batch = next(batches)
+            window.waited += time.perf_counter() - waited
+            self.counters.bad.update(batch.bad)
+            last = micro_step == self.share.micro_steps - 1
+            with nullcontext() if last or self.world.size == 1 else runner.no_sync():  # pyright: ignore[reportCallIssue]
+                sums += self._forward_backward(runner, batch, self.share.groups(micro_step))
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        return torch.cat([sums, norm.detach().float().view(1)])
+
+    def _forward_backward(self, runner: nn.Module, batch: Batch, groups: range) -> Tensor:
+        recipe, device = self.recipe, self.world.device
+        torch.manual_seed(derive("step", recipe.seed, self.step, groups.start))
+        images = normalize(batch.images.to(device, non_blocking=True))
+        labels = batch.labels.to(device, non_blocking=True)
+        images, targets = mix_groups(
+            images,
+            labels,
+            recipe.augment,
+            len(self.source.classes),
+            recipe.method.targets,
+            recipe.seed,
+            self.step,
+            groups,
+        )
+        low = self.precision != torch.float32
+        with (
+            active(self.network, self.submodel(groups)),
+            torch.autocast(device.type, self.precision, enabled=low),
+        ):
+            loss, logits = self.method(runner, images, targets)
+        loss = loss / self.share.micro_steps
+        self.scaler.scale(loss).backward()
+        correct = (logits.detach().argmax(1) == labels.repeat(self.method.copies)).float().mean()
+        return torch.stack([loss.detach(), correct / self.share.micro_steps])
+
+    def _report(self, window: Window, logs: Logs | None) -> None:
+        """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
+        values = window.read()
+        rate = learning_rate(self.recipe, self.step - 1, self.steps_per_epoch)
+        if not (math.isfinite(values["loss"]) and (math.isfinite(values["grad_norm"]) or self.scaler.is_enabled())):
+            raise RunError(
+                f"loss {values['loss']:g} or gradient {values['grad_norm']:g} is not finite by step {self.step} "
+                f"(learning rate {rate:.3g}): lower --lr, raise optimizer.warmup_epochs, or set optimizer.clip; "
+                "the last checkpoint is whole"
+            )
+        check_bad(list(self.counters.bad), len(self.source.train.labels), self.recipe.bad_share)
+        self.reporter.step(self.step, values)
+        if logs is not None:
+            epoch = self.step / self.steps_per_epoch
+            logs.write({"step": self.step, "epoch": round(epoch, 4), "lr": rate, **values})
+
+    def _between_steps(self, window: Window, logs: Logs | None) -> None:
+        ended_epoch = self.step % self.steps_per_epoch == 0
+        epochs = self.step // self.steps_per_epoch
+        every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
+        if ended_epoch and epochs % every == 0 and self.step < self.total_steps:
+            result = self.evaluate()
+            if logs is not None:
+                logs.write({"step": self.step, "epoch": epochs, "top1": result.top1})
+        stopping = self.world.any(self.stop_signal != 0)
+        if stopping or self._checkpoint_due(ended_epoch):
+            if window.values:  # nothing that is not finite gets into a checkpoint
+                self._report(window, logs)
+            self.save()
+            self.saved_at = time.monotonic()
+        if stopping:
+            raise Stopped(f"stopped at step {self.step} of {self.total_steps}; the same command continues the run")
+
+    def _checkpoint_due(self, ended_epoch: bool) -> bool:
+        every = self.recipe.runtime.checkpoint_every
+        if every:
+            return self.step % every == 0 or self.step == self.total_steps
+        if self.step == self.total_steps:
+            return True
+        return ended_epoch and self.world.any(time.monotonic() - self.saved_at > 60)
+
+    def evaluate(self, submodels: dict[str, list[int]] | None = None) -> Any:
+        """Accuracy of the result network, and of submodels, on the source's test images."""
+        return evaluate(
+            self.result,
+            self.source.test,
+            len(self.source.classes),
+            self.recipe.resolution,
+            self.world,
+            submodels=submodels,
+            workers=self.recipe.runtime.workers,
+            bad_share=self.recipe.bad_share,
+        )
+
+
+def _share(recipe: Recipe, world: World) -> Slice:
+    parts = world.size * recipe.runtime.micro_steps
+    if recipe.num_groups % parts:
+        raise InputError(
+            f"micro_steps: {recipe.runtime.micro_steps}: {world.size} processes of {recipe.runtime.micro_steps} "
+            f"micro-steps do not divide the {recipe.num_groups} groups of a batch; change micro_steps, "
+            "the number of processes, or the recipe's batch_size or group_size"
+        )
+    return Slice(world.rank, world.size, recipe.runtime.micro_steps, recipe.num_groups)
+
+
+def _steps_per_epoch(recipe: Recipe, num_images: int) -> int:
+    if num_images < recipe.batch_size:
+        raise InputError(
+            f"batch_size: {recipe.batch_size}: is more than the {num_images} training images; "
+            f"set --batch-size and --group-size to {num_images} or less"
+        )
+    return num_images // recipe.batch_size
+
+
+def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    chosen = recipe.precision
+    if chosen == "auto":
+        chosen = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if chosen == "fp16" and device.type != "cuda":
+        raise InputError("precision: 'fp16': needs a GPU; take bf16 or fp32")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
+
+
+def _averaged(network: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
+    """DistributedDataParallel, after one backward that is thrown away: it orders its buckets after the first."""
+    if world.size == 1:
+        return network
+    device_ids = [world.device.index] if world.device.type == "cuda" else None
+    runner = DistributedDataParallel(network, device_ids=device_ids)
+    runner.eval()  # the full network; running statistics stay as they are
+    runner(torch.zeros(1, 3, resolution, resolution, device=world.device)).sum().backward()
+    network.zero_grad(set_to_none=True)
+    return runner
+
+
+@contextmanager
+def _signals(trainer: Trainer) -> Iterator[None]:
+    """SIGTERM and SIGINT end the run after the step under way; the second time at once."""
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if trainer.stop_signal:
+            raise KeyboardInterrupt
+        trainer.stop_signal = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _closing(logs: Logs | None, reporter: Reporter) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        reporter.stop()
+        if logs is not None:
+            logs.close()
