@@ -274,7 +274,7 @@ def test_refusals_name_the_remedy(images, table):
     live = timm.create_model("vit_tiny_patch16_224", depth=2, drop_path_rate=0.1)
     with pytest.raises(ValueError, match=r"drop_path_rate=0\.0"):
         cosub.attach(live, drop_rate=0.1)
-    with pytest.raises(ValueError, match="ConvNeXtBlock.*supported families: ViT"):
+    with pytest.raises(ValueError, match=r"ConvNeXtBlock.*supported families: ViT"):
         cosub.attach(timm.create_model("convnext_atto"), drop_rate=0.1)
     with pytest.raises(ValueError, match="no block that has a twin"):
         cosub.attach(nn.Linear(2, 2), drop_rate=0.1)

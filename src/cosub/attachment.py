@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -74,7 +74,7 @@ def detach(model: Model) -> Model:
     for module in model.modules():
         if isinstance(module, Twin):
             del module.cosub
-            module.__class__ = module.timm_class
+            module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
         elif isinstance(module, Host):
             del module.cosub
             module.__class__ = type(module).timm_class  # pyright: ignore[reportAttributeAccessIssue]

@@ -157,6 +157,8 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),
         "bad_images": len(trainer.counters.bad),
+        "processes": trainer.world.size,
+        "device": str(trainer.world.device),
         "version": cosub.__version__,
     }
 

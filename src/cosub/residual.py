@@ -19,7 +19,7 @@ def residual(
     """
     if rows is None:
         return x + branch(x)
-    if rows.count == 0:
+    if rows.kept == 0:
         return x
     if rows.keep is None:
         return x + (branch(x) if rows.scale == 1 else rows.scale * branch(x))

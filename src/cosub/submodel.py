@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     """What one residual layer processes: `keep` is None when every row passes, or none does."""
 
     keep: Int64[Tensor, "K"] | None
-    count: int
+    kept: int
     total: int
     scale: float
 

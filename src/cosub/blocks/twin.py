@@ -52,7 +52,7 @@ class State:
         self.current = submodel.to(x.device) if submodel is not None else None
         return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
 
-    @torch.compiler.disable
+    @torch.compiler.disable()
     def next(self, rows: int) -> Submodel:
         """Draw the table of this step and count the step."""
         generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))

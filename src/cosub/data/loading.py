@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ _ATTEMPTS = 16
 class Key(NamedTuple):
     """One training example: which image, in which epoch, at which place in the epoch's order."""
 
-    index: int
+    image: int
     epoch: int
     position: int
 
@@ -78,7 +78,7 @@ def permutation(num_images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(num_images, generator=generator)
 
 
-class TrainingSet(Dataset[tuple[Tensor, int, list[str]]]):
+class TrainingSet(Dataset[Any]):
     """Examples by `Key`. Transforms read the global generators, which are seeded for each example."""
 
     def __init__(self, examples: Examples, transform: Transform, seed: int) -> None:
@@ -89,7 +89,7 @@ class TrainingSet(Dataset[tuple[Tensor, int, list[str]]]):
         bad: list[str] = []
         for attempt in range(_ATTEMPTS):
             # A replacement is a function of the image that it replaces, so a continued run sees the same one.
-            index = derive("replace", key.index, attempt) % len(self.examples.labels) if attempt else key.index
+            index = derive("replace", key.image, attempt) % len(self.examples.labels) if attempt else key.image
             try:
                 image = self.examples.image(index)
             except BadImage as error:
@@ -111,7 +111,7 @@ def collate(items: Sequence[tuple[Tensor, int, list[str]]]) -> Batch:
     return Batch(images, torch.tensor([label for _, label, _ in items]), [name for _, _, bad in items for name in bad])
 
 
-class TestSet(Dataset[tuple[Tensor, int, list[str]]]):
+class TestSet(Dataset[Any]):
     """Examples in order; one that cannot be read is left out and named."""
 
     __test__ = False  # not a test, pytest
@@ -136,9 +136,9 @@ def collate_test(items: Sequence[tuple[Tensor, int, list[str]] | list[str]]) -> 
     return Batch(*collate(good)[:2], bad) if good else bad
 
 
-def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Any]:
     return DataLoader(
-        dataset,  # pyright: ignore[reportArgumentType]
+        dataset,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
@@ -147,7 +147,7 @@ def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pi
     )
 
 
-def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: bool) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_size=batch_size,

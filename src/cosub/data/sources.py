@@ -24,7 +24,8 @@ class BadImage(Exception):
 class Examples(Protocol):
     """A set of images: its labels, and image and name by index."""
 
-    labels: Sequence[int]
+    @property
+    def labels(self) -> Sequence[int]: ...
 
     def image(self, index: int) -> Image.Image:
         """The image, RGB.
@@ -92,7 +93,7 @@ def _digits(config: Digits) -> Source:
 
     bunch: Any = load_digits()
     pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
-    parts = train_test_split(
+    parts: Any = train_test_split(
         pixels,
         bunch.target,
         test_size=config.test_share,

@@ -1,6 +1,7 @@
 """Images to tensors. timm's transforms; the result is uint8, normalised later on the device."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -24,7 +25,7 @@ def training(resolution: int, augment: Augment) -> Transform:
     if augment.crop == "center":
         return evaluation(resolution)
     try:
-        primary, secondary, final = transforms_imagenet_train(
+        parts: Any = transforms_imagenet_train(
             resolution,
             scale=(augment.min_area, 1.0),
             hflip=augment.flip,
@@ -38,6 +39,7 @@ def training(resolution: int, augment: Augment) -> Transform:
         raise InputError(
             f"augment.policy: {augment.policy!r}: timm does not know it ({error}); e.g. 3a or rand-m9-mstd0.5-inc1"
         ) from error
+    primary, secondary, final = parts
     if augment.crop == "simple":
         primary = simple_crop(resolution, augment.flip)
     return transforms.Compose([primary, secondary, final])

@@ -8,16 +8,16 @@ def digits() -> Recipe:
     return Recipe(
         name="digits",
         model="vit_tiny_patch16_224",
-        model_args={"patch_size": 2, "embed_dim": 96, "depth": 8, "num_heads": 3, "init_values": 0.1},
+        model_args={"patch_size": 2, "embed_dim": 64, "depth": 8, "num_heads": 4},
         resolution=8,
         method=Cosub(),
         drop_rate=0.2,
-        epochs=60,
+        epochs=40,
         batch_size=64,
         group_size=64,
-        lr=5e-3,
+        lr=1e-2,
         data=Digits(),
-        augment=Augment(crop="simple", flip=0.0, policy="", jitter=0.0),
+        augment=Augment(crop="center", flip=0.0, policy="", jitter=0.0),
         optimizer=Optimizer(weight_decay=0.05),
     )
 
@@ -27,7 +27,7 @@ def cifar10() -> Recipe:
     return Recipe(
         name="cifar10",
         model="vit_tiny_patch16_224",
-        model_args={"patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4, "init_values": 0.1},
+        model_args={"patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4},
         resolution=32,
         method=Cosub(),
         drop_rate=0.1,

@@ -1,0 +1,272 @@
+"""The determinism contract: a run is a function of its recipe and its seed."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from tiny import run, run_and_kill, tiny, weights
+
+import cosub
+from cosub import checkpoint as checkpoints
+from cosub.data.sources import open_source
+from cosub.distributed import World
+from cosub.errors import InputError, RunError, Stopped
+from cosub.evaluation.classification import evaluate
+from cosub.launch import cautions, train
+from cosub.optim import build_optimizer, learning_rate
+from cosub.progress import Silent
+from cosub.recipes import get
+from cosub.recipes.config import Cosub, Supervised
+from cosub.run import RunFolder
+from cosub.submodel import keep_layers
+from cosub.trainer import Trainer
+
+CPU = World(0, 1, torch.device("cpu"))
+
+
+def equal(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def close(a, b, tolerance=1e-5) -> None:
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """One uninterrupted run; others are compared with it."""
+    out = tmp_path_factory.mktemp("reference") / "run"
+    summary = run(tiny(out))
+    return out, summary
+
+
+def test_summary_and_files(reference):
+    out, summary = reference
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert {"method": "cosub", "seed": 0, "state": "done", "steps": 22, "num_images": 360}.items() <= summary.items()
+    assert set(summary["top1_submodels"]) == {"0.75", "0.5"}
+    names = {path.name for path in out.iterdir()}
+    assert {"recipe.json", "summary.json", "metrics.jsonl", "model.safetensors", "curves.png", "checkpoints"} <= names
+    steps = [line["step"] for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())]
+    assert steps == sorted(steps)
+    assert steps[-1] == 22
+
+
+def test_same_recipe_same_weights_and_another_seed_others(reference, tmp_path):
+    out, _ = reference
+    run(tiny(tmp_path / "again"))
+    run(tiny(tmp_path / "other", seed=1))
+    assert equal(weights(out), weights(tmp_path / "again"))
+    assert not equal(weights(out), weights(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_killed_at_five_random_steps_and_continued_to_the_bit(reference, tmp_path, workers):
+    out, _ = reference
+    recipe = tiny(tmp_path / "run", workers=workers, checkpoint_every=2)
+    steps = sorted(random.Random(workers).sample(range(1, 22), 5))
+    for step in steps:
+        run_and_kill(recipe, step, random.Random(step).choice(["_train_step", "_forward_backward", "save"]))
+    summary = run(recipe)
+    assert summary["steps"] == 22
+    assert equal(weights(out), weights(tmp_path / "run"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert sorted({line["step"] for line in lines}) == [line["step"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ema": 0.9}, {"method": Supervised()}, {"optimizer_name": "lamb"}], ids=["ema", "supervised", "lamb"]
+)
+def test_continued_to_the_bit_whatever_the_state(tmp_path, changes):
+    def recipe(name):
+        import dataclasses
+
+        made = tiny(tmp_path / name, checkpoint_every=4, **{k: v for k, v in changes.items() if k != "optimizer_name"})
+        if "optimizer_name" in changes:
+            made = dataclasses.replace(made, optimizer=dataclasses.replace(made.optimizer, name="lamb"))
+        return made
+
+    run(recipe("whole"))
+    run_and_kill(recipe("killed"), 9, "_train_step")
+    run(recipe("killed"))
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+@pytest.mark.parametrize("micro_steps", [2, 4])
+def test_micro_steps_change_rounding_only(reference, tmp_path, micro_steps):
+    # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
+    plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}
+    run(tiny(tmp_path / "one", **plain))
+    run(tiny(tmp_path / "parts", micro_steps=micro_steps, **plain))
+    close(weights(tmp_path / "one"), weights(tmp_path / "parts"))
+
+
+def test_two_processes_equal_one(tmp_path):
+    plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}
+    run(tiny(tmp_path / "one", **plain))
+    recipe = tmp_path / "one" / "recipe.json"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cosub", "train"]
+    done = subprocess.run(
+        [sys.executable, *command, str(recipe), "--out", str(tmp_path / "two"), "--json"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads((tmp_path / "one" / "summary.json").read_text()), json.loads(done.stdout)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert (two["steps"], two["num_images"]) == (22, 360)
+    close(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_evaluation_equals_the_summary_and_counts_each_image_once(reference):
+    out, summary = reference
+    network, source = cosub.load(out), open_source(get("digits").data)
+    for batch_size in (7, 360):
+        result = evaluate(network, source.test, 10, 8, CPU, batch_size=batch_size)
+        assert result.num_images == 360
+        assert result.top1 == pytest.approx(summary["top1"], abs=1e-6)
+
+
+def test_a_finished_run_is_not_run_again(reference):
+    out, summary = reference
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    assert run(tiny(out)) == summary
+    assert (out / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_stopped_by_a_signal_and_continued(reference, tmp_path, monkeypatch):
+    out, _ = reference
+    step = Trainer._train_step
+
+    def signalled(self, *args):
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped at step 6 of 22"):
+        patch.setattr(Trainer, "_train_step", signalled)
+        assert threading.current_thread() is threading.main_thread()
+        run(tiny(tmp_path / "run"))
+    assert RunFolder(tmp_path / "run").state() == "stopped"
+    run(tiny(tmp_path / "run"))
+    assert equal(weights(out), weights(tmp_path / "run"))
+
+
+def test_damaged_last_checkpoint_is_one_warning_and_the_one_before(reference, tmp_path, capfd):
+    out, _ = reference
+    recipe = tiny(tmp_path / "run", checkpoint_every=4)
+    run_and_kill(recipe, 13, "_train_step")
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
+    content = bytearray((newest / "network.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / "network.safetensors").write_bytes(content)
+    capfd.readouterr()
+    run(recipe)
+    said = capfd.readouterr().err
+    assert said.count("is damaged (checksum") == 1
+    assert "at step 8 of 22" in said
+    assert equal(weights(out), weights(tmp_path / "run"))
+
+
+def test_non_finite_loss_ends_the_run_with_the_last_checkpoint_whole(tmp_path, monkeypatch):
+    forward_backward = Trainer._forward_backward
+
+    def spoiled(self, runner, batch, groups):
+        value = forward_backward(self, runner, batch, groups)
+        return value * math.nan if self.step == 9 else value
+
+    monkeypatch.setattr(Trainer, "_forward_backward", spoiled)
+    with pytest.raises(RunError, match="not finite by step 10"):
+        run(tiny(tmp_path / "run", checkpoint_every=4))
+    assert RunFolder(tmp_path / "run").state() == "failed"
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 8
+
+
+def test_learning_rate_warms_up_and_falls_to_the_least():
+    import dataclasses
+
+    recipe = dataclasses.replace(get("digits"), epochs=10, batch_size=512, group_size=64, lr=1e-3)
+    rates = [learning_rate(recipe, step, 7) for step in range(70)]
+    assert recipe.peak_lr == pytest.approx(5e-4)  # Appendix A.1: 1e-3 * sqrt(512 / 2048)
+    assert rates[0] == 1e-6
+    assert rates[35] == pytest.approx(5e-4)
+    assert max(rates) == rates[35]
+    assert rates[-1] == pytest.approx(1e-5)
+    assert all(a > b for a, b in zip(rates[35:], rates[36:], strict=False))
+    half = 35 + (69 - 35) / 2
+    assert rates[int(half)] == pytest.approx((5e-4 + 1e-5) / 2, rel=0.01)
+
+
+def test_weight_decay_spares_biases_norms_and_embeddings(tmp_path):
+    recipe = tiny(tmp_path)
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Silent())
+    names = {id(p): name for name, p in trainer.network.named_parameters()}
+    spared = {
+        names[id(p)]
+        for group in build_optimizer(recipe, trainer.network).param_groups
+        if group["weight_decay"] == 0
+        for p in group["params"]
+    }
+    assert {"pos_embed", "cls_token", "norm.bias", "blocks.0.attn.qkv.bias"} <= spared
+    assert not any(name.endswith("qkv.weight") for name in spared)
+
+
+def cautions_of(tmp_path, **changes):
+    recipe = tiny(tmp_path, **changes)
+    return cautions(Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Silent()))
+
+
+def test_rounding_that_turns_co_training_off_is_said(tmp_path):
+    said = cautions_of(tmp_path, drop_rate=0.05, group_size=4)
+    assert any("submodel co-training is OFF" in line and "--rounding spread" in line for line in said)
+    assert not any("OFF" in line for line in cautions_of(tmp_path, drop_rate=0.05, group_size=4, rounding="spread"))
+    assert any("drop_rate is 0" in line for line in cautions_of(tmp_path, drop_rate=0.0))
+    off = cautions_of(tmp_path, drop_rate=0.05, group_size=4, method=Supervised())
+    assert any("stochastic depth is OFF" in line for line in off)
+
+
+def test_groups_must_divide(tmp_path):
+    with pytest.raises(InputError, match="do not divide the 4 groups"):
+        run(tiny(tmp_path / "run", micro_steps=3))
+    with pytest.raises(InputError, match="more than the 1437 training images"):
+        run(tiny(tmp_path / "run", batch_size=1600))
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_parameter_moves(tmp_path):
+    recipe = tiny(tmp_path / "run", method=Cosub(weight=0.3))
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path / "run"), Silent())
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    RunFolder(tmp_path / "run").claim(recipe)
+    trainer.fit()
+    assert [name for name, value in trainer.network.state_dict().items() if torch.equal(value, before[name])] == []
+
+
+def test_loaded_network_runs_submodels(reference):
+    network = cosub.load(reference[0])
+    assert not network.training
+    with cosub.active(network, keep_layers([0, 1], 4, 2)):
+        assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_averaged_weights_are_the_result(tmp_path):
+    run(tiny(tmp_path / "plain"))
+    run(tiny(tmp_path / "averaged", ema=0.9))
+    found = checkpoints.latest(tmp_path / "averaged" / "checkpoints")
+    assert equal(found.weights["network"], weights(tmp_path / "plain"))
+    averaged = {name.removeprefix("module."): value for name, value in found.weights["averaged"].items()}
+    del averaged["n_averaged"]
+    assert equal(averaged, weights(tmp_path / "averaged"))
+
+
+def test_train_is_public_through_launch(tmp_path):
+    assert train(tiny(tmp_path / "run", epochs=1))["state"] == "done"

@@ -1,0 +1,67 @@
+"""Tiny runs for tests, in this process or in one that may be killed."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from cosub.recipes import get
+from cosub.recipes.config import Augment, Recipe
+
+# The server that forks children imports what they need once; it has no threads, so forking it is safe.
+SPAWN = multiprocessing.get_context("forkserver")
+SPAWN.set_forkserver_preload(["cosub.launch", "timm", "sklearn.datasets", "sklearn.model_selection"])
+
+TINY = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "proj_drop_rate": 0.1}
+
+
+def tiny(out: Path, **changes: Any) -> Recipe:
+    """A run of 22 steps of four groups, with everything that draws random numbers switched on."""
+    recipe = dataclasses.replace(
+        get("digits"),
+        model_args=TINY,
+        drop_rate=0.5,
+        epochs=1,
+        group_size=16,
+        augment=Augment(crop="simple", policy="3a", mixup=0.8, cutmix=1.0),
+    )
+    runtime = {key: changes.pop(key) for key in list(changes) if hasattr(recipe.runtime, key)}
+    runtime = dataclasses.replace(recipe.runtime, out=str(out), **runtime)
+    return dataclasses.replace(recipe, runtime=runtime, **changes)
+
+
+def run(recipe: Recipe) -> dict[str, Any]:
+    from cosub.launch import train
+
+    return train(recipe)
+
+
+def run_and_kill(recipe: Recipe, step: int, where: str) -> None:
+    """Run in a process of its own that gets SIGKILL inside step `step`; return when it is gone."""
+    process = SPAWN.Process(target=_killed, args=(recipe, step, where))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, f"the run ended with {process.exitcode} before step {step}"
+
+
+def _killed(recipe: Recipe, step: int, where: str) -> None:
+    from cosub.trainer import Trainer
+
+    method = getattr(Trainer, where)
+
+    def until(self: Any, *args: Any) -> Any:
+        value = method(self, *args)
+        if self.step >= step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    setattr(Trainer, where, until)
+    run(recipe)
+
+
+def weights(out: Path) -> dict[str, Any]:
+    return load_file(out / "model.safetensors")
