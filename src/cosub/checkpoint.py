@@ -7,9 +7,11 @@ import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -47,7 +49,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         "counters": checkpoint.counters,
         "sha256": {path.name: _digest(path) for path in files},
     }
-    (aside / _META).write_text(json.dumps(meta, indent=2))
+    (aside / _META).write_text(json.dumps({**meta, "self": _digest_of(meta)}, indent=2))
     for path in [*files, aside / _META, aside]:
         _sync(path)
     if final.exists():  # a damaged one that was passed over
@@ -64,7 +66,7 @@ def latest(folder: Path) -> Checkpoint | None:
     for path in _folders(folder):
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:120]
             warnings.warn(f"checkpoint {path} is damaged ({reason}); trying the one before it", DamagedCheckpoint, 2)
     return None
@@ -80,6 +82,8 @@ def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def _read(path: Path) -> Checkpoint:
     meta = json.loads((path / _META).read_text())
+    if meta.pop("self") != _digest_of(meta):
+        raise ValueError(f"checksum of {_META} does not match")
     if meta["format"] != FORMAT:
         raise ValueError(f"format {meta['format']}, expected {FORMAT}")
     for name, digest in meta["sha256"].items():
@@ -97,6 +101,10 @@ def _folders(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

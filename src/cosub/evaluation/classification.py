@@ -74,9 +74,9 @@ def evaluate(
     network.train(training)
     bad = _gather(bad, world)
     check_bad(bad, len(examples.labels), bad_share)
-    values = {name: float(metric.compute()) for name, metric in top1.items()}
+    values = {name: _value(metric) for name, metric in top1.items()}
     full = values.pop("")
-    return Result(full, float(top5.compute()), values, len(examples.labels) - len(bad), bad)
+    return Result(full, _value(top5), values, len(examples.labels) - len(bad), bad)
 
 
 def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str, list[int]]:
@@ -112,3 +112,8 @@ def _gather(bad: list[str], world: World) -> list[str]:
     parts: list[Any] = [None] * world.size
     dist.all_gather_object(parts, bad)
     return [name for part in parts for name in part]
+
+
+def _value(metric: Any) -> float:
+    """A share of images; the metric divides in single precision."""
+    return round(float(metric.compute()), 6)

@@ -1,0 +1,81 @@
+import os
+import warnings
+
+import pytest
+import torch
+
+from cosub.checkpoint import Checkpoint, DamagedCheckpoint, latest, save
+
+
+def make(step: int) -> Checkpoint:
+    tensor = torch.full((3,), float(step))
+    return Checkpoint(step, {"network": {"w": tensor}}, {"optimizer": {"m": tensor}}, {"seconds": 1.0})
+
+
+def test_round_trip_and_rotation(tmp_path):
+    for step in (1, 2, 30):
+        save(tmp_path, make(step), keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000030"]
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 30
+    assert torch.equal(found.weights["network"]["w"], torch.full((3,), 30.0))
+    assert torch.equal(found.state["optimizer"]["m"], torch.full((3,), 30.0))
+
+
+def test_none_yet(tmp_path):
+    assert latest(tmp_path / "checkpoints") is None
+
+
+@pytest.mark.parametrize("file", ["network.safetensors", "state.pt", "checkpoint.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing", "empty"])
+def test_every_damage_is_passed_over_with_a_warning(tmp_path, file, damage):
+    save(tmp_path, make(1), keep=2)
+    path = save(tmp_path, make(2), keep=2) / file
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "flip":
+            content[len(content) // 2] ^= 0x40
+            path.write_bytes(content)
+        case "missing":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    assert [warning.category for warning in seen] == [DamagedCheckpoint]
+
+
+def test_a_left_over_of_a_killed_write_is_no_checkpoint(tmp_path):
+    save(tmp_path, make(1), keep=2)
+    (tmp_path / ".step-00000002").mkdir()
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+    save(tmp_path, make(2), keep=2)
+    assert not (tmp_path / ".step-00000002").exists()
+
+
+def test_a_pickle_runs_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/touched",)
+
+    import hashlib
+    import json
+
+    path = save(tmp_path, make(1), keep=2)
+    torch.save(Evil(), path / "state.pt")
+    meta = json.loads((path / "checkpoint.json").read_text())
+    del meta["self"]
+    meta["sha256"]["state.pt"] = hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
+    meta["self"] = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+    (path / "checkpoint.json").write_text(json.dumps(meta))
+    with pytest.warns(DamagedCheckpoint):
+        assert latest(tmp_path) is None
+    assert not (tmp_path / "touched").exists()

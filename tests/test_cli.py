@@ -1,0 +1,315 @@
+"""The verbs, in this process; wrong input is one line on standard error and status 2, and touches nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from test_data import parquet, picture
+from tiny import run, tiny
+
+from cosub.cli import VERBS, main
+from cosub.cli.parsing import recipe_flags
+from cosub.cli.train import configure
+from cosub.errors import InputError
+from cosub.recipes import get
+from cosub.recipes.config import Supervised
+from cosub.recipes.files import dump
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    run(tiny(out))
+    return out
+
+
+def call(capsys, *words):
+    status = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+# --- what is right
+
+
+def test_help_lists_the_verbs(capsys):
+    status, out, _ = call(capsys, "--help")
+    assert status == 0
+    assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "digits", "--help"], ["recipes"], ["train", "--no-such"]])
+def test_nothing_heavy_is_imported_before_it_is_used(arguments):
+    code = (
+        "import sys\nfrom cosub.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'timm', 'numpy', 'datasets', 'matplotlib', 'sklearn', 'PIL', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_import_cosub_is_lazy():
+    subprocess.run([sys.executable, "-c", "import cosub, sys; assert 'torch' not in sys.modules"], check=True)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"cosub {verb}" in capsys.readouterr().out
+
+
+def test_train_prints_one_json_object_and_all_else_on_standard_error(tmp_path, capsys):
+    (tmp_path / "r.json").write_text(dump(tiny(tmp_path / "unused")))
+    status, out, err = call(capsys, "train", tmp_path / "r.json", "--out", tmp_path / "run", "--seed", 5, "--json")
+    assert status == 0
+    summary = json.loads(out)
+    assert {"method": "cosub", "seed": 5, "run": str(tmp_path / "run")}.items() <= summary.items()
+    for word in ("residual layers  4", "0.5 asked", "16 of 32", "22 (1 epochs of 22)", "images/s", "data wait", "left"):
+        assert word in err
+    assert "top-1 with 75% of the layers" in err
+
+
+def test_evaluate_gives_the_summarys_top1(finished, capsys):
+    summary = json.loads((finished / "summary.json").read_text())
+    status, out, _ = call(capsys, "evaluate", finished, "--json")
+    assert status == 0
+    assert json.loads(out)["top1"] == summary["top1"]
+    assert json.loads(out)["num_images"] == 360
+    _, out, _ = call(capsys, "evaluate", finished, "--keep", 0.5, "--json")
+    assert json.loads(out)["top1"] == summary["top1_submodels"]["0.5"]
+    assert call(capsys, "evaluate", finished)[1].startswith(f"top-1 {summary['top1']:.4f}")
+
+
+def test_evaluate_shows_pictures(finished, capsys):
+    assert call(capsys, "evaluate", finished, "--show", 10)[0] == 0
+    assert Image.open(finished / "examples.png").width > 400
+
+
+def test_predict_answers_for_files_and_folders(finished, capsys, tmp_path):
+    for index in range(3):
+        pixels = (load_digits().images[index] * 15).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    status, out, err = call(capsys, "predict", finished, tmp_path, "--top", 3)
+    assert status == 0
+    assert len(out.splitlines()) == 3
+    assert "broken.png" in err
+    _, out, _ = call(capsys, "predict", finished, tmp_path / "0.png", "--json", "--keep", 0.5)
+    (prediction,) = json.loads(out)["predictions"]
+    assert len(prediction["classes"]) == 5
+    assert sum(item["probability"] for item in prediction["classes"]) <= 1 + 1e-6
+
+
+def test_plot_of_one_run_and_of_several(finished, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "plot", finished, "--json")[0] == 0
+    status, out, _ = call(capsys, "plot", finished, finished)
+    assert (status, out.strip()) == (0, "curves.png")
+    assert Image.open(tmp_path / "curves.png").width > 500
+    assert "exists; name another file" in call(capsys, "plot", finished, finished)[2]
+
+
+def test_recipes_lists_and_prints(capsys):
+    assert "digits" in call(capsys, "recipes")[1]
+    assert json.loads(call(capsys, "recipes", "digits", "--json")[1])["model"] == get("digits").model
+
+
+def test_method_source_and_model_bring_their_own_options():
+    recipe = configure(["--method", "supervised", "--loss", "ce", "--drop-rate=0.3"])
+    assert (recipe.method, recipe.drop_rate) == (Supervised(loss="ce"), 0.3)
+    assert configure(["cifar10", "--source=folder", "--data.path", "x"]).data.path == "x"
+    assert configure(["--model", "deit3_small_patch16_224"]).model_args == {}
+    changed = configure(["--model-args", "depth=3", "qkv_bias=false", "--epochs", "2"])
+    assert changed.model_args == {**get("digits").model_args, "depth": 3, "qkv_bias": False}
+    assert changed.epochs == 2
+
+
+# --- what is wrong
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "verb: 'trian': there is none of that name, did you mean train?"),
+        (["train", "digit"], "did you mean digits?"),
+        (["train", "--drop-rat", "0.1"], "--drop-rat: there is no such option, did you mean --drop-rate?"),
+        (["train", "--epochs", "ten"], "--epochs: "),
+        (["train", "--epochs"], "--epochs: needs a value"),
+        (["train", "--epochs", "0"], "epochs: 0: must be 1 or more"),
+        (["train", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
+        (["train", "--drop-rate", "nan"], "drop_rate: nan: must be in [0, 1)"),
+        (["train", "--weight", "1.1"], "weight: 1.1: must be in [0, 1]"),
+        (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method cosub"),
+        (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, cosub"),
+        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or hub"),
+        (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, spread"),
+        (["train", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
+        (["train", "--model", "hf_hub:somebody/model"], "timm does not know it"),
+        (["train", "--model", "../model"], "timm does not know it"),
+        (["train", "--model", "resnet18"], "ResNet has no block that has a twin; supported families: ViT"),
+        (["train", "--model", "convnext_atto"], "ConvNeXtBlock"),
+        (["train", "--model-args", "drop_path_rate=0.1"], "drop path is live"),
+        (["train", "--model-args", "dept=3"], "unexpected keyword argument 'dept'"),
+        (["train", "--model-args", "depth"], "must be key=value"),
+        (["train", "--model-args", "patch_size=3"], "is not a multiple of the patch size 3"),
+        (["train", "--resolution", "9"], "resolution: 9: is not a multiple of the patch size 2"),
+        (["train", "--augment.policy", "nonsense"], "augment.policy: 'nonsense'"),
+        (["train", "--batch-size", "100"], "must be a multiple of group_size"),
+        (["train", "--micro-steps", "3"], "do not divide"),
+        (["train", "--device", "tpu"], "device: 'tpu': must be auto, cpu"),
+        (["train", "--device", "cuda:99"], "CUDA devices; try cpu"),
+        (["train", "--precision", "fp16", "--device", "cpu"], "precision: 'fp16': needs a GPU"),
+        (["train", "cifar10"], "data.path: is not given"),
+        (["train", "cifar10", "--data.path", "./nowhere"], "data.path: ./nowhere: is not a folder"),
+        (["train", "extra", "words"], "recipe: 'extra'"),
+        (["train", "digits", "words"], "words"),
+        (["evaluate"], "RUN: is missing"),
+        (["evaluate", "nowhere"], "run: nowhere: holds no run"),
+        (["predict", "nowhere"], "IMAGES: is missing"),
+        (["plot"], "RUNS: is missing"),
+        (["plot", "nowhere"], "run: nowhere: holds no run"),
+        (["recipes", "digit"], "did you mean digits?"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(capsys, *words)
+    last = err.rstrip("\n").splitlines()[-1]
+    assert status == 2
+    assert message in last
+    assert last.startswith("cosub: ")
+    assert out == ""
+    assert "Traceback" not in err
+    assert "─" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_run_folders(finished, capsys, tmp_path):
+    assert "holds another recipe's run (it differs in " in call(capsys, "train", "--out", finished)[2]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    assert "is not empty and holds no run" in call(capsys, "train", "--out", tmp_path / "mine")[2]
+    assert "is a file" in call(capsys, "train", "--out", tmp_path / "mine" / "thesis.txt")[2]
+    (tmp_path / "half").mkdir()
+    shutil.copy(finished / "recipe.json", tmp_path / "half")
+    assert "has no model.safetensors yet" in call(capsys, "evaluate", tmp_path / "half")[2]
+    (tmp_path / "half" / "model.safetensors").write_bytes(b"\x00" * 100)
+    status, _, err = call(capsys, "evaluate", tmp_path / "half")
+    assert (status, "cannot be read" in err) == (2, True)
+
+
+def test_weights_that_do_not_fit(finished, capsys, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    values = json.loads((finished / "recipe.json").read_text())
+    values["model_args"]["embed_dim"] = 32
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(values))
+    status, _, err = call(capsys, "evaluate", tmp_path / "run")
+    assert (status, "does not fit" in err, len(err.splitlines())) == (2, True, 1)
+
+
+def test_wrong_options_of_other_verbs(finished, capsys, tmp_path):
+    assert "keep: 1.5: must be in (0, 1]" in call(capsys, "evaluate", finished, "--keep", 1.5)[2]
+    assert "which have no path" in call(capsys, "evaluate", finished, "--data.path", tmp_path)[2]
+    assert "neither a file nor a folder" in call(capsys, "predict", finished, tmp_path / "nothing.png")[2]
+    assert "the folder has no images" in call(capsys, "predict", finished, tmp_path)[2]
+    (tmp_path / "text.png").write_text("hello")
+    assert "cannot be read as an image" in call(capsys, "predict", finished, tmp_path / "text.png")[2]
+    assert "must end in .png" in call(capsys, "plot", finished, "--out", tmp_path / "x.gif")[2]
+
+
+def folder_words(path, *more):
+    tiny_args = ["--model-args", "patch_size=8", "embed_dim=16", "depth=2", "num_heads=2"]
+    words = ["train", "digits", "--source", "folder", "--data.path", path, "--resolution", "16", *tiny_args]
+    return [*words, "--epochs", "1", "--batch-size", "4", "--group-size", "4", *more]
+
+
+def make_folder(path, number=20):
+    for name in ("cat", "dog"):
+        (path / name).mkdir(parents=True)
+        for index in range(number):
+            picture(index).save(path / name / f"{index}.png")
+
+
+def test_bad_images_below_the_share_are_counted_and_above_it_status_3(capsys, tmp_path):
+    make_folder(tmp_path / "images")
+    (tmp_path / "images" / "cat" / "3.png").write_bytes(b"no image")
+    words = folder_words(tmp_path / "images", "--json")
+    status, out, err = call(capsys, *words, "--out", tmp_path / "a", "--bad-share", 0.5)
+    assert (status, json.loads(out)["bad_images"]) == (0, 1)
+    assert "cat/3.png" in (tmp_path / "a" / "bad-images.txt").read_text()
+    assert "bad-images.txt names them" in err
+    status, _, err = call(capsys, *words, "--out", tmp_path / "b", "--bad-share", 0.0)
+    assert status == 3
+    assert "cat/3.png" in err.splitlines()[-1]
+    assert json.loads((tmp_path / "b" / "summary.json").read_text())["state"] == "failed"
+
+
+def test_wrong_data_through_the_command_line(capsys, tmp_path):
+    make_folder(tmp_path / "single" / "only", 3)
+    for path, message in (
+        (tmp_path / "nowhere", "is not a folder"),
+        (tmp_path / "single" / "only" / "cat", "has no class folders"),
+        (tmp_path / "single", "a single class (only)"),
+    ):
+        status, _, err = call(capsys, *folder_words(path, "--out", tmp_path / "run"))
+        assert (status, message in err) == (2, True)
+    parquet(tmp_path / "train-0.parquet", [0, 5])
+    parquet(tmp_path / "test-0.parquet", [0, 1])
+    status, _, err = call(capsys, "train", "cifar10", "--data.path", tmp_path, "--out", tmp_path / "run")
+    assert (status, "label 5, and there are classes 0 to 1" in err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_file_of_another_format(capsys, tmp_path):
+    (tmp_path / "r.json").write_text('{"format": 7}')
+    status, _, err = call(capsys, "train", tmp_path / "r.json")
+    assert (status, "is not of format 1" in err) == (2, True)
+
+
+def test_rounding_that_turns_co_training_off_cannot_be_missed(capsys, tmp_path):
+    words = ["--drop-rate", "0.05", "--batch-size", "4", "--group-size", "4", "--epochs", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cosub.trainer.Trainer.fit", lambda self: None)
+        status, _, err = call(capsys, "train", "digits", *words, "--out", tmp_path / "run")
+    assert status == 0
+    assert "WARNING: submodel co-training is OFF" in err
+
+
+# --- what is promised to others
+
+
+def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
+    import cosub
+
+    promised = json.loads((finished / "summary.json").read_text())
+    evaluated = json.loads(call(capsys, "evaluate", finished, "--json")[1])
+    now = {
+        "names": cosub.__all__,
+        "verbs": sorted(VERBS),
+        "flags": {
+            "digits": recipe_flags(get("digits")),
+            "cifar10 supervised": recipe_flags(configure(["cifar10", "--method", "supervised"])),
+            "folder": recipe_flags(configure(["--source", "folder"])),
+        },
+        "summary": sorted(promised),
+        "evaluate": sorted(evaluated),
+    }
+    from pathlib import Path
+
+    path = Path(__file__).with_name("promised.json")
+    if "COSUB_WRITE_PROMISED" in os.environ:
+        path.write_text(json.dumps(now, indent=1) + "\n")
+    assert now == json.loads(path.read_text()), "a public name, flag or key changed: if that is meant, see CONTRIBUTING"
+
+
+def test_input_errors_are_value_errors():
+    assert issubclass(InputError, ValueError)

@@ -1,0 +1,333 @@
+"""Sources, sampler, transforms and mixing."""
+
+import io
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
+from cosub.data.mixing import mix, mix_groups
+from cosub.data.sources import BadImage, open_source
+from cosub.data.transforms import evaluation, normalize, training
+from cosub.errors import InputError, RunError
+from cosub.recipes.config import Augment, Digits, Folder, Hub
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (20, 16)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for split, number in (("train", 6), ("val", 3)):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(number):
+                picture(index).save(tmp_path / split / name / f"{index}.png")
+    return tmp_path
+
+
+def parquet(path: Path, labels: list[int], names: list[str] | None = ("a", "b"), bad: int | None = None) -> None:
+    rows = []
+    for index, _ in enumerate(labels):
+        buffer = io.BytesIO()
+        picture(index).save(buffer, "PNG")
+        rows.append({"bytes": b"not an image" if index == bad else buffer.getvalue(), "path": f"{index}.png"})
+    table = pa.table({"img": rows, "label": pa.array(labels, pa.int64())})
+    if names:
+        features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+
+
+# --- sources
+
+
+def test_digits_are_split_by_class_and_reproducibly():
+    source = open_source(Digits())
+    assert (len(source.train.labels), len(source.test.labels)) == (1437, 360)
+    assert min(Counter(source.test.labels).values()) >= 34
+    assert source.train.image(0).size == (8, 8)
+    assert open_source(Digits()).test.labels == source.test.labels
+    assert open_source(Digits(split_seed=1)).test.labels != source.test.labels
+
+
+def test_folder_with_splits(folder):
+    source = open_source(Folder(path=str(folder)))
+    assert source.classes == ("cat", "dog")
+    assert (len(source.train.labels), len(source.test.labels)) == (12, 6)
+    assert source.test.name(5).endswith("val/dog/2.png")
+
+
+def test_a_class_missing_from_val_keeps_the_indices_of_train(folder):
+    shutil.rmtree(folder / "val" / "cat")
+    assert set(open_source(Folder(path=str(folder))).test.labels) == {1}
+
+
+def test_folder_without_splits_holds_some_of_each_class_out(folder):
+    source = open_source(Folder(path=str(folder / "train"), val_share=0.3))
+    assert Counter(source.test.labels) == {0: 2, 1: 2}
+    names = [{part.name(i) for i in range(len(part.labels))} for part in (source.train, source.test)]
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 12
+
+
+def test_real_folder_and_real_parquet_agree(data):
+    mini = open_source(Folder(path=str(data / "cifar10-mini")))
+    assert (len(mini.train.labels), len(mini.test.labels)) == (500, 200)
+    whole = open_source(Hub(path=str(data / "cifar10")))
+    assert whole.classes == mini.classes == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse",
+                                             "ship", "truck")  # fmt: skip
+    assert (len(whole.train.labels), len(whole.test.labels)) == (50000, 10000)
+    assert Counter(whole.test.labels) == dict.fromkeys(range(10), 1000)
+    wanted = Path(mini.test.name(0)).name
+    name = f"airplane_{wanted.split('.')[0]}.jpg"
+    index = next(i for i, label in enumerate(whole.test.labels) if label == 0 and whole.test.name(i).endswith(name))
+    assert np.array_equal(whole.test.image(index), mini.test.image(0))
+
+
+def test_hub_layout(tmp_path):
+    parquet(tmp_path / "train-00000-of-00001.parquet", [0, 1, 0, 1])
+    parquet(tmp_path / "test-00000-of-00001.parquet", [1, 0])
+    source = open_source(Hub(path=str(tmp_path)))
+    assert source.classes == ("a", "b")
+    assert source.test.labels == [1, 0]
+    assert np.array_equal(source.train.image(2), picture(2))
+    assert source.train.name(2) == "train[2] 2.png"
+
+
+def without(root: Path, *parts: str) -> Path:
+    for name in parts:
+        shutil.rmtree(root / name)
+    return root
+
+
+WRONG_FOLDERS = {
+    "data.path: is not given": lambda root: Folder(path=""),
+    "is not a folder": lambda root: Folder(path=str(root / "nowhere")),
+    "has classes that": lambda root: Folder(path=str(without(root, "train/cat"))),
+    "a single class (dog)": lambda root: Folder(path=str(without(root, "train/cat", "val/cat"))),
+    "has no class folders": lambda root: Folder(path=str(root / "val" / "cat")),
+    "has no Parquet files": lambda root: Hub(path=str(root)),
+    "folder; name one that holds SPLIT": lambda root: Hub(path="./no/such/folder"),
+    "name a folder of Parquet files": lambda root: Hub(path=""),
+}
+
+
+@pytest.mark.parametrize("message", WRONG_FOLDERS)
+def test_wrong_folders_say_what_is_wrong(folder, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        open_source(WRONG_FOLDERS[message](folder))
+
+
+def test_an_empty_class_folder_is_named(folder):
+    (folder / "train" / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: has no images"):
+        open_source(Folder(path=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "split", "message"),
+    [
+        ([0, 1, 2], ["a", "b"], "train", "label 2, and there are classes 0 to 1"),
+        ([0, -1, 1], ["a", "b"], "train", "label -1"),
+        ([0, 0], ["a"], "train", "a single class"),
+        ([0, 1], ["a", "b"], "other", "has no split 'train' but other, test"),
+    ],
+)
+def test_wrong_parquet_says_what_is_wrong(tmp_path, labels, names, split, message):
+    parquet(tmp_path / f"{split}-0.parquet", labels, names)
+    parquet(tmp_path / "test-0.parquet", [0, 0], names)
+    with pytest.raises(InputError, match=message):
+        open_source(Hub(path=str(tmp_path)))
+
+
+def test_one_image_a_class_cannot_be_split(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        picture().save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match="class a has one image"):
+        open_source(Folder(path=str(tmp_path)))
+
+
+# --- which image comes when
+
+
+def keys(steps: range, world_size: int = 1, rank: int = 0, micro_steps: int = 1, seed: int = 0):
+    share = Slice(rank, world_size, micro_steps, num_groups=4)
+    return list(StepSampler(103, 20, 5, seed, share, steps))
+
+
+def test_an_epoch_sees_each_image_at_most_once_in_another_order():
+    epochs = [[key for batch in keys(range(5 * e, 5 * e + 5)) for key in batch] for e in (0, 1)]
+    for number, epoch in enumerate(epochs):
+        assert len({key.image for key in epoch}) == 100
+        assert [key.position for key in epoch] == list(range(100))
+        assert {key.epoch for key in epoch} == {number}
+    assert [key.image for key in epochs[0]] != [key.image for key in epochs[1]]
+    assert keys(range(5)) == keys(range(5))
+    assert keys(range(5), seed=1) != keys(range(5))
+
+
+def test_starting_later_continues_the_same_sequence():
+    assert keys(range(12))[7:] == keys(range(7, 12))
+
+
+@pytest.mark.parametrize(("world_size", "micro_steps"), [(2, 1), (1, 4), (2, 2), (4, 1)])
+def test_processes_and_micro_steps_share_the_same_batch(world_size, micro_steps):
+    whole = keys(range(6))
+    parts = [keys(range(6), world_size, rank, micro_steps) for rank in range(world_size)]
+    for step in range(6):
+        together = [
+            key for part in parts for batch in part[step * micro_steps : (step + 1) * micro_steps] for key in batch
+        ]
+        assert together == whole[step]
+
+
+def test_images_do_not_depend_on_workers():
+    source = open_source(Digits())
+    dataset = TrainingSet(source.train, training(8, Augment(policy="rand-m9-mstd0.5-inc1", jitter=0.3)), seed=3)
+    sampler = StepSampler(len(source.train.labels), 32, 32, 0, Slice(0, 1, 1, 1), range(3))
+    runs = [[batch.images for batch in training_loader(dataset, sampler, workers, False)] for workers in (0, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    assert not torch.equal(runs[0][0], runs[0][1])
+
+
+# --- transforms
+
+
+@pytest.mark.parametrize("size", [8, 32, 64, 224])
+@pytest.mark.parametrize("crop", ["random-resized", "simple", "center"])
+@pytest.mark.parametrize("policy", ["3a", "rand-m9-mstd0.5-inc1", ""])
+def test_transforms_give_bytes_of_the_right_size(size, crop, policy):
+    augment = Augment(crop=crop, policy=policy)
+    for image in (picture(size=(50, 30)), picture(size=(8, 8)).convert("L").convert("RGB")):
+        tensor = torch.as_tensor(training(size, augment)(image))
+        assert (tensor.shape, tensor.dtype) == ((3, size, size), torch.uint8)
+
+
+def test_simple_crop_moves_small_images_by_little():
+    image = picture(size=(8, 8))
+    whole = torch.as_tensor(evaluation(8)(image)).int()
+    crop = training(8, Augment(crop="simple", policy="", jitter=0, flip=0))
+    moved = {tuple(_shift(whole, torch.as_tensor(crop(image)).int())) for _ in range(60)}
+    assert moved == {(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)}
+
+
+def _shift(whole, moved):
+    for y in (-1, 0, 1):
+        for x in (-1, 0, 1):
+            inner = whole[:, 1 + y : 7 + y, 1 + x : 7 + x]
+            if torch.equal(inner, moved[:, 1:7, 1:7]):
+                return y, x
+    raise AssertionError("moved by more than a pixel")
+
+
+def test_three_augment_always_changes_colours():
+    transform = training(32, Augment(crop="center", policy="3a", flip=0))
+    assert torch.equal(torch.as_tensor(transform(picture())), torch.as_tensor(evaluation(32)(picture())))
+    transform = training(32, Augment(crop="simple", policy="3a", flip=0, jitter=0))
+    grey = [torch.as_tensor(transform(picture())).float().std(0).max() < 1 for _ in range(60)]
+    assert 5 < sum(grey) < 40  # a third of the draws is greyscale
+
+
+def test_unknown_policy_is_refused():
+    with pytest.raises(InputError, match=r"augment\.policy: 'nonsense'"):
+        training(32, Augment(policy="nonsense"))
+
+
+def test_normalize_is_imagenets():
+    images = torch.full((1, 3, 2, 2), 255, dtype=torch.uint8)
+    expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(normalize(images)[0, :, 0, 0], expected)
+
+
+# --- mixing
+
+
+def test_mixing_is_a_function_of_its_key_and_of_the_group_alone():
+    images, labels = torch.rand(8, 3, 6, 6), torch.arange(8) % 4
+    augment = Augment(mixup=0.8, cutmix=1.0)
+    both = mix_groups(images, labels, augment, 4, "ce", seed=1, step=2, groups=range(2, 4))
+    for index, group in enumerate((2, 3)):
+        rows = slice(4 * index, 4 * index + 4)
+        alone = mix(images[rows], labels[rows], augment, 4, "ce", (1, 2, group))
+        assert torch.equal(both[0][rows], alone[0])
+        assert torch.equal(both[1][rows], alone[1])
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_share_of_the_labels_is_the_share_of_the_pixels(kind):
+    images = torch.stack([torch.zeros(3, 16, 16), torch.ones(3, 16, 16)])
+    shares = set()
+    for step in range(40):
+        mixed, targets = mix(images, torch.tensor([0, 1]), Augment(**{kind: 1.0}), 2, "ce", (0, step, 0))
+        assert mixed[0].mean().item() == pytest.approx(targets[0, 1].item(), abs=1e-5)
+        shares.add(round(targets[0, 1].item(), 3))
+    assert len(shares) > 20
+    assert torch.equal(images[0], torch.zeros(3, 16, 16))
+
+
+def test_without_mixing_images_pass_as_they_are():
+    images, labels = torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 2, 3])
+    mixed, targets = mix(images, labels, Augment(), 4, "bce", (0, 0, 0))
+    assert torch.equal(mixed, images)
+    assert torch.equal(targets, torch.eye(4))
+
+
+# --- images that cannot be read
+
+
+def spoil(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes({"text": b"hello", "empty": b"", "cut": content[: len(content) // 2]}[how])
+
+
+@pytest.mark.parametrize("how", ["text", "empty", "cut"])
+def test_an_unreadable_image_is_replaced_deterministically_and_named(folder, how):
+    spoil(folder / "train" / "cat" / "0.png", how)
+    source = open_source(Folder(path=str(folder)))
+    with pytest.raises(BadImage, match=r"cat/0\.png"):
+        source.train.image(0)
+    dataset = TrainingSet(source.train, evaluation(8), seed=0)
+    from cosub.data.loading import Key
+
+    (first, label, bad), (again, _, _) = dataset[Key(0, 0, 0)], dataset[Key(0, 3, 7)]
+    assert torch.equal(torch.as_tensor(first), torch.as_tensor(again))
+    assert len(bad) == 1
+    assert "cat/0.png" in bad[0]
+    assert label in (0, 1)
+    assert "cat/0.png" in collate([dataset[Key(0, 0, 0)]]).bad[0]
+
+
+def test_evaluation_leaves_an_unreadable_image_out(folder):
+    spoil(folder / "val" / "dog" / "1.png", "cut")
+    source = open_source(Folder(path=str(folder)))
+    items = [TestSet(source.test, evaluation(8), range(6))[index] for index in range(6)]
+    assert [isinstance(item, list) for item in items] == [False] * 4 + [True, False]
+
+
+def test_many_unreadable_images_in_a_row_end_the_run(folder):
+    for path in folder.glob("train/*/*.png"):
+        spoil(path, "text")
+    from cosub.data.loading import Key
+
+    dataset = TrainingSet(open_source(Folder(path=str(folder))).train, evaluation(8), seed=0)
+    with pytest.raises(RunError, match="cannot be read"):
+        dataset[Key(0, 0, 0)]
+
+
+def test_unreadable_bytes_in_parquet_are_named(tmp_path):
+    parquet(tmp_path / "train-0.parquet", [0, 1, 0], bad=1)
+    parquet(tmp_path / "test-0.parquet", [0, 1])
+    with pytest.raises(BadImage, match=r"train\[1\] 1\.png"):
+        open_source(Hub(path=str(tmp_path))).train.image(1)

@@ -1,0 +1,118 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosub.errors import InputError
+from cosub.recipes import RECIPES, get
+from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Supervised
+from cosub.recipes.files import differences, dump, identity, parse, read
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_survive_the_round_trip(name, tmp_path):
+    recipe = get(name)
+    (tmp_path / "recipe.json").write_text(dump(recipe))
+    again = read(tmp_path / "recipe.json")
+    assert again == recipe
+    assert (type(again.method), type(again.data)) == (type(recipe.method), type(recipe.data))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_say_what_to_expect(name):
+    text = RECIPES[name].__doc__ or ""
+    for word in ("Expected", "Cost", f"cosub train {name}"):
+        assert word in text, f"{name}: its docstring lacks {word!r}"
+
+
+def test_one_method_is_never_read_as_another(tmp_path):
+    for method in (Supervised(loss="ce"), Cosub(weight=1.0, loss="ce-hard")):
+        recipe = dataclasses.replace(get("digits"), method=method)
+        (tmp_path / "r.json").write_text(dump(recipe))
+        assert read(tmp_path / "r.json").method == method
+
+
+@given(st.floats(0, 0.99), st.integers(1, 9), st.floats(0, 1), st.sampled_from(["a b", "ü", "x" * 300]))
+def test_round_trip_of_values(drop_rate, groups, weight, path):
+    recipe = dataclasses.replace(
+        get("digits"),
+        drop_rate=drop_rate,
+        batch_size=8 * groups,
+        group_size=8,
+        method=Cosub(weight=weight),
+        data=Folder(path=path),
+    )
+    values = json.loads(dump(recipe))
+    del values["format"]
+    assert parse(values, "here") == recipe
+
+
+def change(key, value):
+    values = json.loads(dump(get("digits")))
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("drop_rat", 0.1, "unknown key drop_rat, did you mean drop_rate?"),
+        ("method.wieght", 0.1, "wieght, did you mean weight?"),
+        ("method.kind", "cosup", "method: "),
+        ("drop_rate", "0.1", "drop_rate: '0.1': Input should be a valid number"),
+        ("epochs", 1.5, "epochs: 1.5: Input should be a valid integer"),
+        ("drop_rate", 1.0, r"drop_rate: 1.0: must be in \[0, 1\)"),
+        ("method.weight", -0.1, r"weight: -0.1: must be in \[0, 1\]"),
+        ("augment.mixup", -1.0, "augment.mixup: -1.0: must be 0 or more"),
+        ("format", 2, "is not of format 1"),
+        ("lr", 0.0, "lr: 0.0: must be positive"),
+        ("ema", 1.0, r"ema: 1.0: must be in \[0, 1\)"),
+        ("workers", 1, "unknown key workers"),
+    ],
+)
+def test_wrong_files_say_field_value_and_remedy(tmp_path, key, value, message):
+    (tmp_path / "r.json").write_text(json.dumps(change(key, value)))
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\udcff", '{"format": 1, "lr": Infinity}'])
+def test_files_that_are_no_recipe(tmp_path, text):
+    (tmp_path / "r.json").write_bytes(text.encode("utf8", "surrogateescape"))
+    with pytest.raises(InputError, match=r"r\.json"):
+        read(tmp_path / "r.json")
+
+
+def test_identity_is_what_changes_results():
+    recipe = get("digits")
+    moved = dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, workers=3, out="elsewhere"))
+    assert identity(moved) == identity(recipe)
+    a, b = (dataclasses.replace(recipe, data=Folder(path=path)) for path in ("here", "there"))
+    assert identity(a) == identity(b)
+    other = dataclasses.replace(recipe, optimizer=Optimizer(clip=2.0), seed=3)
+    assert identity(other) != identity(recipe)
+    assert differences(recipe, moved) == []
+    assert set(differences(recipe, dataclasses.replace(recipe, seed=3, method=Cosub(weight=0.1)))) == {
+        "seed",
+        "method.weight",
+    }
+
+
+def test_what_excludes_each_other_is_refused():
+    recipe = get("digits")
+    with pytest.raises(InputError, match=r"batch_size: 100: must be a multiple of group_size 64, e\.g\. 64"):
+        dataclasses.replace(recipe, batch_size=100, group_size=64)
+    with pytest.raises(InputError, match="binary targets cannot be smoothed"):
+        dataclasses.replace(recipe, augment=Augment(smoothing=0.1))
+    dataclasses.replace(recipe, augment=Augment(smoothing=0.1), method=Cosub(loss="ce-soft"))
+
+
+def test_an_unknown_name_has_the_nearest():
+    with pytest.raises(InputError, match="did you mean cifar10"):
+        get("cifar")
