@@ -13,6 +13,8 @@ from torchvision import transforms
 from cosub.errors import InputError
 from cosub.recipes.config import Augment
 
+_BICUBIC = transforms.InterpolationMode.BICUBIC
+
 Transform = Callable[[Image.Image], Tensor]
 
 
@@ -22,8 +24,6 @@ def training(resolution: int, augment: Augment) -> Transform:
     Raises:
         InputError: for a policy that timm does not know.
     """
-    if augment.crop == "center":
-        return evaluation(resolution)
     try:
         parts: Any = transforms_imagenet_train(
             resolution,
@@ -40,8 +40,13 @@ def training(resolution: int, augment: Augment) -> Transform:
             f"augment.policy: {augment.policy!r}: timm does not know it ({error}); e.g. 3a or rand-m9-mstd0.5-inc1"
         ) from error
     primary, secondary, final = parts
-    if augment.crop == "simple":
-        primary = simple_crop(resolution, augment.flip)
+    match augment.crop:
+        case "simple":
+            primary = simple_crop(resolution, augment.flip)
+        case "center":
+            primary = _center_crop(resolution, augment.flip)
+        case "random-resized":
+            pass
     return transforms.Compose([primary, secondary, final])
 
 
@@ -50,8 +55,18 @@ def simple_crop(resolution: int, flip: float) -> transforms.Compose:
     padding = min(4, max(1, resolution // 8))
     return transforms.Compose(
         [
-            transforms.Resize(resolution, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.Resize(resolution, interpolation=_BICUBIC),
             transforms.RandomCrop(resolution, padding=padding, padding_mode="reflect"),
+            transforms.RandomHorizontalFlip(flip),
+        ]
+    )
+
+
+def _center_crop(resolution: int, flip: float) -> transforms.Compose:
+    return transforms.Compose(
+        [
+            transforms.Resize(resolution, interpolation=_BICUBIC),
+            transforms.CenterCrop(resolution),
             transforms.RandomHorizontalFlip(flip),
         ]
     )

@@ -7,7 +7,11 @@ from cosub.recipes import small
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"digits": small.digits, "cifar10": small.cifar10}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "digits": small.digits,
+    "cifar10": small.cifar10,
+    "cifar10-gpu": small.cifar10_gpu,
+}
 
 DEFAULT = "digits"
 
