@@ -45,7 +45,7 @@ def test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images):
         assert torch.equal(model(images), reference(images))
     reference.train(), model.train()
     cosub.detach(model)
-    cosub.attach(model, drop_rate=0.0, copies=1)
+    cosub.attach(model, drop_rate=0.0, copies=1, operation="plain")
     mine, theirs = model(images), reference(images)
     assert torch.equal(mine, theirs)
     mine, theirs = gradients(model, mine), gradients(reference, theirs)
@@ -54,8 +54,9 @@ def test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images):
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("training", [True, False])
-def test_submodel_equals_timm_with_an_explicit_mask(build, images, table, rate, training):
-    model = cosub.attach(build(), drop_rate=rate, copies=2).train(training)
+@pytest.mark.parametrize("operation", ["efficient", "plain"])
+def test_submodel_equals_timm_with_an_explicit_mask(build, images, table, rate, training, operation):
+    model = cosub.attach(build(), drop_rate=rate, copies=2, operation=operation).train(training)
     submodel = table(layers_of(model), 2 * len(images), rate)
     reference = masked_reference(build(), submodel.mask()).train(training)
     with cosub.active(model, submodel):
@@ -236,6 +237,35 @@ def flatten(value) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
     return [leaf for item in (value.values() if isinstance(value, dict) else value) for leaf in flatten(item)]
+
+
+@pytest.mark.parametrize("wanted", [(0, 1, 2, 3), (1, 3)])
+def test_gradients_through_intermediates(build, family, images, table, wanted):
+    """Features that are taken out on the way are not written to by the layers after them."""
+    wanted = [index for index in wanted if family != "pit" or index < 3]
+    results = []
+    for operation in ("efficient", "plain"):
+        model = cosub.attach(build(), drop_rate=0.5, operation=operation).train()
+        with cosub.active(model, table(layers_of(model), 12)):
+            final, maps = model.forward_intermediates(images, indices=wanted)
+        total = final.square().mean() + sum((1 + index) * x.square().mean() for index, x in enumerate(maps))
+        model.zero_grad()
+        total.backward()
+        results.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        results[-1] |= {f"map {index}": x.detach() for index, x in enumerate(maps)}
+    assert_same(*results)
+
+
+def test_frozen_parts_get_no_gradient_and_change_nothing_for_others(build, images, table):
+    results = []
+    for operation in ("efficient", "plain"):
+        model = cosub.attach(build(), drop_rate=0.5, operation=operation).train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("norm1" not in name and "fc1" not in name and "embed" not in name)
+        with cosub.active(model, table(layers_of(model), 12)):
+            results.append(gradients(model, model(images)))
+    assert_same(*results)
+    assert not any("norm1" in name for name in results[0])
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "pit_ti_224"])

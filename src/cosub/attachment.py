@@ -10,8 +10,9 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from cosub.blocks import DOORS, FAMILIES, HOSTS, TWINS
+from cosub.blocks.folding import Folded
 from cosub.blocks.twin import Host, Place, State, Twin
-from cosub.choices import Rounding, Schedule
+from cosub.choices import Operation, Rounding, Schedule
 from cosub.submodel import Submodel, rates
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -24,6 +25,7 @@ def attach(
     seed: int = 0,
     schedule: Schedule = "uniform",
     rounding: Rounding = "nearest",
+    operation: Operation = "efficient",
 ) -> Model:
     """Give a timm model efficient stochastic depth and, with `copies > 1`, several submodels an image.
 
@@ -38,6 +40,7 @@ def attach(
         seed: tables are a function of (seed, step, rank).
         schedule: "uniform" (the paper) or "linear" (timm's ramp).
         rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
+        operation: "efficient", or "plain", its reference: equal to timm to the bit where nothing is dropped.
 
     Raises:
         ValueError: for a value out of range, a model without twins, one whose own drop path is live, one that is
@@ -48,7 +51,7 @@ def attach(
     _refuse(model)
     blocks = [module for module in model.modules() if type(module) in TWINS]
     per_block = [TWINS[type(block)].num_layers for block in blocks]
-    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed)
+    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
     doors = [module for module in model.modules() if type(module) in DOORS]
     door = (doors or blocks)[0]
     for module in doors:
@@ -57,6 +60,8 @@ def attach(
     for block, num_layers in zip(blocks, per_block, strict=True):
         _retype(block, TWINS[type(block)], Place(state, first_layer, block is door))
         first_layer += num_layers
+        if operation == "efficient":
+            block.fold()  # pyright: ignore[reportCallIssue]
     for module in list(model.modules()):
         if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
             _host(module, state)
@@ -74,6 +79,10 @@ def detach(model: Model) -> Model:
     for module in model.modules():
         if isinstance(module, Twin):
             del module.cosub
+            module._compiled_call_impl = None
+            module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
+        elif isinstance(module, Folded):
+            del module.fold
             module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
         elif isinstance(module, Host):
             del module.cosub
@@ -109,6 +118,18 @@ def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
         yield
     finally:
         shared.chosen = before
+
+
+def compile_blocks(model: Model, **options: Any) -> Model:
+    """Compile each block of an attached model on its own, in place. `options` are those of `torch.compile`.
+
+    All blocks run the same code with other numbers of rows; with one cache for all of them, linear or spread rates
+    run into the limit of recompilations and go on uncompiled without a word. So each block has its own.
+    """
+    for module in model.modules():
+        if isinstance(module, Twin) and module.num_layers:
+            module.compile(isolate_recompiles=True, **options)
+    return model
 
 
 def layers_per_block(model: nn.Module) -> tuple[int, ...]:

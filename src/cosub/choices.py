@@ -3,6 +3,7 @@
 from typing import Literal
 
 Rounding = Literal["nearest", "floor", "spread"]
+Operation = Literal["efficient", "plain"]
 Schedule = Literal["uniform", "linear"]
 CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
 LabelLoss = Literal["bce", "ce"]

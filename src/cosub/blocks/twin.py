@@ -4,6 +4,7 @@ A twin is a subclass of a timm block whose forward writes each residual addition
 `attach` changes the class of the modules and nothing else: no wrapper, no new parameter or buffer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cosub.choices import Rounding
+from cosub.choices import Operation, Rounding
+from cosub.residual import plain_residual, residual
 from cosub.seeds import derive
 from cosub.submodel import Rows, Submodel, count, draw
 
@@ -24,6 +26,7 @@ class State:
     copies: int
     rounding: Rounding
     seed: int
+    operation: Operation = "efficient"
     step: int = 0
     checkpointing: bool = False
     chosen: Submodel | None = None  # by `active`
@@ -85,7 +88,10 @@ class Place:
 
 
 class Twin(nn.Module):
-    """A block of `num_layers` residual layers. A subclass writes `run`; the submodel comes in as an argument."""
+    """A block of `num_layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
+
+    In `run`, `self.residual` is the operation that the model was attached with.
+    """
 
     num_layers: ClassVar[int]
     timm_class: ClassVar[type[nn.Module]]
@@ -93,6 +99,13 @@ class Twin(nn.Module):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], *args: Any, **kwargs: Any) -> Tensor:
         raise NotImplementedError
+
+    @property
+    def residual(self) -> Callable[..., Tensor]:
+        return residual if self.cosub.state.operation == "efficient" else plain_residual
+
+    def fold(self) -> None:
+        """Fold norms and scales into the projections beside them, for the efficient operation; by default nothing."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         place = self.cosub

@@ -4,12 +4,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
 from timm.models.pit import Transformer
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
+from cosub.blocks.folding import fold
 from cosub.blocks.twin import Host, Twin
-from cosub.residual import residual
 from cosub.submodel import Rows
 
 
@@ -27,8 +29,15 @@ class ViTBlock(Twin, Block):
         is_causal: bool = False,
     ) -> Tensor:
         mask = _mask_of(attn_mask, rows[0])
-        x = residual(x, lambda h: self.ls1(self.attn(self.norm1(h), attn_mask=mask, is_causal=is_causal)), rows[0])
-        return residual(x, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
+        y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h), attn_mask=mask, is_causal=is_causal)), rows[0])
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=y is not x)
+
+    def fold(self) -> None:
+        attention, mlp = self.attn, self.mlp
+        if type(attention) is Attention and attention.gate is None:
+            fold(self, self.norm1, attention.qkv, attention.proj, self.ls1)
+        if type(mlp) is Mlp:
+            fold(self, self.norm2, mlp.fc1, mlp.fc2, self.ls2)
 
 
 def _mask_of(attn_mask: Tensor | None, rows: Rows | None) -> Tensor | None:

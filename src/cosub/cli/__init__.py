@@ -13,6 +13,7 @@ VERBS = {
     "evaluate": "accuracy of a run's network, or of a submodel",
     "predict": "the most likely classes of images",
     "plot": "curves of one or more runs",
+    "bench": "what a training step costs: bench step, bench table7",
     "recipes": "list the recipes, or print one",
 }
 

@@ -1,0 +1,103 @@
+"""cosub bench step|table7 [--key value ...]"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cosub.cli.parsing import parse
+from cosub.errors import InputError
+
+# Table 7: GPUs, peak GB, minutes an epoch at 224 pixels and a batch of 2048.
+TABLE7 = {
+    "ViT-L": ("deit3_large_patch16_224", 0.45, 64, {"DeiT-III": (21.4, 8), "+ ESD": (15.1, 9), "cosub": (26.9, 16)}),
+    "ViT-H": ("deit3_huge_patch14_224", 0.6, 32, {"DeiT-III": (27.6, 12), "+ ESD": (15.2, 11), "cosub": (25.0, 17)}),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """Cost of one training step: masked drop path, the plain operation, ours, and co-training, in one process."""
+
+    model: str = "deit3_small_patch16_224"
+    drop_rate: float = 0.5
+    batch_size: int = 16
+    """Images; co-training makes two rows of each."""
+    resolution: int | None = None
+    """Pixels; by default the model's."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    """Compile the masked model whole and the others block by block."""
+    meta: bool = False
+    """Count FLOPs and bytes saved for backward, without allocating anything."""
+    methods: tuple[Literal["masked", "plain", "efficient", "cosub"], ...] = ("masked", "plain", "efficient", "cosub")
+    repeats: int = 10
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop_rate < 1:
+            raise InputError(f"drop_rate: {self.drop_rate}: must be in [0, 1)")
+        for name in ("batch_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: {getattr(self, name)}: must be 1 or more")
+
+
+def run(words: list[str], as_json: bool) -> dict[str, Any]:
+    what = words[0] if words else ""
+    if what in ("-h", "--help"):
+        print("usage: cosub bench step|table7 [OPTIONS]\n\ncosub bench step --help tells more")
+        return {}
+    if what == "table7":
+        return _table7(as_json)
+    if what != "step":
+        raise InputError(f"bench: {what!r}: must be step or table7")
+    options = parse(Step, words[1:], "cosub bench step")
+    from cosub import distributed
+    from cosub.bench.step import Case, count, measure
+
+    case = Case(
+        options.model,
+        options.drop_rate,
+        options.batch_size,
+        options.resolution,
+        options.precision == "bf16",
+        options.compile,
+        options.methods,
+    )
+    result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
+    if not as_json:
+        _print(result)
+    return result
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(f"{result['model']}, {result['batch_size']} images, rate {result['drop_rate']}, {result['device']}")
+    for measure in ("seconds", "flops", "saved_bytes", "peak_bytes"):
+        for way, value in result.get(measure, {}).items():
+            ratio = result["ratio"].get(measure, {}).get(way)
+            print(f"  {measure:<12}{way:<12}{value:>14.4g}" + ("" if ratio is None else f"{ratio:>9.3f} of masked"))
+
+
+def _table7(as_json: bool) -> dict[str, Any]:
+    """The paper's table beside what one step counts here, both as ratios to the supervised baseline."""
+    from cosub.bench.step import Case, count
+
+    rows = []
+    for name, (model, rate, local_batch, paper) in TABLE7.items():
+        ours = count(Case(model, rate, local_batch, bf16=True, ways=("masked", "efficient", "cosub")))["ratio"]
+        base = paper["DeiT-III"]
+        for label, way in (("+ ESD", "efficient"), ("cosub", "cosub")):
+            memory, minutes = paper[label]
+            rows.append(
+                {
+                    "model": name,
+                    "method": label,
+                    "paper_peak_memory": round(memory / base[0], 2),
+                    "paper_time": round(minutes / base[1], 2),
+                    "saved_bytes": ours["saved_bytes"][way],
+                    "flops": ours["flops"][way],
+                }
+            )
+    if not as_json:
+        print("ratios to masked supervised training; bf16, the paper's images a GPU")
+        print("\n".join(json.dumps(row) for row in rows))
+    return {"rows": rows}
