@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cosub.checkpoint import Checkpoint, DamagedCheckpoint, latest, save
+from cosub.errors import RunError
 
 
 def make(step: int) -> Checkpoint:
@@ -21,6 +22,30 @@ def test_round_trip_and_rotation(tmp_path):
     assert found.step == 30
     assert torch.equal(found.weights["network"]["w"], torch.full((3,), 30.0))
     assert torch.equal(found.state["optimizer"]["m"], torch.full((3,), 30.0))
+
+
+def test_damaged_newer_checkpoints_do_not_push_out_whole_ones(tmp_path):
+    save(tmp_path, make(2), keep=2)
+    for step in (12, 14):
+        (save(tmp_path, make(step), keep=3) / "state.pt").write_bytes(b"")
+    save(tmp_path, make(4), keep=1)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 4
+
+
+def test_a_full_disk_ends_the_run_and_not_the_program(tmp_path, monkeypatch):
+    save(tmp_path, make(1), keep=2)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cosub.checkpoint.save_file", full)
+    with pytest.raises(RunError, match=r"cannot be written.*No space left"):
+        save(tmp_path, make(2), keep=2)
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 1
 
 
 def test_none_yet(tmp_path):

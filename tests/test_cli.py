@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_method_source_and_model_bring_their_own_options():
     assert (recipe.method, recipe.drop_rate) == (Supervised(loss="ce"), 0.3)
     assert configure(["cifar10", "--source=folder", "--data.path", "x"]).data.path == "x"
     assert configure(["--model", "deit3_small_patch16_224"]).model_args == {}
-    changed = configure(["--model-args", "depth=3", "qkv_bias=false", "--epochs", "2"])
+    changed = configure(["--model-args", "depth=3", "--epochs", "2", "--model-args=qkv_bias=false"])
     assert changed.model_args == {**get("digits").model_args, "depth": 3, "qkv_bias": False}
     assert changed.epochs == 2
 
@@ -147,7 +148,7 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--epochs"], "--epochs: needs a value"),
         (["train", "--epochs", "0"], "epochs: 0: must be 1 or more"),
         (["train", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
-        (["train", "--drop-rate", "nan"], "drop_rate: nan: must be in [0, 1)"),
+        (["train", "--drop-rate", "nan"], "drop_rate: nan: must be a finite number"),
         (["train", "--weight", "1.1"], "weight: 1.1: must be in [0, 1]"),
         (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method cosub"),
         (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, cosub"),
@@ -162,6 +163,17 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--model-args", "dept=3"], "unexpected keyword argument 'dept'"),
         (["train", "--model-args", "depth"], "must be key=value"),
         (["train", "--model-args", "patch_size=3"], "is not a multiple of the patch size 3"),
+        (["train", "--model-args", "img_size=16"], "model_args: img_size: is not yours to give"),
+        (["train", "--model-args", "checkpoint_path=/nope"], "model_args: checkpoint_path"),
+        (["train", "--model-args", "pretrained=true"], "model_args: pretrained"),
+        (["train", "--model-args", "act_layer=nope"], "cannot be built at resolution 8"),
+        (["train", "--model-args", "global_pool="], "an image gives (1, 17, 10)"),
+        (["train", "--model-args", "norm_layer=batchnorm2d"], "cannot be built at resolution 8"),
+        (["train", "--optimizer.warmup-epochs", "inf"], "optimizer.warmup_epochs: inf: must be a finite number"),
+        (["train", "--data.test-share", "0.001"], "data.test_share: 0.001: cannot split"),
+        (["train", "--data.split-seed", "-1"], "cannot split"),
+        (["train", "--data.kind", "hub"], "--data.kind: there is no such option"),
+        (["train", "--out", "x" * 300], "File name too long"),
         (["train", "--resolution", "9"], "resolution: 9: is not a multiple of the patch size 2"),
         (["train", "--augment.policy", "nonsense"], "augment.policy: 'nonsense'"),
         (["train", "--batch-size", "100"], "must be a multiple of group_size"),
@@ -186,7 +198,7 @@ def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = call(capsys, *words)
     last = err.rstrip("\n").splitlines()[-1]
-    assert status == 2
+    assert status == 2, err
     assert message in last
     assert last.startswith("cosub: ")
     assert out == ""
@@ -314,6 +326,65 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
     if "COSUB_WRITE_PROMISED" in os.environ:
         path.write_text(json.dumps(now, indent=1) + "\n")
     assert now == json.loads(path.read_text()), "a public name, flag or key changed: if that is meant, see CONTRIBUTING"
+
+
+@pytest.mark.parametrize("words", [["digits"], ["cifar10", "--method", "supervised"], ["--source", "folder"]])
+def test_the_promised_flags_are_those_of_the_help(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", *words, "--help"])
+    shown = set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out))
+    assert shown - {"--help"} == set(recipe_flags(configure(words))) | {"--model"}
+
+
+def test_the_recipe_of_an_earlier_run_goes_to_another_folder(finished):
+    recipe = configure([str(finished / "recipe.json"), "--seed", "1"])
+    assert (recipe.seed, recipe.runtime.out) == (1, "")
+
+
+def test_evaluate_a_folder_without_splits_counts_all_its_images(capsys, tmp_path):
+    make_folder(tmp_path / "images")
+    assert call(capsys, *folder_words(tmp_path / "images", "--out", tmp_path / "run"))[0] == 0
+    _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--json")
+    assert json.loads(out)["num_images"] == 4
+    _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--data.path", tmp_path / "images", "--json")
+    assert json.loads(out)["num_images"] == 40
+
+
+def test_bench_counts_without_a_model_in_memory(capsys):
+    status, out, _ = call(capsys, "bench", "step", "--meta", "--model", "deit3_huge_patch14_224", "--drop-rate", 0.6,
+                          "--batch-size", 32, "--methods", "masked", "cosub", "--json")  # fmt: skip
+    ratio = json.loads(out)["ratio"]
+    assert status == 0
+    assert ratio["saved_bytes"]["cosub"] <= 0.75
+    assert ratio["flops"]["cosub"] <= 0.82
+
+
+def test_bench_measures(capsys):
+    words = ["--model", "vit_tiny_patch16_224", "--resolution", 32, "--batch-size", 4, "--repeats", 1]
+    status, out, _ = call(capsys, "bench", "step", *words, "--json")
+    assert status == 0
+    result = json.loads(out)
+    assert set(result["seconds"]) == {"masked", "plain", "efficient", "cosub"}
+    assert result["ratio"]["seconds"]["masked"] == 1
+    assert call(capsys, "bench", "step", *words)[1].count("of masked") == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench"], "must be step or table7"),
+        (["bench", "step", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
+        (["bench", "step", "--model", "nope"], "timm does not know it"),
+        (["bench", "step", "--meta", "--model", "convnext_atto"], "supported families"),
+        (["bench", "step", "--meta", "--resolution", "17"], "resolution: 17"),
+        (["bench", "step", "--repeats", "0"], "repeats: 0: must be 1 or more"),
+        (["bench", "step", "--methods", "magic"], "must be one of masked"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_words_of_bench(words, message, capsys):
+    status, out, err = call(capsys, *words)
+    assert (status, message in err, len(err.splitlines()), out) == (2, True, 1, "")
 
 
 def test_input_errors_are_value_errors():

@@ -16,9 +16,9 @@ from PIL import Image
 
 from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
 from cosub.data.mixing import mix, mix_groups
-from cosub.data.sources import BadImage, open_source
+from cosub.data.sources import BadImage, all_images, fingerprint, open_source
 from cosub.data.transforms import evaluation, normalize, training
-from cosub.errors import InputError, RunError
+from cosub.errors import InputError
 from cosub.recipes.config import Augment, Digits, Folder, Hub
 
 
@@ -319,14 +319,62 @@ def test_evaluation_leaves_an_unreadable_image_out(folder):
     assert [isinstance(item, list) for item in items] == [False] * 4 + [True, False]
 
 
-def test_many_unreadable_images_in_a_row_end_the_run(folder):
+def test_where_no_image_can_be_read_all_are_named_and_no_worker_dies(folder):
     for path in folder.glob("train/*/*.png"):
         spoil(path, "text")
     from cosub.data.loading import Key
 
     dataset = TrainingSet(open_source(Folder(path=str(folder))).train, evaluation(8), seed=0)
-    with pytest.raises(RunError, match="cannot be read"):
-        dataset[Key(0, 0, 0)]
+    image, label, bad = dataset[Key(0, 0, 0)]
+    assert torch.as_tensor(image).sum() == 0
+    assert label == 0
+    assert len(bad) == 16
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": pa.array([0, None], pa.int64())}, "a row without a label"),
+        ({"id": pa.array([0, 1], pa.int64())}, "no column of class labels"),
+        ({"label": pa.array([0, 10**9], pa.int64())}, "number the classes from 0"),
+    ],
+)
+def test_wrong_label_columns(tmp_path, columns, message):
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"img": [{"bytes": b"", "path": ""}] * 2, **columns}), tmp_path / f"{split}-0.parquet")
+    with pytest.raises(InputError, match=message):
+        open_source(Hub(path=str(tmp_path)))
+
+
+def test_the_class_label_is_preferred_to_other_integers(tmp_path):
+    for split in ("train", "test"):
+        table = pa.table({"id": [7, 8], "img": [{"bytes": b"", "path": ""}] * 2, "kind": pa.array([0, 1], pa.int64())})
+        features = {"id": {"_type": "Value", "dtype": "int64"}, "img": {"_type": "Image"},
+                    "kind": {"_type": "ClassLabel", "names": ["a", "b"]}}  # fmt: skip
+        meta = {"huggingface": json.dumps({"info": {"features": features}})}
+        pq.write_table(table.replace_schema_metadata(meta), tmp_path / f"{split}-0.parquet")
+    assert open_source(Hub(path=str(tmp_path))).train.labels == [0, 1]
+
+
+def test_a_file_that_is_not_parquet(tmp_path):
+    (tmp_path / "train-0.parquet").write_bytes(b"PAR1 or not")
+    with pytest.raises(InputError, match="Parquet files cannot be read"):
+        open_source(Hub(path=str(tmp_path)))
+
+
+def test_other_images_have_another_fingerprint(folder):
+    before = fingerprint(open_source(Folder(path=str(folder))))
+    assert before == fingerprint(open_source(Folder(path=str(folder))))
+    picture(9).save(folder / "train" / "cat" / "new.png")
+    assert before != fingerprint(open_source(Folder(path=str(folder))))
+
+
+def test_all_images_of_a_folder_without_splits(folder):
+    every = all_images(Folder(path=str(folder / "train")), ("bird", "cat", "dog"))
+    assert Counter(every.labels) == {1: 6, 2: 6}
+    assert all_images(Folder(path=str(folder)), ("cat", "dog")) is None
+    with pytest.raises(InputError, match="classes that the run lacks: cat"):
+        all_images(Folder(path=str(folder / "train")), ("dog",))
 
 
 def test_unreadable_bytes_in_parquet_are_named(tmp_path):

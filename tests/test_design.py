@@ -20,7 +20,7 @@ LAYERS = [
     {"blocks", "recipes"},
     {"attachment"},
     {"methods", "data", "network", "optim", "checkpoint", "distributed", "logs", "progress"},
-    {"evaluation", "run"},
+    {"evaluation", "run", "bench"},
     {"plot"},
     {"trainer"},
     {"launch"},

@@ -50,6 +50,12 @@ def test_equals_the_four_terms_of_equation_2(logits, targets, weight, kind):
     torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_multi_label_targets_of_any_type(logits, dtype):
+    targets = TARGETS["multi-label"]
+    assert torch.equal(cosub_loss(logits, targets.to(dtype)), cosub_loss(logits, targets))
+
+
 def test_targets_are_not_changed(logits):
     targets = TARGETS["mixed"].clone()
     cosub_loss(logits, targets)

@@ -19,7 +19,7 @@ from cosub.data.sources import open_source
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
-from cosub.launch import cautions, train
+from cosub.launch import cautions
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Silent
 from cosub.recipes import get
@@ -268,5 +268,13 @@ def test_averaged_weights_are_the_result(tmp_path):
     assert equal(averaged, weights(tmp_path / "averaged"))
 
 
-def test_train_is_public_through_launch(tmp_path):
-    assert train(tiny(tmp_path / "run", epochs=1))["state"] == "done"
+def test_other_images_in_the_same_folder_are_refused(tmp_path):
+    import dataclasses
+
+    recipe = tiny(tmp_path / "run", checkpoint_every=4)
+    run_and_kill(recipe, 9, "_train_step")
+    source = open_source(recipe.data)
+    other = dataclasses.replace(source, classes=(*source.classes[:-1], "nine"))
+    trainer = Trainer(recipe, other, CPU, RunFolder(tmp_path / "run"), Silent())
+    with pytest.raises(InputError, match="begun with other images or classes"):
+        trainer.resume()

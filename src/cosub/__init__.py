@@ -17,6 +17,8 @@ _PUBLIC = {
     "detach": "cosub.attachment",
     "active": "cosub.attachment",
     "state": "cosub.attachment",
+    "copies": "cosub.attachment",
+    "compile_blocks": "cosub.attachment",
     "cosub_loss": "cosub.losses",
     "label_loss": "cosub.losses",
     "mixed_targets": "cosub.losses",
@@ -29,7 +31,7 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
-    from cosub.attachment import active, attach, detach, state
+    from cosub.attachment import active, attach, compile_blocks, copies, detach, state
     from cosub.losses import cosub_loss, label_loss, mixed_targets
     from cosub.run import load
     from cosub.submodel import Submodel, draw, keep_layers

@@ -103,6 +103,15 @@ def state(model: nn.Module) -> State:
     raise ValueError("this model is not attached: call cosub.attach(model, drop_rate=...) first")
 
 
+def copies(model: nn.Module) -> int:
+    """How many submodels each image passes through in train mode.
+
+    Raises:
+        ValueError: if nothing is attached.
+    """
+    return state(model).copies
+
+
 @contextmanager
 def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
     """Run a chosen submodel inside the block, in train or eval mode. Its rows are a multiple of the images.

@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cosub.errors import RunError
+
 FORMAT = 1
 _META = "checkpoint.json"
 
@@ -34,7 +36,19 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write `folder/step-N`, whole or not at all, and remove all but the newest `keep`."""
+    """Write `folder/step-N`, whole or not at all, and remove all but the newest `keep`.
+
+    Raises:
+        RunError: if it cannot be written, because the disk is full, say.
+    """
+    try:
+        return _save(folder, checkpoint, keep)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: a checkpoint cannot be written ({reason}); the one before it is whole") from error
+
+
+def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}"
     shutil.rmtree(aside, ignore_errors=True)
@@ -52,8 +66,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     (aside / _META).write_text(json.dumps({**meta, "self": _digest_of(meta)}, indent=2))
     for path in [*files, aside / _META, aside]:
         _sync(path)
-    if final.exists():  # a damaged one that was passed over
-        shutil.rmtree(final)
+    for damaged in (path for path in _folders(folder) if path.name >= final.name):  # passed over when continuing
+        shutil.rmtree(damaged)
     aside.rename(final)
     _sync(folder)
     for old in _folders(folder)[keep:]:
@@ -73,6 +87,7 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file of parameters and buffers."""
     save_file(
         {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
         path,
@@ -82,6 +97,8 @@ def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 def _read(path: Path) -> Checkpoint:
     meta = json.loads((path / _META).read_text())
+    if not isinstance(meta, dict):
+        raise ValueError(f"{_META} is not an object")
     if meta.pop("self") != _digest_of(meta):
         raise ValueError(f"checksum of {_META} does not match")
     if meta["format"] != FORMAT:

@@ -1,12 +1,15 @@
 """Processes: started by torchrun, found in the environment."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from cosub.errors import InputError, RunError
+from cosub.errors import CosubError, InputError, RunError
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,32 @@ class World:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
 
+    def gather(self, names: set[str]) -> set[str]:
+        """The union over all processes."""
+        if self.size == 1:
+            return names
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, sorted(names))
+        return {name for part in parts for name in part}
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, the same in each."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Do something in the first process; if it fails there, all fail."""
+        failure: CosubError | None = None
+        if self.main:
+            try:
+                action()
+            except CosubError as error:
+                failure = error
+        if self.any(failure is not None):
+            raise failure or RunError("the first process cannot go on; it says why")
+
 
 def join(device: str) -> World:
     """Take part in the processes that torchrun started, or be alone.
@@ -39,10 +68,14 @@ def join(device: str) -> World:
         RunError: if fewer processes answered than WORLD_SIZE says.
         InputError: for a device that is not there.
     """
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    size, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
+    chosen = _device(device, _number("LOCAL_RANK", 0))
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"WORLD_SIZE is {size} and the others do not answer ({reason}): use torchrun") from error
     present = dist.get_world_size() if dist.is_initialized() else 1
     if present != size:
         raise RunError(f"WORLD_SIZE is {size} and {present} processes answered: start all of them with torchrun")
@@ -56,6 +89,13 @@ def is_main() -> bool:
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal():
+        raise InputError(f"environment: {variable}={text!r}: must be a whole number; torchrun sets it")
+    return int(text)
 
 
 def _device(name: str, local_rank: int) -> torch.device:

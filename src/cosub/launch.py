@@ -1,27 +1,29 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
 
 import json
+import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 import cosub
 from cosub import distributed
 from cosub.attachment import state
 from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source
-from cosub.errors import RunError, Stopped
+from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Silent, Terminal
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
-from cosub.trainer import Trainer
+from cosub.trainer import Trainer, signals
 
 
 def train(recipe: Recipe) -> dict[str, Any]:
@@ -40,17 +42,16 @@ def train(recipe: Recipe) -> dict[str, Any]:
         summary = folder.read_summary()
         reporter.table("finished already", result_table(summary))
         return summary
+    if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
         trainer = Trainer(recipe, open_source(recipe.data), world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(trainer):
             reporter.warn(warning)
-        world.barrier()
-        if world.main:
-            folder.claim(recipe)
-        world.barrier()
-        with _recorded(trainer):
+        world.on_main(lambda: folder.claim(recipe))
+        with signals(trainer), _recorded(trainer):
             trainer.fit()
             return _finish(trainer)
 
@@ -62,7 +63,6 @@ def default_folder(recipe: Recipe) -> str:
 def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check before it does."""
     recipe = trainer.recipe
-    rows = trainer.method.copies * recipe.group_size
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     low, high = min(trainer.kept), max(trainer.kept)
     return {
@@ -71,7 +71,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "parameters": f"{parameters:,}",
         "residual layers": str(len(trainer.kept)),
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective_rate(trainer):.4g} effective",
-        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} a layer and group",
+        "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
         "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
@@ -84,8 +84,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
 
 
 def effective_rate(trainer: Trainer) -> float:
-    rows = trainer.method.copies * trainer.recipe.group_size
-    return 1 - sum(trainer.kept) / (rows * len(trainer.kept))
+    return 1 - sum(trainer.kept) / (trainer.rows * len(trainer.kept))
 
 
 def cautions(trainer: Trainer) -> list[str]:
@@ -99,7 +98,7 @@ def cautions(trainer: Trainer) -> list[str]:
             "drop_rate is 0"
             if not recipe.drop_rate
             else (
-                f"a drop rate of {recipe.drop_rate:g} on {trainer.method.copies * recipe.group_size} rows rounds to "
+                f"a drop rate of {recipe.drop_rate:g} on {trainer.rows} rows rounds to "
                 "no row dropped; take --rounding spread, a larger --group-size or a larger --drop-rate"
             )
         )
@@ -127,20 +126,15 @@ def _recorded(trainer: Trainer) -> Iterator[None]:
         if trainer.world.main:
             trainer.folder.write_summary({**_facts(trainer), "state": status, "started": started, **more})
 
-    note("running")
     try:
+        note("running")
         yield
     except (Stopped, KeyboardInterrupt):
         note("stopped")
         raise
-    except RunError as error:
-        note("failed", reason=str(error))
-        raise
-    except OSError as error:
-        reason = f"cannot write to {trainer.folder.path}: {error}; the last checkpoint is whole"
-        raise RunError(reason) from error
     except BaseException as error:
-        note("failed", reason=f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # where the disk is full, that is the error to tell
+            note("failed", reason=str(error) if isinstance(error, CosubError) else repr(error))
         raise
 
 
@@ -172,17 +166,27 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         "top5": result.top5,
         "top1_submodels": dict(result.submodels),
         "num_images": result.num_images,
-        "bad_images": len(trainer.counters.bad) + len(result.bad),
+        "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
-    if trainer.world.main:
-        metadata = {"classes": json.dumps(trainer.source.classes)}
-        save_weights(trainer.result.state_dict(), trainer.folder.weights, metadata)
-        trainer.folder.write_summary(summary)
-        plot_runs([trainer.folder.path], trainer.folder.path / "curves.png")
-        _name_bad([*sorted(trainer.counters.bad), *result.bad], trainer.folder.path, trainer.reporter)
+    trainer.world.on_main(lambda: _write(trainer, summary, sorted({*trainer.counters.bad, *result.bad})))
     trainer.reporter.table("result", result_table(summary))
-    trainer.world.barrier()
     return summary
+
+
+def _write(trainer: Trainer, summary: dict[str, Any], bad: list[str]) -> None:
+    """The results; the summary, which says that all is done, comes last."""
+    folder = trainer.folder
+    try:
+        aside = folder.weights.with_name(".model.safetensors")
+        save_weights(trainer.result.state_dict(), aside, {"classes": json.dumps(trainer.source.classes)})
+        aside.replace(folder.weights)
+        plot_runs([folder.path], folder.path / "curves.png", summary)
+        if bad:
+            (folder.path / "bad-images.txt").write_text("\n".join(bad) + "\n")
+            trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
+        folder.write_summary(summary)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
 
 
 def result_table(summary: dict[str, Any]) -> dict[str, str]:
@@ -192,12 +196,6 @@ def result_table(summary: dict[str, Any]) -> dict[str, str]:
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows
-
-
-def _name_bad(names: list[str], folder: Path, reporter: Reporter) -> None:
-    if names:
-        (folder / "bad-images.txt").write_text("\n".join(names) + "\n")
-        reporter.warn(f"{len(names)} images could not be read; {folder / 'bad-images.txt'} names them")
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """What a run writes down as it goes: metrics.jsonl and TensorBoard events."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +17,27 @@ class Window:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self.values: list[Tensor] = []  # (loss, accuracy, norm of the gradient), one a step
-        self.seconds = self.waited = 0.0
+        self.started, self.waited = time.perf_counter(), 0.0
 
-    def read(self) -> dict[str, float]:
-        """Means over the steps since the last report, and a fresh start. A norm is the largest."""
-        table = torch.stack(self.values).double().cpu()
-        seconds = max(self.seconds, 1e-9)
+    def read(self, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Means over the steps since the last report, and a fresh start. A norm is the largest.
+
+        `mean` takes the mean over processes.
+        """
+        table = mean(torch.stack(self.values)).double().cpu()
+        # After the values are here: on a GPU this is where the host has waited for the steps.
+        now = time.perf_counter()
+        seconds = max(now - self.started, 1e-9)
         values = {
             "loss": table[:, 0].mean().item(),
             "accuracy": table[:, 1].mean().item(),
             "grad_norm": table[:, 2].max().item(),
             "images_per_second": len(self.values) * self.batch_size / seconds,
             "data_wait": self.waited / seconds,
+            "seconds": seconds,
         }
         self.values = []
-        self.seconds = self.waited = 0.0
+        self.started, self.waited = now, 0.0
         return values
 
 
@@ -38,10 +46,10 @@ class Logs:
 
     def __init__(self, folder: Path, first_step: int) -> None:
         path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
-        path.write_text("".join(line + "\n" for line in kept))
+        kept = [line for line in read(folder) if line["step"] <= first_step]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a")
-        self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
     def write(self, values: Mapping[str, float]) -> None:
         self.file.write(json.dumps(dict(values)) + "\n")
@@ -57,11 +65,14 @@ class Logs:
 
 
 def read(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in _lines(folder / "metrics.jsonl")]
+    """The lines of a run's metrics.jsonl that are whole: a killed process may leave half of one."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return [value for value in map(_parsed, lines) if isinstance(value, dict) and "step" in value]
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines: a killed process may leave half of one."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().split("\n")[:-1] if line.endswith("}")]
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -4,12 +4,12 @@ from typing import get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cosub.choices import CosubKind, LabelLoss
 
-Targets = Int[Tensor, "B"] | Float[Tensor, "B C"]
+Targets = Int[Tensor, "B"] | Shaped[Tensor, "B C"]
 
 
 def cosub_loss(
@@ -22,7 +22,7 @@ def cosub_loss(
 
     Args:
         logits: the first copy of all images, then the second: `R = 2 * B`.
-        targets: class indices `(B,)`, or one value a class `(B, C)` (mixed or multi-label), used as they are.
+        targets: class indices `(B,)`, or one value a class `(B, C)` (mixed or multi-label; any type), used as they are.
         weight: the paper's lambda, the share of the label, in [0, 1].
         kind: the loss (binary or softmax cross-entropy) and the other's answer (its probabilities, or one-hot
             of its largest logit), as in Table 3.
@@ -58,7 +58,9 @@ def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss =
 
 def dense(targets: Targets, num_classes: int) -> Float[Tensor, "B C"]:
     """Class indices as one-hot rows; targets that are dense already pass as they are."""
-    return targets if targets.is_floating_point() else F.one_hot(targets.long(), num_classes).float()
+    if targets.dim() == 2:
+        return targets if targets.is_floating_point() else targets.float()
+    return F.one_hot(targets.long(), num_classes).float()
 
 
 def mixed_targets(

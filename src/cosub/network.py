@@ -11,6 +11,13 @@ from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 from cosub.seeds import derive
 
+# Arguments that follow from the recipe, or would read files and networks from elsewhere.
+_OURS = {"img_size", "in_chans", "num_classes", "features_only", "pretrained", "pretrained_cfg", "checkpoint_path"}
+_OURS |= {"pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable"}
+
+# What timm and torch raise for arguments that do not fit together.
+_UNBUILDABLE = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, KeyError, AttributeError)
+
 
 def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
     """The recipe's network, initialised from its seed and attached.
@@ -22,15 +29,9 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
             take, a resolution that the patch size does not divide.
     """
     model = _create(recipe, num_classes)
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))
-    if any(recipe.resolution % size for size in patch):
-        near = max(recipe.resolution // patch[0], 1) * patch[0]
-        raise InputError(
-            f"resolution: {recipe.resolution}: is not a multiple of the patch size {patch[0]} of {recipe.model}, "
-            f"e.g. {near}, or set patch_size in model_args"
-        )
+    check_resolution(model, recipe.model, recipe.resolution)
     try:
-        return attach(
+        attach(
             model,
             drop_rate=recipe.drop_rate,
             copies=copies,
@@ -40,6 +41,19 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
         )
     except ValueError as error:
         raise InputError(f"model: {recipe.model}: {error}") from error
+    _try(model, recipe, num_classes)
+    return model
+
+
+def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
+    """Raises InputError if the model's patches do not tile an image."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))
+    if any(resolution % size for size in patch):
+        near = max(resolution // patch[0], 1) * patch[0]
+        raise InputError(
+            f"resolution: {resolution}: is not a multiple of the patch size {patch[0]} of {name}, "
+            f"e.g. {near}, or set patch_size in model_args"
+        )
 
 
 def _create(recipe: Recipe, num_classes: int) -> nn.Module:
@@ -50,17 +64,34 @@ def _create(recipe: Recipe, num_classes: int) -> nn.Module:
         known = timm.list_models()
         raise InputError(f"model: {recipe.model!r}: timm does not know it{nearest(recipe.model, known)}")
     settings: dict[str, Any] = {"init_values": 1e-4} if recipe.model.startswith("deit3") else {}
+    if fixed := sorted(set(recipe.model_args) & _OURS):
+        raise InputError(f"model_args: {fixed[0]}: is not yours to give; resolution and data decide it")
     settings |= recipe.model_args
     torch.manual_seed(derive("init", recipe.seed))
     try:
         return _at_resolution(recipe, num_classes, settings)
-    except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
-        given = ", ".join(f"{key} {value}" for key, value in recipe.model_args.items()) or "none"
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"model: {recipe.model}: cannot be built at resolution {recipe.resolution} "
-            f"with model_args {given} ({reason})"
-        ) from error
+    except _UNBUILDABLE as error:
+        raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _try(model: nn.Module, recipe: Recipe, num_classes: int) -> None:
+    """One image through the network: some arguments that do not fit show only then."""
+    training = model.training
+    try:
+        with torch.no_grad():
+            shape = tuple(model.eval()(torch.zeros(1, 3, recipe.resolution, recipe.resolution)).shape)
+    except _UNBUILDABLE as error:
+        raise _unbuildable(recipe, " ".join(str(error).split())) from error
+    if shape != (1, num_classes):
+        raise _unbuildable(recipe, f"an image gives {shape} and not {(1, num_classes)}")
+    model.train(training)
+
+
+def _unbuildable(recipe: Recipe, reason: str) -> InputError:
+    given = ", ".join(f"{key} {value}" for key, value in recipe.model_args.items()) or "none"
+    return InputError(
+        f"model: {recipe.model}: cannot be built at resolution {recipe.resolution} with model_args {given} ({reason})"
+    )
 
 
 def _at_resolution(recipe: Recipe, num_classes: int, settings: dict[str, Any]) -> nn.Module:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cosub.errors import InputError
 from cosub.logs import read
 from cosub.run import RunFolder
 
 
-def plot_runs(runs: Sequence[Path], target: Path) -> None:
-    """Write a PNG with the curves of the runs.
+def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None = None) -> None:
+    """Write a PNG with the curves of the runs; `summary` is that of a single run which has not written its own yet.
 
     Raises:
         InputError: if a folder holds no metrics.
@@ -24,8 +25,16 @@ def plot_runs(runs: Sequence[Path], target: Path) -> None:
             raise InputError(f"run: {run}: has no metrics.jsonl to plot")
         steps = [line for line in lines if "loss" in line]
         (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps], label=run.name)
-        points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + _final(run, lines)
-        accuracy.plot(*zip(*points, strict=True), marker="o", markersize=3, color=curve.get_color(), label=run.name)
+        points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line]
+        points += _final(lines, summary or RunFolder(run).read_summary())
+        accuracy.plot(
+            [x for x, _ in points],
+            [y for _, y in points],
+            marker="o",
+            markersize=3,
+            color=curve.get_color(),
+            label=run.name,
+        )
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
     accuracy.set(xlabel="epoch", ylabel="top-1 on test images")
     for axes in (loss, accuracy):
@@ -35,8 +44,5 @@ def plot_runs(runs: Sequence[Path], target: Path) -> None:
     figure.savefig(target, dpi=110)
 
 
-def _final(run: Path, lines: list[dict[str, float]]) -> list[tuple[float, float]]:
-    folder = RunFolder(run)
-    if folder.state() != "done":
-        return []
-    return [(max(line["epoch"] for line in lines), folder.read_summary()["top1"])]
+def _final(lines: list[dict[str, float]], summary: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(max(line["epoch"] for line in lines), summary["top1"])] if "top1" in summary else []

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -48,18 +49,18 @@ class Terminal:
             return
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in rows.items():
-            table.add_row(name, value)
+            table.add_row(Text(name), Text(value))
         self.console.print(table)
 
     def warn(self, message: str) -> None:
         if self.console.is_terminal:
-            self.console.print(Panel(message, title="warning", style="bold yellow"))
+            self.console.print(Panel(Text(message), title="warning", style="bold yellow"))
         else:
             self.say(f"WARNING: {message}")
 
     def say(self, message: str) -> None:
         if self.console.is_terminal:
-            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(Text(message), soft_wrap=True)
         else:
             print(message, file=sys.stderr, flush=True)
 

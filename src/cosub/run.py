@@ -27,10 +27,6 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
 
@@ -53,7 +49,7 @@ class RunFolder:
                 raise InputError(
                     f"out: {self.path}: holds another recipe's run (it differs in {fields}); name another --out"
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
 
     def claim(self, recipe: Recipe) -> None:
@@ -71,9 +67,12 @@ class RunFolder:
 
     def read_summary(self) -> dict[str, Any]:
         try:
-            return json.loads(self.summary.read_text())
+            found = json.loads(self.summary.read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"run: {self.summary}: cannot be read ({error})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"run: {self.summary}: is not a summary")
+        return found
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
@@ -123,7 +122,7 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
         with safe_open(folder.weights, "pt") as file:
             classes = tuple(json.loads((file.metadata() or {})["classes"]))
         weights = load_file(folder.weights)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
     network = build_network(recipe, len(classes), copies=1).eval()
     try:

@@ -22,7 +22,7 @@ from cosub import checkpoint as checkpoints
 from cosub.attachment import active, state
 from cosub.data.loading import Batch, Slice, StepSampler, TrainingSet, training_loader
 from cosub.data.mixing import mix_groups
-from cosub.data.sources import Source
+from cosub.data.sources import Source, fingerprint
 from cosub.data.transforms import normalize, training
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
@@ -57,7 +57,8 @@ class Trainer:
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.method: Method = build(recipe.method)
         self.network = build_network(recipe, len(source.classes), self.method.copies).to(world.device)
-        self.kept = state(self.network).kept(self.method.copies * recipe.group_size)
+        self.rows = self.method.copies * recipe.group_size  # of a group
+        self.kept = state(self.network).kept(self.rows)
         self.transform = training(recipe.resolution, recipe.augment)
         self.precision = _precision(recipe, world.device)
         self.optimizer = build_optimizer(recipe, self.network)
@@ -87,14 +88,11 @@ class Trainer:
         every = max(1, min(50, self.total_steps // 200))
         window = Window(self.recipe.batch_size)
         self.reporter.start(self.step, self.total_steps)
-        with _signals(self), _closing(logs, self.reporter):
+        with _closing(logs, self.reporter):
+            window.started = time.perf_counter()
             while self.step < self.total_steps:
-                started = time.perf_counter()
                 window.values.append(self._train_step(runner, batches, window))
                 self.step += 1
-                seconds = time.perf_counter() - started
-                self.counters.seconds += seconds
-                window.seconds += seconds
                 if self.step % every == 0 or self.step == self.total_steps:
                     self._report(window, logs)
                 self._between_steps(window, logs)
@@ -104,6 +102,11 @@ class Trainer:
         found = checkpoints.latest(self.folder.checkpoints)
         if found is None:
             return
+        if found.counters["data"] != fingerprint(self.source):
+            raise InputError(
+                f"data.path: {self.folder.path}: was begun with other images or classes than lie there now; "
+                "name the same data, or another --out"
+            )
         self.step = found.step
         self.network.load_state_dict(found.weights["network"])
         if self.averaged is not None:
@@ -114,23 +117,33 @@ class Trainer:
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
     def save(self) -> None:
-        if self.world.main:
-            weights = {"network": self.network.state_dict()}
-            if self.averaged is not None:
-                weights["averaged"] = self.averaged.state_dict()
-            values = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-            counters = {"seconds": self.counters.seconds, "bad": sorted(self.counters.bad)}
-            checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
-            checkpoints.save(self.folder.checkpoints, checkpoint, self.recipe.runtime.keep_checkpoints)
-        self.world.barrier()
+        """Write a checkpoint; nothing that is not finite gets into one."""
+        self.world.on_main(self._save)
+
+    def _save(self) -> None:
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()]).all()
+        if not finite:
+            raise RunError(
+                f"the weights are not finite after step {self.step}: lower --lr; the last checkpoint is whole"
+            )
+        weights = {"network": self.network.state_dict()}
+        if self.averaged is not None:
+            weights["averaged"] = self.averaged.state_dict()
+        values = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        counters = {
+            "seconds": self.counters.seconds,
+            "bad": sorted(self.counters.bad),
+            "data": fingerprint(self.source),
+        }
+        checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
+        checkpoints.save(self.folder.checkpoints, checkpoint, self.recipe.runtime.keep_checkpoints)
 
     def submodel(self, groups: range) -> Submodel:
         """The table of some groups of this step, each drawn from (seed, step, group)."""
-        rows = self.method.copies * self.recipe.group_size
         tables = []
         for group in groups:
             generator = torch.Generator().manual_seed(derive("submodel", self.recipe.seed, self.step, group))
-            tables.append(draw(rows, self.kept, generator))
+            tables.append(draw(self.rows, self.kept, generator))
         return concatenate(tables, self.method.copies)
 
     def _batches(self) -> Iterator[Batch]:
@@ -192,7 +205,9 @@ class Trainer:
 
     def _report(self, window: Window, logs: Logs | None) -> None:
         """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
-        values = window.read()
+        values = window.read(self.world.mean)
+        self.counters.seconds += values["seconds"]
+        self.counters.bad = self.world.gather(self.counters.bad)
         rate = learning_rate(self.recipe, self.step - 1, self.steps_per_epoch)
         if not (math.isfinite(values["loss"]) and (math.isfinite(values["grad_norm"]) or self.scaler.is_enabled())):
             raise RunError(
@@ -204,9 +219,11 @@ class Trainer:
         self.reporter.step(self.step, values)
         if logs is not None:
             epoch = self.step / self.steps_per_epoch
+            del values["seconds"]
             logs.write({"step": self.step, "epoch": round(epoch, 4), "lr": rate, **values})
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
+        paused = time.perf_counter()
         ended_epoch = self.step % self.steps_per_epoch == 0
         epochs = self.step // self.steps_per_epoch
         every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
@@ -216,10 +233,11 @@ class Trainer:
                 logs.write({"step": self.step, "epoch": epochs, "top1": result.top1})
         stopping = self.world.any(self.stop_signal != 0)
         if stopping or self._checkpoint_due(ended_epoch):
-            if window.values:  # nothing that is not finite gets into a checkpoint
+            if window.values:
                 self._report(window, logs)
             self.save()
             self.saved_at = time.monotonic()
+        window.started += time.perf_counter() - paused  # training time leaves out evaluation and checkpoints
         if stopping:
             raise Stopped(f"stopped at step {self.step} of {self.total_steps}; the same command continues the run")
 
@@ -293,7 +311,7 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
 
 
 @contextmanager
-def _signals(trainer: Trainer) -> Iterator[None]:
+def signals(trainer: Trainer) -> Iterator[None]:
     """SIGTERM and SIGINT end the run after the step under way; the second time at once."""
 
     def note(number: int, _frame: FrameType | None) -> None:

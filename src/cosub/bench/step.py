@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cosub.attachment import attach, compile_blocks
 from cosub.errors import InputError
 from cosub.losses import cosub_loss, label_loss
+from cosub.network import check_resolution
 
 Way = Literal["masked", "plain", "efficient", "cosub"]
 WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")
@@ -127,11 +128,14 @@ def _model(case: Case) -> nn.Module:
     if not timm.is_model(case.model) or any(mark in case.model for mark in ":/\\"):
         raise InputError(f"model: {case.model!r}: timm does not know it")
     # As the papers train it: timm starts the LayerScale of DeiT-III at another value, which costs the same.
-    size = {} if case.resolution is None else {"img_size": case.resolution}
+    size: dict[str, Any] = {} if case.resolution is None else {"img_size": case.resolution}
     try:
-        return timm.create_model(case.model, **size)
+        model = timm.create_model(case.model, **size)
     except (TypeError, ValueError, AssertionError) as error:
         raise InputError(f"resolution: {case.resolution}: {case.model} cannot be built at it ({error})") from error
+    if case.resolution is not None:
+        check_resolution(model, case.model, case.resolution)
+    return model
 
 
 def _faked(model: nn.Module) -> nn.Module:

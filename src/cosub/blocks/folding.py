@@ -86,7 +86,7 @@ def fold(owner: nn.Module, norm: nn.Module, first: nn.Module, last: nn.Module, l
         _retype(Fold(owner, layer_scale=layer_scale), (layer_scale, FoldedScale), (last, FoldedLinear))
 
 
-def _affine(norm: nn.LayerNorm) -> bool:  # pyright: ignore[reportInvalidTypeForm]
+def _affine(norm: Any) -> bool:
     return norm.weight is not None and norm.bias is not None and len(norm.normalized_shape) == 1
 
 

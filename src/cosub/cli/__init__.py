@@ -1,5 +1,6 @@
 """The command line: `main` finds the verb, and turns errors into one line and a status. Imports nothing heavy."""
 
+import errno
 import importlib
 import json
 import os
@@ -34,12 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CosubError as error:
         print(f"cosub: {' '.join(str(error).split())}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
-        print("cosub: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"cosub: {error.filename}: {error.strerror}; name another path, or make room", file=sys.stderr)
+        return 3 if error.errno == errno.ENOSPC else 2
+    except KeyboardInterrupt:
+        print("cosub: interrupted", file=sys.stderr)
+        return 130
 
 
 def usage() -> str:

@@ -45,7 +45,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
         print("usage: cosub bench step|table7 [OPTIONS]\n\ncosub bench step --help tells more")
-        return {}
+        raise SystemExit(0)
     if what == "table7":
         return _table7(as_json)
     if what != "step":

@@ -43,30 +43,28 @@ class Evaluate:
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = parse(Evaluate, words, "cosub evaluate")
     from cosub import distributed
-    from cosub.data.sources import open_source
+
+    try:
+        return _evaluate(options, as_json)
+    finally:
+        distributed.leave()
+
+
+def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
+    from cosub import distributed
     from cosub.evaluation.classification import evaluate, shares_of
     from cosub.evaluation.pictures import show_examples
     from cosub.run import load_run
 
     trained = load_run(options.run)
-    data = trained.recipe.data
-    if options.data.path:
-        if data.kind == "digits":
-            raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
-        data = dataclasses.replace(data, path=options.data.path)
-    source = open_source(data)
-    if source.classes != trained.classes:
-        raise InputError(
-            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
-            f"({', '.join(trained.classes[:3])}, ...)"
-        )
+    examples = _examples(trained, options.data.path)
     world = distributed.join(options.device)
     network = trained.network.to(world.device)
     wanted = {} if options.keep is None else shares_of(network, (options.keep,))
     result = evaluate(
         network,
-        source.test,
-        len(source.classes),
+        examples,
+        len(trained.classes),
         trained.recipe.resolution,
         world,
         submodels=wanted,
@@ -74,21 +72,43 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         workers=options.workers,
         bad_share=trained.recipe.bad_share,
     )
+    if not world.main:
+        return None
     if options.show:
-        show_examples(network, source, trained.recipe.resolution, options.show, Path(options.run) / "examples.png")
+        target = Path(options.run) / "examples.png"
+        show_examples(network, examples, trained.classes, trained.recipe.resolution, options.show, target)
     values = {
         "run": options.run,
         "top1": next(iter(result.submodels.values()), result.top1),
-        "top5": result.top5,
         "num_images": result.num_images,
         "bad_images": len(result.bad),
     }
-    if options.keep is not None:
-        del values["top5"]  # measured for the full network alone
-        values["keep"] = options.keep
-        values["layers"] = wanted[f"{options.keep:g}"]
+    if options.keep is None:
+        values["top5"] = result.top5
+    else:  # top-5 is measured for the full network alone
+        values |= {"keep": options.keep, "layers": wanted[f"{options.keep:g}"]}
     if not as_json:
         what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
         print(f"top-1 {values['top1']:.4f}  ({what}, {result.num_images:,} images, {options.run})")
-    distributed.leave()
-    return values if world.main else None
+    return values
+
+
+def _examples(trained: Any, path: str) -> Any:
+    """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
+    from cosub.data.sources import all_images, open_source
+
+    data = trained.recipe.data
+    if path:
+        if data.kind == "digits":
+            raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
+        data = dataclasses.replace(data, path=path)
+        examples = all_images(data, trained.classes)
+        if examples is not None:
+            return examples
+    source = open_source(data)
+    if source.classes != trained.classes:
+        raise InputError(
+            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
+            f"({', '.join(trained.classes[:3])}, ...)"
+        )
+    return source.test

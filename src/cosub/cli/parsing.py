@@ -75,13 +75,15 @@ def _flags(kind: Any, prefix: str = "--") -> list[str]:
     flags = []
     for item in dataclasses.fields(kind):
         value = getattr(kind, item.name, None)
+        if item.name in ("kind", "model_args") or prefix + item.name == "--name":
+            continue
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             flags += _flags(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
         else:
             flags.append(prefix + item.name.replace("_", "-"))
-    return [flag for flag in flags if flag not in ("--kind", "--name")]
+    return flags
 
 
 def recipe_flags(recipe: Recipe) -> list[str]:
     """All flags of `cosub train` for a recipe, its method and its source."""
-    return sorted(["--json", "--method", "--source", *_flags(recipe)])
+    return sorted(["--json", "--method", "--model-args", "--source", *_flags(recipe)])

@@ -55,7 +55,8 @@ def configure(words: list[str]) -> Recipe:
 def _recipe(named: str) -> Recipe:
     path = Path(named)
     if path.suffix == ".json" or path.is_file():
-        return read(path)
+        recipe = read(path)  # its folder holds a run already: another is named, or the default taken
+        return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out=""))
     return get(named)
 
 
@@ -78,22 +79,28 @@ def _take(words: list[str], flag: str) -> str | None:
 
 
 def _model_args(words: list[str]) -> dict[str, Any]:
-    """Remove `--model-args key=value ...` from the words. Values are JSON where they can be: 12, 0.1, true."""
-    if "--model-args" not in words:
-        return {}
-    start = words.index("--model-args")
-    end = start + 1
+    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, 0.1, true."""
+    words[:] = [part for word in words for part in _opened(word)]
     found: dict[str, Any] = {}
-    while end < len(words) and not words[end].startswith("-"):
-        key, equals, value = words[end].partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"--model-args: {words[end]!r}: must be key=value, e.g. depth=12")
-        found[key] = _value(value)
-        end += 1
-    if not found:
-        raise InputError("--model-args: needs one or more key=value, e.g. depth=12 embed_dim=192")
-    del words[start:end]
+    while "--model-args" in words:
+        start = words.index("--model-args")
+        end = start + 1
+        while end < len(words) and not words[end].startswith("-"):
+            key, equals, value = words[end].partition("=")
+            if not equals or not key.isidentifier():
+                raise InputError(f"--model-args: {words[end]!r}: must be key=value, e.g. depth=12")
+            found[key] = _value(value)
+            end += 1
+        if end == start + 1:
+            raise InputError("--model-args: needs one or more key=value, e.g. depth=12 embed_dim=192")
+        del words[start:end]
     return found
+
+
+def _opened(word: str) -> list[str]:
+    """--model-args=depth=12 as two words."""
+    flag, _, rest = word.partition("=")
+    return [flag, rest] if flag == "--model-args" and rest else [word]
 
 
 def _value(text: str) -> Any:

@@ -1,18 +1,19 @@
 """Which image comes when, and how it is changed: both functions of (seed, epoch, position)."""
 
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import Transform
-from cosub.errors import RunError
 from cosub.seeds import derive
 
 _ATTEMPTS = 16
@@ -86,7 +87,7 @@ class TrainingSet(Dataset[Any]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         seed_all(derive("augment", self.seed, key.epoch, key.position))
-        bad: list[str] = []
+        label, bad = self.examples.labels[key.image], []
         for attempt in range(_ATTEMPTS):
             # A replacement is a function of the image that it replaces, so a continued run sees the same one.
             index = derive("replace", key.image, attempt) % len(self.examples.labels) if attempt else key.image
@@ -96,7 +97,8 @@ class TrainingSet(Dataset[Any]):
                 bad.append(str(error))
                 continue
             return self.transform(image), self.examples.labels[index], bad
-        raise RunError(f"{_ATTEMPTS} images in a row cannot be read, the last is {bad[-1]}")
+        # Not an error here: a worker's would reach one process of many. So many bad images end the run soon.
+        return self.transform(Image.new("RGB", (32, 32))), label, bad
 
 
 def seed_all(seed: int) -> None:
@@ -144,6 +146,7 @@ def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pi
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
 
 
@@ -155,6 +158,12 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
         collate_fn=collate_test,
         pin_memory=pin_memory,
     )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """A terminal or a launcher signals all processes; the step under way still needs its images."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 test_loader.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,6 +1,8 @@
 """Where images come from. A source gives two sets, train and test, and the names of its classes."""
 
+import hashlib
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,8 +37,6 @@ class Examples(Protocol):
         """
         ...
 
-    def name(self, index: int) -> str: ...
-
 
 @dataclass(frozen=True)
 class Source:
@@ -61,8 +61,27 @@ def open_source(config: DataConfig) -> Source:
     return _checked(source, getattr(config, "path", "digits"))
 
 
+def fingerprint(source: Source) -> str:
+    """What tells one data set from another without reading its images: names of classes, labels in order."""
+    values = [source.classes, list(source.train.labels), list(source.test.labels)]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
+    """All images of a folder that has no splits of its own, with the labels of the given classes; else None."""
+    if not isinstance(config, Folder):
+        return None
+    root = _existing(config.path)
+    if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
+        return None
+    found, files = _class_folders(root)
+    if extra := sorted(set(found) - set(classes)):
+        raise InputError(f"data.path: {root}: has classes that the run lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(found[label]) for label in files.labels])
+
+
 def decode(read: Callable[[], Any], name: str) -> Image.Image:
-    """Decode completely, in RGB; whatever goes wrong is a BadImage that names the image."""
+    """Decode completely, in RGB; what Pillow raises for a damaged image becomes a BadImage that names it."""
     try:
         with Image.open(read()) as image:
             return image.convert("RGB")
@@ -83,9 +102,6 @@ class Arrays:
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index]).convert("RGB")
 
-    def name(self, index: int) -> str:
-        return f"digit {index}"
-
 
 def _digits(config: Digits) -> Source:
     from sklearn.datasets import load_digits
@@ -93,13 +109,16 @@ def _digits(config: Digits) -> Source:
 
     bunch: Any = load_digits()
     pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
-    parts: Any = train_test_split(
-        pixels,
-        bunch.target,
-        test_size=config.test_share,
-        random_state=config.split_seed,
-        stratify=bunch.target,
-    )
+    try:
+        parts: Any = train_test_split(
+            pixels,
+            bunch.target,
+            test_size=config.test_share,
+            random_state=config.split_seed,
+            stratify=bunch.target,
+        )
+    except ValueError as error:
+        raise InputError(f"data.test_share: {config.test_share}: cannot split the digits so ({error})") from error
     train, test, train_labels, test_labels = parts
     return Source(
         tuple(str(digit) for digit in range(10)),
@@ -151,9 +170,12 @@ def _split(files: Files, config: Folder, root: Path) -> tuple[Files, Files]:
         name = files.paths[files.labels.index(few[0])].parent.name
         raise InputError(f"data.path: {root}: class {name} has one image, and a test split needs two a class")
     held_out = max(round(len(files.paths) * config.val_share), len(set(files.labels)))
-    train, test = train_test_split(
-        range(len(files.paths)), test_size=held_out, random_state=config.split_seed, stratify=files.labels
-    )
+    try:
+        train, test = train_test_split(
+            range(len(files.paths)), test_size=held_out, random_state=config.split_seed, stratify=files.labels
+        )
+    except ValueError as error:
+        raise InputError(f"data.val_share: {config.val_share}: cannot split {root} so ({error})") from error
     return _subset(files, sorted(train)), _subset(files, sorted(test))
 
 
@@ -200,11 +222,13 @@ class HubRows:
     split: str
 
     def image(self, index: int) -> Image.Image:
-        content = self.column[index].as_py()["bytes"] or b""
-        return decode(lambda: io.BytesIO(content), self.name(index))
+        value = self.column[index].as_py()
+        if value is None or value["bytes"] is None:
+            raise BadImage(f"{self.name(index)} (no bytes)")
+        return decode(lambda: io.BytesIO(value["bytes"]), self.name(index))
 
     def name(self, index: int) -> str:
-        path = self.column[index].as_py()["path"]
+        path = (self.column[index].as_py() or {}).get("path")
         return f"{self.split}[{index}]" + (f" {path}" if path else "")
 
 
@@ -220,12 +244,20 @@ def _hub(config: Hub) -> Source:
     column, label = _columns(train.features, config.path)
     feature = train.features[label]
     labels = [list(part[label]) for part in (train, test)]
-    names = getattr(feature, "names", None) or [str(i) for i in range(max(labels[0], default=-1) + 1)]
+    names = getattr(feature, "names", None) or _numbered(labels[0], config.path)
     sets = [
         HubRows(part.data.column(column), part_labels, split)
         for part, part_labels, split in zip((train, test), labels, (config.train_split, config.test_split), strict=True)
     ]
     return Source(tuple(names), sets[0], sets[1])
+
+
+def _numbered(labels: list[Any], path: str) -> list[str]:
+    """Names for labels that have none: the numbers themselves."""
+    numbers = {label for label in labels if label is not None}
+    if len(numbers) and max(numbers) >= 10 * len(numbers) + 1000:
+        raise InputError(f"data.path: {path}: its labels go to {max(numbers)} and are few: number the classes from 0")
+    return [str(number) for number in range(max(numbers, default=-1) + 1)]
 
 
 def _load_hub(config: Hub) -> dict[str, Any]:
@@ -238,7 +270,13 @@ def _load_hub(config: Hub) -> dict[str, Any]:
     datasets.disable_progress_bars()
     folder = Path(config.path).expanduser()
     if folder.is_dir():
-        loaded = datasets.load_dataset("parquet", data_files=_parquet_files(folder))
+        try:
+            loaded = datasets.load_dataset("parquet", data_files=_parquet_files(folder))
+        except InputError:
+            raise
+        except Exception as error:  # damaged files, columns that differ: as many kinds as there are layers below
+            reason = " ".join(str(error.__cause__ or error).split())[:160]
+            raise InputError(f"data.path: {folder}: its Parquet files cannot be read ({reason})") from error
     elif folder.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
         raise InputError(f"data.path: {config.path}: is not a folder; name one that holds SPLIT-*.parquet files")
     else:
@@ -276,15 +314,14 @@ def _columns(features: Any, path: str) -> tuple[str, str]:
     import datasets
 
     image = next((name for name, feature in features.items() if _holds_images(feature)), None)
-    integers = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, datasets.ClassLabel) or getattr(feature, "dtype", "") in ("int64", "int32")
-    ]
-    label = next((name for name in ("label", "labels", "fine_label", "class") if name in integers), None)
-    label = label or next(iter(integers), None)
+    named = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    integers = [name for name, feature in features.items() if getattr(feature, "dtype", "") in ("int64", "int32")]
+    usual = ("label", "labels", "fine_label", "class")
+    label = next((name for name in usual if name in named + integers), None) or next(iter(named), None)
     if image is None or label is None:
-        missing = "no column of images" if image is None else "no column of integer labels"
+        missing = (
+            "no column of images" if image is None else "no column of class labels, nor one of integers named label"
+        )
         raise InputError(f"data.path: {path}: has {missing} (columns: {', '.join(features)})")
     return image, label
 
@@ -299,6 +336,9 @@ def _holds_images(feature: Any) -> bool:
 
 
 def _checked(source: Source, where: str) -> Source:
+    for name, part in (("train", source.train), ("test", source.test)):
+        if None in part.labels:
+            raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
     if len(source.classes) < 2:
         raise InputError(f"data: {where}: has a single class ({', '.join(source.classes)}); two are the least")
     for name, part in (("train", source.train), ("test", source.test)):

@@ -1,5 +1,6 @@
 """Images to tensors. timm's transforms; the result is uint8, normalised later on the device."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,13 @@ def evaluation(resolution: int) -> Transform:
 
 def normalize(images: Tensor) -> Tensor:
     """uint8 `(B, 3, H, W)` to float32 with ImageNet's mean and deviation, on the images' device."""
-    mean = torch.tensor(IMAGENET_DEFAULT_MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    deviation = torch.tensor(IMAGENET_DEFAULT_STD, device=images.device).view(1, 3, 1, 1) * 255
+    mean, deviation = _statistics(images.device)
     return (images.float() - mean) / deviation
+
+
+@functools.cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Copied to a device once, not in every step."""
+    values = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    mean, deviation = (torch.tensor(value, device=device).view(1, 3, 1, 1) * 255 for value in values)
+    return mean, deviation

@@ -1,25 +1,28 @@
 """A page of test images with what they are and what the network takes them for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from cosub.data.sources import BadImage, Source
+from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
 
 
-def show_examples(network: nn.Module, source: Source, resolution: int, number: int, target: Path) -> None:
+def show_examples(
+    network: nn.Module, examples: Examples, classes: Sequence[str], resolution: int, number: int, target: Path
+) -> None:
     """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title."""
     from matplotlib.figure import Figure
 
-    total = len(source.test.labels)
+    total = len(examples.labels)
     transform = evaluation(resolution)
     shown = []
     for place in range(min(number, total)):
         index = place * total // min(number, total)
         try:
-            shown.append((source.test.image(index), source.test.labels[index]))
+            shown.append((examples.image(index), examples.labels[index]))
         except BadImage:
             continue
     device = next(network.parameters()).device
@@ -34,8 +37,7 @@ def show_examples(network: nn.Module, source: Source, resolution: int, number: i
         answer = int(row.argmax())
         panel.imshow(image)
         panel.set_title(
-            f"{source.classes[answer]} {row[answer]:.0%}"
-            + ("" if answer == label else f"\nis {source.classes[label]}"),
+            f"{classes[answer]} {row[answer]:.0%}" + ("" if answer == label else f"\nis {classes[label]}"),
             fontsize=7,
             color="black" if answer == label else "firebrick",
         )

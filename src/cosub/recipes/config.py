@@ -4,7 +4,8 @@ Every member of a union carries its `kind`, so that a recipe read from a file is
 """
 
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -32,6 +33,15 @@ class Strict:
 def require(condition: bool, name: str, value: object, remedy: str) -> None:
     if not condition:
         raise InputError(f"{name}: {value!r}: {remedy}")
+
+
+def _require_finite(value: Any, prefix: str = "") -> None:
+    for item in fields(value):
+        inner = getattr(value, item.name)
+        if is_dataclass(inner):
+            _require_finite(inner, f"{item.name}.")
+        elif isinstance(inner, float):
+            require(math.isfinite(inner), prefix + item.name, inner, "must be a finite number")
 
 
 # --- methods
@@ -92,7 +102,7 @@ class Folder(Strict):
     path: str = ""
     """The folder."""
     val_share: float = 0.1
-    """Share of each class held out for evaluation where the folder has no val, validation or test."""
+    """Share of the images, by class, held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -239,6 +249,8 @@ class Recipe(Strict):
     runtime: Annotated[Runtime, arg(name="")] = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
+        _require_finite(self)
+        require(bool(re.fullmatch(r"[\w.-]+", self.name)), "name", self.name, "letters, digits, '.', '_', '-' only")
         require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
         for name in ("resolution", "epochs", "batch_size", "group_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")

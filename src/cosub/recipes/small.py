@@ -4,7 +4,13 @@ from cosub.recipes.config import Augment, Cosub, Digits, Hub, Optimizer, Recipe
 
 
 def digits() -> Recipe:
-    """The demonstration."""
+    """scikit-learn's digits: the demonstration, a minute on two cores.
+
+    Cost: 660 steps, 50 to 60 s on two cores.
+    Expected: DIGITS.
+
+    cosub train digits
+    """
     return Recipe(
         name="digits",
         model="vit_tiny_patch16_224",
@@ -23,7 +29,13 @@ def digits() -> Recipe:
 
 
 def cifar10() -> Recipe:
-    """CIFAR-10's 50,000 photographs in about fifteen minutes on two cores."""
+    """CIFAR-10's 50,000 photographs in about fifteen minutes on two cores.
+
+    Cost: 1,950 steps, CIFARTIME.
+    Expected: CIFAR.
+
+    cosub train cifar10 --data.path PATH
+    """
     return Recipe(
         name="cifar10",
         model="vit_tiny_patch16_224",
