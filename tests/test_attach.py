@@ -164,7 +164,7 @@ def test_bfloat16_autocast(build, images, table):
 
 @pytest.fixture
 def checkpointed(images):
-    def make(enable: bool) -> nn.Module:
+    def make(checkpointing: str) -> nn.Module:
         torch.manual_seed(0)
         model = timm.create_model(
             "deit3_small_patch16_224",
@@ -176,16 +176,20 @@ def checkpointed(images):
             num_classes=5,
         )
         cosub.attach(model, drop_rate=0.5)
-        model.set_grad_checkpointing(enable)
+        if checkpointing == "timm":
+            model.set_grad_checkpointing(True)
+        else:
+            cosub.state(model).checkpointing = checkpointing
         return model.train()
 
     return make
 
 
-def test_two_forwards_before_backward_under_checkpointing(checkpointed, images, table):
+@pytest.mark.parametrize("way", ["timm", "blocks", "selective"])
+def test_two_forwards_before_backward_under_checkpointing(checkpointed, images, table, way):
     results = []
-    for enable in (True, False):
-        model = checkpointed(enable)
+    for checkpointing in (way, "none"):
+        model = checkpointed(checkpointing)
         with cosub.active(model, table(8, 12, seed=1)):
             first = model(images)
         with cosub.active(model, table(8, 12, seed=2)):
@@ -196,18 +200,27 @@ def test_two_forwards_before_backward_under_checkpointing(checkpointed, images, 
 
 
 def test_checkpointing_runs_blocks_twice_and_draws_once(checkpointed, images):
-    model = checkpointed(True)
+    model = checkpointed("timm")
     calls = []
     model.blocks[1].mlp.register_forward_hook(lambda *_: calls.append(1))
     model(images).sum().backward()
     assert (len(calls), cosub.state(model).step) == (2, 1)
 
 
+@pytest.mark.parametrize(("way", "calls"), [("none", 1), ("selective", 2), ("blocks", 2)])
+def test_checkpointing_computes_again_in_backward(checkpointed, images, table, way, calls):
+    model, seen = checkpointed(way), []
+    model.blocks[1].mlp.act.register_forward_hook(lambda *_: seen.append(1))
+    with cosub.active(model, table(8, 12)):
+        model(images).sum().backward()
+    assert len(seen) == calls
+
+
 def test_checkpointing_set_before_attach_survives_both_ways(images):
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2)
     model.set_grad_checkpointing(True)
     cosub.attach(model, drop_rate=0.5)
-    assert cosub.state(model).checkpointing
+    assert cosub.state(model).checkpointing == "blocks"
     assert cosub.detach(model).grad_checkpointing is True
 
 

@@ -1,13 +1,20 @@
 """torch.compile. Run by its own pytest command, without the shape-checking hook, which would break the graph."""
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import cosub
 
-pytestmark = pytest.mark.compile
+pytestmark = [
+    pytest.mark.compile,
+    # Dynamo looks at .grad of a block's input, which is no leaf.
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),
+]
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -30,3 +37,62 @@ def gradients(model, logits):
     model.zero_grad()
     logits.square().mean().backward()
     return {"logits": logits.detach(), **{name: p.grad.clone() for name, p in model.named_parameters()}}
+
+
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def compiled():
+    """A small model of each rate and rounding, its blocks compiled each on its own; graphs are counted."""
+    torch._dynamo.reset()
+
+    def make(backend, depth=4, **settings):
+        torch.manual_seed(0)
+        model = timm.create_model("deit3_small_patch16_224", img_size=32, depth=depth, embed_dim=24, num_heads=3)
+        cosub.attach(model, drop_rate=0.5, **settings).train()
+        counter = CompileCounterWithBackend(backend)
+        return model, cosub.compile_blocks(copy.deepcopy(model), backend=counter), counter
+
+    yield make
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("depth", "settings"),
+    [(4, {}), (12, {"schedule": "linear"}), (4, {"rounding": "spread"})],  # 12 linear rates: more than the limit of 8
+    ids=["uniform", "linear", "spread"],
+)
+def test_blocks_compiled_one_by_one_equal_eager(images, compiled, backend, depth, settings):
+    model, fast, counter = compiled(backend, depth, **settings)
+    averaged = AveragedModel(fast, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for seed in range(3):
+        submodel = drawn(model, 12, seed)
+        with cosub.active(model, submodel), cosub.active(fast, submodel):
+            expected, ours = gradients(model, model(images)), gradients(fast, fast(images))
+        for name in expected:
+            torch.testing.assert_close(ours[name], expected[name], rtol=1e-5, atol=1e-5)
+        averaged.update_parameters(fast)
+    assert counter.frame_count == depth  # one graph a block, whatever the table
+    fast.eval(), model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(fast(images), model(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fast(images[:3]), model(images[:3]), rtol=1e-5, atol=1e-5)
+    assert counter.frame_count <= 3 * depth  # evaluation, and a partial batch
+    assert not torch._dynamo.utils.counters["recompile_limit"]
+
+
+@pytest.mark.parametrize("checkpointing", ["blocks", "selective"])
+def test_compiled_with_checkpointing(images, compiled, checkpointing):
+    model, fast, _ = compiled("aot_eager")
+    cosub.state(fast).checkpointing = checkpointing
+    submodel = drawn(model, 12, 0)
+    with cosub.active(model, submodel), cosub.active(fast, submodel):
+        expected, ours = gradients(model, model(images)), gradients(fast, fast(images))
+    for name in expected:
+        torch.testing.assert_close(ours[name], expected[name], rtol=1e-5, atol=1e-5)
+
+
+def drawn(model, rows, seed):
+    return cosub.draw(rows, cosub.state(model).kept(rows), torch.Generator().manual_seed(seed))

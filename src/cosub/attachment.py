@@ -74,7 +74,7 @@ def detach(model: Model) -> Model:
     Raises:
         ValueError: if nothing is attached, or the model is sharded.
     """
-    checkpointing = state(model).checkpointing
+    checkpointing = state(model).checkpointing != "none"
     _refuse_sharded(model)
     for module in model.modules():
         if isinstance(module, Twin):
@@ -141,6 +141,14 @@ def compile_blocks(model: Model, **options: Any) -> Model:
     return model
 
 
+def uncompile_blocks(model: Model) -> Model:
+    """Undo `compile_blocks`."""
+    for module in model.modules():
+        if isinstance(module, Twin):
+            module._compiled_call_impl = None
+    return model
+
+
 def layers_per_block(model: nn.Module) -> tuple[int, ...]:
     """How many residual layers each block of an attached model has, in order."""
     return tuple(module.num_layers for module in model.modules() if isinstance(module, Twin) and module.num_layers)
@@ -152,7 +160,8 @@ def _retype(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
 
 
 def _host(module: nn.Module, shared: State) -> None:
-    shared.checkpointing |= bool(vars(module).pop("grad_checkpointing"))
+    if vars(module).pop("grad_checkpointing"):
+        shared.checkpointing = "blocks"
     _retype(module, _host_class(type(module)), Place(shared, 0, False))
 
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cosub import checkpoint as checkpoints
-from cosub.attachment import active, state
+from cosub.attachment import active, compile_blocks, state, uncompile_blocks
 from cosub.data.loading import Batch, Slice, StepSampler, TrainingSet, training_loader
 from cosub.data.mixing import mix_groups
 from cosub.data.sources import Source, fingerprint
@@ -57,6 +57,7 @@ class Trainer:
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.method: Method = build(recipe.method)
         self.network = build_network(recipe, len(source.classes), self.method.copies).to(world.device)
+        state(self.network).checkpointing = recipe.runtime.checkpointing
         self.rows = self.method.copies * recipe.group_size  # of a group
         self.kept = state(self.network).kept(self.rows)
         self.transform = training(recipe.resolution, recipe.augment)
@@ -81,6 +82,7 @@ class Trainer:
             Stopped: by a signal, after a checkpoint.
         """
         self.resume()
+        self._compile()
         runner = _parallel(self.network, self.recipe.resolution, self.world)
         self.network.train()
         batches = self._batches()
@@ -115,6 +117,41 @@ class Trainer:
         self.scaler.load_state_dict(found.state["scaler"])
         self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
+
+    def _compile(self) -> None:
+        """Compile the blocks where that is wanted, and see that it works before the first step."""
+        wanted, device = self.recipe.runtime.compile, self.world.device
+        if wanted == "off" or (wanted == "auto" and device.type != "cuda"):
+            return
+        compile_blocks(self.network)
+        try:
+            self._rehearse()
+            self.reporter.say("compiled: each block on its own")
+        except Exception as error:  # a compiler raises what it likes
+            reason = " ".join(str(error).split())[:200]
+            if wanted == "on":
+                raise RunError(
+                    f"compile: on: the blocks cannot be compiled here ({reason}); take auto or off"
+                ) from error
+            uncompile_blocks(self.network)
+            self.reporter.warn(f"going on uncompiled, because the blocks cannot be compiled here ({reason})")
+
+    def _rehearse(self) -> None:
+        """One forward and backward on empty images, which leaves no trace in the network."""
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        groups = self.share.groups(0)
+        size = (len(groups) * self.recipe.group_size, 3, self.recipe.resolution, self.recipe.resolution)
+        low = self.precision != torch.float32
+        self.network.train()
+        with (
+            active(self.network, self.submodel(groups)),
+            torch.autocast(self.world.device.type, self.precision, enabled=low),
+        ):
+            logits = self.network(torch.zeros(size, device=self.world.device))
+        logits.float().sum().backward()
+        self.network.zero_grad(set_to_none=True)
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(buffers[name])
 
     def save(self) -> None:
         """Write a checkpoint; nothing that is not finite gets into one."""

@@ -10,12 +10,23 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from cosub.choices import Operation, Rounding
+from cosub.choices import Checkpointing, Operation, Rounding
 from cosub.residual import plain_residual, residual
 from cosub.seeds import derive
 from cosub.submodel import Rows, Submodel, count, draw
+
+_ATEN = torch.ops.aten
+_PRODUCTS: list[Any] = [
+    _ATEN.mm.default,
+    _ATEN.addmm.default,
+    _ATEN.bmm.default,
+    _ATEN._scaled_dot_product_flash_attention.default,
+    _ATEN._scaled_dot_product_efficient_attention.default,
+    _ATEN._scaled_dot_product_cudnn_attention.default,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
+]
 
 
 @dataclass
@@ -28,7 +39,7 @@ class State:
     seed: int
     operation: Operation = "efficient"
     step: int = 0
-    checkpointing: bool = False
+    checkpointing: Checkpointing = "none"
     chosen: Submodel | None = None  # by `active`
     current: Submodel | None = None  # what the pass under way runs; None is the full network
 
@@ -114,9 +125,20 @@ class Twin(nn.Module):
         # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
         # read a state that another forward has changed in between.
         rows = place.state.rows(x, place.first_layer, self.num_layers)
-        if place.state.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.run, x, rows, *args, use_reentrant=False, **kwargs)  # pyright: ignore[reportReturnType]
-        return self.run(x, rows, *args, **kwargs)
+        if place.state.checkpointing == "none" or not torch.is_grad_enabled():
+            return self.run(x, rows, *args, **kwargs)
+        selective = place.state.checkpointing == "selective"
+        contexts = {"context_fn": _keep_products} if selective else {}
+        return checkpoint(self.run, x, rows, *args, use_reentrant=False, **contexts, **kwargs)  # pyright: ignore[reportReturnType]
+
+    def owns(self, y: Tensor, x: Tensor) -> bool:
+        """Whether the operation may write to `y`: it was made in this block, and nothing will compute it again."""
+        return y is not x and self.cosub.state.checkpointing == "none"
+
+
+def _keep_products() -> Any:
+    """Selective checkpointing: matrix products and attention are kept, what is cheap is computed again."""
+    return create_selective_checkpoint_contexts(_PRODUCTS)
 
 
 class Host(nn.Module):
@@ -131,4 +153,4 @@ class Host(nn.Module):
 
     @grad_checkpointing.setter
     def grad_checkpointing(self, enable: bool) -> None:
-        self.cosub.state.checkpointing = enable
+        self.cosub.state.checkpointing = "blocks" if enable else "none"

@@ -30,7 +30,7 @@ class ViTBlock(Twin, Block):
     ) -> Tensor:
         mask = _mask_of(attn_mask, rows[0])
         y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h), attn_mask=mask, is_causal=is_causal)), rows[0])
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=y is not x)
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x))
 
     def fold(self) -> None:
         attention, mlp = self.attn, self.mlp

@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field
 from tyro.conf import Fixed, Suppress, arg
 
 from cosub.choices import (
+    Checkpointing,
+    Compile,
     CosubKind,
     Crop,
     LabelLoss,
@@ -192,6 +194,10 @@ class Runtime(Strict):
     evaluate_every: int = 0
     """Epochs between evaluations; 0: about ten in a run."""
     keep_checkpoints: int = 2
+    compile: Compile = "auto"
+    """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
+    checkpointing: Checkpointing = "none"
+    """What is computed again in backward to save memory: nothing, blocks, or all but matrix products (selective)."""
     deterministic: bool = False
     """On a GPU: only deterministic kernels, so that a continued run is equal to the bit."""
 

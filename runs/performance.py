@@ -1,0 +1,76 @@
+"""Every row of docs/performance.md that this machine can measure, in one call.
+
+    python runs/performance.py                # counts, and times on this machine's CPU (about ten minutes)
+    python runs/performance.py --device cuda  # the rows that need a card, compiled, in bf16
+
+Prints one JSON object a row and writes all of them, with two plots, to out/performance.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from cosub.bench.step import Case, count, measure
+
+OUT = Path("out/performance")
+HUGE, LARGE, BASE, SMALL = (
+    f"deit3_{size}_224" for size in ("huge_patch14", "large_patch16", "base_patch16", "small_patch16")
+)
+
+
+def counts() -> list[dict]:
+    cases = [
+        Case(m, rate, 32, bf16=low) for low in (False, True) for m, rate in ((HUGE, 0.6), (LARGE, 0.45), (BASE, 0.2))
+    ]
+    return [count(case) for case in cases]
+
+
+def sweep() -> dict[str, list[tuple[float, dict]]]:
+    """Bytes saved, against the rate and against the batch."""
+    rates = [(rate, count(Case(LARGE, rate, 32))) for rate in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)]
+    batches = [(size, count(Case(LARGE, 0.45, size))) for size in (4, 8, 16, 32, 64)]
+    return {"drop rate": rates, "images": batches}
+
+
+def cpu() -> list[dict]:
+    device = torch.device("cpu")
+    rows = [measure(Case(SMALL, 0.5, 16), device, 9)]
+    return rows + [measure(Case(SMALL, rate, 16), device, 3) for rate in (0.05, 0.1, 0.2)]
+
+
+def cuda() -> list[dict]:
+    device = torch.device("cuda")
+    rows = []
+    for model, rate, sizes in ((HUGE, 0.6, (32, 64)), (LARGE, 0.45, (64, 128))):
+        for size in sizes:
+            rows.append(measure(Case(model, rate, size, bf16=True, compiled=True), device, 20))
+            torch.cuda.empty_cache()
+    rows.append(measure(Case(LARGE, 0.45, 64, bf16=True), device, 20))
+    return rows + [measure(Case(SMALL, rate, 128, bf16=True, compiled=True), device, 20) for rate in (0.05, 0.1, 0.2)]
+
+
+def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(1, 2), curves.items(), strict=True):
+        for way in ("plain", "efficient", "cosub"):
+            ratios = [result["ratio"]["saved_bytes"][way] for _, result in points]
+            axes.plot([x for x, _ in points], ratios, marker="o", ms=4, label=way)
+        axes.axhline(1, color="black", lw=0.8)
+        axes.set(xlabel=name, ylabel="bytes saved for backward / masked", ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(target, dpi=100)
+
+
+if __name__ == "__main__":
+    OUT.mkdir(parents=True, exist_ok=True)
+    found = cuda() if "cuda" in sys.argv else counts() + cpu()
+    (OUT / "rows.json").write_text(json.dumps(found, indent=1) + "\n")
+    for row in found:
+        print(json.dumps(row))
+    if "cuda" not in sys.argv:
+        plot(sweep(), OUT / "saved-bytes.png")
