@@ -389,3 +389,12 @@ def test_wrong_words_of_bench(words, message, capsys):
 
 def test_input_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
+
+
+def test_table7_puts_the_paper_beside_ours(capsys):
+    status, out, _ = call(capsys, "bench", "table7", "--json")
+    rows = {(row["model"], row["method"]): row for row in json.loads(out)["rows"]}
+    assert status == 0
+    assert rows["ViT-H", "cosub"]["paper_peak_memory"] == 0.91
+    assert rows["ViT-L", "cosub"]["paper_time"] == 2.0
+    assert rows["ViT-H", "cosub"]["saved_bytes"] < rows["ViT-H", "cosub"]["paper_peak_memory"]

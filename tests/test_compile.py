@@ -96,3 +96,25 @@ def test_compiled_with_checkpointing(images, compiled, checkpointing):
 
 def drawn(model, rows, seed):
     return cosub.draw(rows, cosub.state(model).kept(rows), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_a_run(tmp_path, capfd):
+    from tiny import run, tiny
+
+    assert run(tiny(tmp_path / "run", compile="on"))["state"] == "done"
+    assert "graphs, each block on its own" in capfd.readouterr().err
+
+
+def test_where_blocks_cannot_be_compiled_the_run_says_so(tmp_path, capfd, monkeypatch):
+    from tiny import run, tiny
+
+    from cosub.errors import RunError
+    from cosub.trainer import Trainer
+
+    def fail(_trainer):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(Trainer, "_rehearse", fail)
+    with pytest.raises(RunError, match="cannot be compiled here"):
+        run(tiny(tmp_path / "on", compile="on"))

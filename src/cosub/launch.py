@@ -50,6 +50,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(trainer):
             reporter.warn(warning)
+        trainer.resume()
         world.on_main(lambda: folder.claim(recipe))
         with signals(trainer), _recorded(trainer):
             trainer.fit()

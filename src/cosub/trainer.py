@@ -75,13 +75,12 @@ class Trainer:
         return self.averaged.module if self.averaged is not None else self.network
 
     def fit(self) -> None:
-        """Train from the last checkpoint to the end.
+        """Train from the step that is reached to the end; `resume` comes before.
 
         Raises:
             RunError: for a loss or gradient that is not finite, or too many unreadable images.
             Stopped: by a signal, after a checkpoint.
         """
-        self.resume()
         self._compile()
         runner = _parallel(self.network, self.recipe.resolution, self.world)
         self.network.train()
@@ -100,7 +99,11 @@ class Trainer:
                 self._between_steps(window, logs)
 
     def resume(self) -> None:
-        """Take up the newest whole checkpoint, if there is one."""
+        """Take up the newest whole checkpoint, if there is one.
+
+        Raises:
+            InputError: if the run was begun with other data.
+        """
         found = checkpoints.latest(self.folder.checkpoints)
         if found is None:
             return
@@ -126,7 +129,8 @@ class Trainer:
         compile_blocks(self.network)
         try:
             self._rehearse()
-            self.reporter.say("compiled: each block on its own")
+            graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+            self.reporter.say(f"compiled: {graphs} graphs, each block on its own")
         except Exception as error:  # a compiler raises what it likes
             reason = " ".join(str(error).split())[:200]
             if wanted == "on":
@@ -274,7 +278,8 @@ class Trainer:
                 self._report(window, logs)
             self.save()
             self.saved_at = time.monotonic()
-        window.started += time.perf_counter() - paused  # training time leaves out evaluation and checkpoints
+        now = time.perf_counter()  # training time leaves out evaluation and checkpoints
+        window.started = window.started + now - paused if window.values else now
         if stopping:
             raise Stopped(f"stopped at step {self.step} of {self.total_steps}; the same command continues the run")
 

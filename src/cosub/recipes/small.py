@@ -31,8 +31,8 @@ def digits() -> Recipe:
 def cifar10() -> Recipe:
     """CIFAR-10's 50,000 photographs in about fifteen minutes on two cores.
 
-    Cost: 1,950 steps, CIFARTIME.
-    Expected: CIFAR.
+    Cost: 1,950 steps; 0.43 to 0.57 s a step on two cores, that is 14 to 18 minutes.
+    Expected: top-1 0.606 (seed 0), 0.521 with half of the blocks; docs/results.md.
 
     cosub train cifar10 --data.path PATH
     """
