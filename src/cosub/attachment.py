@@ -76,10 +76,10 @@ def detach(model: Model) -> Model:
     """
     checkpointing = state(model).checkpointing != "none"
     _refuse_sharded(model)
+    uncompile_blocks(model)
     for module in model.modules():
         if isinstance(module, Twin):
             del module.cosub
-            module._compiled_call_impl = None
             module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
         elif isinstance(module, Folded):
             del module.fold
@@ -145,7 +145,7 @@ def uncompile_blocks(model: Model) -> Model:
     """Undo `compile_blocks`."""
     for module in model.modules():
         if isinstance(module, Twin):
-            module._compiled_call_impl = None
+            vars(module).pop("_compiled_call_impl", None)
     return model
 
 
