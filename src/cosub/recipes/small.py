@@ -6,8 +6,8 @@ from cosub.recipes.config import Augment, Cosub, Digits, Hub, Optimizer, Recipe
 def digits() -> Recipe:
     """scikit-learn's digits: the demonstration, a minute on two cores.
 
-    Cost: 660 steps, 50 to 60 s on two cores.
-    Expected: DIGITS.
+    Cost: 660 steps, about 65 s on two cores.
+    Expected: top-1 0.978, the mean of seeds 0, 1, 2 (0.975 to 0.981); half of the blocks 0.93 to 0.95.
 
     cosub train digits
     """
