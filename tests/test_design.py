@@ -143,10 +143,15 @@ def test_the_readmes_loop_runs(tmp_path):
     assert scope["model"](scope["images"]).shape == (8, 1000)
 
 
-def test_the_readmes_commands_are_understood(capsys):
+def test_the_readmes_commands_are_understood(tmp_path, monkeypatch):
     from cosub.cli.train import configure
+    from cosub.recipes import get
+    from cosub.recipes.files import dump
 
     commands = re.findall(r"^cosub train (.*?)$", readme(), re.M)
+    monkeypatch.chdir(tmp_path)  # with what `make demo` leaves, and nothing else
+    (tmp_path / "out" / "demo" / "cosub").mkdir(parents=True)
+    (tmp_path / "out" / "demo" / "cosub" / "recipe.json").write_text(dump(get("digits")))
     assert commands
     for command in commands:
         configure([word for word in command.split("#")[0].split() if word != "--json"])

@@ -21,7 +21,7 @@ from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
 from cosub.launch import cautions
 from cosub.optim import build_optimizer, learning_rate
-from cosub.progress import Silent
+from cosub.progress import Reporter
 from cosub.recipes import get
 from cosub.recipes.config import Cosub, Supervised
 from cosub.run import RunFolder
@@ -208,7 +208,7 @@ def test_learning_rate_warms_up_and_falls_to_the_least():
 
 def test_weight_decay_spares_biases_norms_and_embeddings(tmp_path):
     recipe = tiny(tmp_path)
-    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Silent())
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Reporter())
     names = {id(p): name for name, p in trainer.network.named_parameters()}
     spared = {
         names[id(p)]
@@ -222,7 +222,7 @@ def test_weight_decay_spares_biases_norms_and_embeddings(tmp_path):
 
 def cautions_of(tmp_path, **changes):
     recipe = tiny(tmp_path, **changes)
-    return cautions(Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Silent()))
+    return cautions(Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Reporter()))
 
 
 def test_rounding_that_turns_co_training_off_is_said(tmp_path):
@@ -244,7 +244,7 @@ def test_groups_must_divide(tmp_path):
 
 def test_every_parameter_moves(tmp_path):
     recipe = tiny(tmp_path / "run", method=Cosub(weight=0.3))
-    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path / "run"), Silent())
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path / "run"), Reporter())
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     RunFolder(tmp_path / "run").claim(recipe)
     trainer.fit()
@@ -252,7 +252,9 @@ def test_every_parameter_moves(tmp_path):
 
 
 def test_loaded_network_runs_submodels(reference):
+    before = torch.get_rng_state()
     network = cosub.load(reference[0])
+    assert torch.equal(torch.get_rng_state(), before)
     assert not network.training
     with cosub.active(network, keep_layers([0, 1], 4, 2)):
         assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
@@ -275,6 +277,6 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
     run_and_kill(recipe, 9, "_train_step")
     source = open_source(recipe.data)
     other = dataclasses.replace(source, classes=(*source.classes[:-1], "nine"))
-    trainer = Trainer(recipe, other, CPU, RunFolder(tmp_path / "run"), Silent())
+    trainer = Trainer(recipe, other, CPU, RunFolder(tmp_path / "run"), Reporter())
     with pytest.raises(InputError, match="begun with other images or classes"):
         trainer.resume()

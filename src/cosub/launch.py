@@ -20,7 +20,7 @@ from cosub.data.sources import open_source
 from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.plot import plot_runs
-from cosub.progress import Reporter, Silent, Terminal
+from cosub.progress import Reporter, Terminal
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.trainer import Trainer, signals
@@ -36,7 +36,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     """
     world = distributed.join(recipe.runtime.device)
     folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
-    reporter: Reporter = Terminal() if world.main else Silent()
+    reporter = Terminal() if world.main else Reporter()
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()

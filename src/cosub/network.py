@@ -67,9 +67,10 @@ def _create(recipe: Recipe, num_classes: int) -> nn.Module:
     if fixed := sorted(set(recipe.model_args) & _OURS):
         raise InputError(f"model_args: {fixed[0]}: is not yours to give; resolution and data decide it")
     settings |= recipe.model_args
-    torch.manual_seed(derive("init", recipe.seed))
     try:
-        return _at_resolution(recipe, num_classes, settings)
+        with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
+            torch.default_generator.manual_seed(derive("init", recipe.seed))
+            return _at_resolution(recipe, num_classes, settings)
     except _UNBUILDABLE as error:
         raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
 

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.panel import Panel
@@ -14,17 +13,8 @@ from rich.text import Text
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Reporter(Protocol):
-    def table(self, title: str, rows: Mapping[str, str]) -> None: ...
-    def warn(self, message: str) -> None: ...
-    def say(self, message: str) -> None: ...
-    def start(self, done: int, total: int) -> None: ...
-    def step(self, done: int, values: Mapping[str, float]) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Silent:
-    """For all processes but the first."""
+class Reporter:
+    """Says nothing: for all processes but the first."""
 
     def table(self, title: str, rows: Mapping[str, str]) -> None: ...
     def warn(self, message: str) -> None: ...
@@ -34,7 +24,7 @@ class Silent:
     def stop(self) -> None: ...
 
 
-class Terminal:
+class Terminal(Reporter):
     """Tables, warnings and progress for one process."""
 
     def __init__(self) -> None:

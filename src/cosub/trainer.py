@@ -65,6 +65,7 @@ class Trainer:
         self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.averaged = _averaged(self.network, recipe.ema)
+        self.fingerprint = fingerprint(source)
         self.counters, self.step = Counters(), 0
         self.stop_signal = 0
         self.saved_at = time.monotonic()
@@ -107,7 +108,7 @@ class Trainer:
         found = checkpoints.latest(self.folder.checkpoints)
         if found is None:
             return
-        if found.counters["data"] != fingerprint(self.source):
+        if found.counters["data"] != self.fingerprint:
             raise InputError(
                 f"data.path: {self.folder.path}: was begun with other images or classes than lie there now; "
                 "name the same data, or another --out"
@@ -174,7 +175,7 @@ class Trainer:
         counters = {
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
-            "data": fingerprint(self.source),
+            "data": self.fingerprint,
         }
         checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
         checkpoints.save(self.folder.checkpoints, checkpoint, self.recipe.runtime.keep_checkpoints)

@@ -49,7 +49,7 @@ class Slice:
 
 
 class StepSampler(Sampler[list[Key]]):
-    """Yields the keys of each micro-step from `first_step` on, epoch after epoch, without ever starting over."""
+    """Yields the keys of each micro-step of `steps`, epoch after epoch, without ever starting over."""
 
     def __init__(
         self, num_images: int, batch_size: int, group_size: int, seed: int, share: Slice, steps: range
@@ -157,6 +157,7 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
         num_workers=workers,
         collate_fn=collate_test,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
 
 

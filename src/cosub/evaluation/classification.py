@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -72,7 +71,7 @@ def evaluate(
                 if kept is None:
                     top5.update(logits, labels)
     network.train(training)
-    bad = _gather(bad, world)
+    bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), bad_share)
     values = {name: _value(metric) for name, metric in top1.items()}
     full = values.pop("")
@@ -104,14 +103,6 @@ def _logits(network: nn.Module, images: torch.Tensor, kept: Sequence[int] | None
 def _accuracy(num_classes: int, top_k: int, world: World) -> Any:
     metric = MulticlassAccuracy(num_classes, top_k=top_k, average="micro", validate_args=False)
     return metric.to(world.device)
-
-
-def _gather(bad: list[str], world: World) -> list[str]:
-    if world.size == 1:
-        return bad
-    parts: list[Any] = [None] * world.size
-    dist.all_gather_object(parts, bad)
-    return [name for part in parts for name in part]
 
 
 def _value(metric: Any) -> float:
