@@ -3,7 +3,7 @@
     python runs/performance.py                # counts, and times on this machine's CPU (about ten minutes)
     python runs/performance.py --device cuda  # the rows that need a card, compiled, in bf16
 
-Prints one JSON object a row and writes all of them, with two plots, to out/performance.
+Prints one JSON object a row and writes all of them, with the plots, to out/performance.
 """
 
 import json
@@ -29,10 +29,11 @@ def counts() -> list[dict]:
 
 
 def sweep() -> dict[str, list[tuple[float, dict]]]:
-    """Bytes saved, against the rate and against the batch."""
+    """Bytes saved, against the rate, the batch and the depth."""
     rates = [(rate, count(Case(LARGE, rate, 32))) for rate in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)]
     batches = [(size, count(Case(LARGE, 0.45, size))) for size in (4, 8, 16, 32, 64)]
-    return {"drop rate": rates, "images": batches}
+    depths = [(depth, count(Case(LARGE, 0.45, 32, depth=depth))) for depth in (3, 6, 12, 24, 48)]
+    return {"drop rate": rates, "images": batches, "blocks": depths}
 
 
 def cpu() -> list[dict]:
@@ -53,8 +54,8 @@ def cuda() -> list[dict]:
 
 
 def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(1, 2), curves.items(), strict=True):
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(1, 3), curves.items(), strict=True):
         for way in ("plain", "efficient", "cosub"):
             ratios = [result["ratio"]["saved_bytes"][way] for _, result in points]
             axes.plot([x for x, _ in points], ratios, marker="o", ms=4, label=way)

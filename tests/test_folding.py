@@ -4,7 +4,15 @@ from timm.layers.layer_scale import LayerScale
 from timm.layers.norm import LayerNorm
 from torch import nn
 
-from cosub.blocks.folding import FoldedLinear, FoldedNorm, FoldedScale, FoldedTimmNorm, fold
+from cosub.blocks.folding import (
+    FoldedNorm,
+    FoldedScale,
+    FoldedTimmNorm,
+    NormedLinear,
+    ScaledLinear,
+    fold_norm,
+    fold_scale,
+)
 
 
 class Branch(nn.Module):
@@ -22,12 +30,17 @@ class Branch(nn.Module):
         return self.scale(self.last(torch.tanh(self.first(self.norm(x)))))
 
 
+def fold_both(branch, norm):
+    fold_norm(branch, norm, branch.first)
+    fold_scale(branch, branch.last, branch.scale)
+
+
 def pair(**arguments):
     made = []
     for _ in range(2):
         torch.manual_seed(0)
         made.append(Branch(**arguments))
-    fold(made[1], made[1].norm, made[1].first, made[1].last, made[1].scale)
+    fold_both(made[1], made[1].norm)
     return made
 
 
@@ -85,8 +98,8 @@ def test_acts_in_training_only_and_not_in_float16():
     folded.train(), plain.train()
     with torch.no_grad():
         assert torch.equal(folded(x), plain(x))
-    assert folded.norm.fold[0].acts(x)
-    assert not folded.norm.fold[0].acts(x.half())
+    assert folded.norm.fold.acts(x)
+    assert not folded.norm.fold.acts(x.half())
 
 
 def saved_values(branch, x) -> int:
@@ -106,12 +119,12 @@ def saved_values(branch, x) -> int:
     return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
 
 
-def test_saves_the_normalised_rows_and_nothing_more_of_norm_and_scale():
+def test_saves_the_rows_once_and_nothing_more_of_norm_and_scale():
     plain, folded = pair()
     x = torch.randn(5, 7, 8, requires_grad=True)
     rows, width, hidden = 5 * 7, 8, 12
-    # Normalised rows, deviation, tanh's output (once for tanh and the projection).
-    assert saved_values(folded, x) == rows * (width + 1 + hidden)
+    # The rows, mean and deviation, tanh's output (once for tanh and the projection).
+    assert saved_values(folded, x) == rows * (width + 2 + hidden)
     # timm: the norm's input and output, mean and deviation, tanh's output, LayerScale's input.
     assert saved_values(plain, x) == rows * (2 * width + 2 + hidden + width)
 
@@ -119,13 +132,13 @@ def test_saves_the_normalised_rows_and_nothing_more_of_norm_and_scale():
 def test_what_cannot_be_folded_stays_as_it_is():
     branch = Branch()
     branch.norm, branch.last = nn.BatchNorm1d(8), nn.Conv1d(12, 8, 1)
-    fold(branch, branch.norm, branch.first, branch.last, branch.scale)
+    fold_both(branch, branch.norm)
     assert (type(branch.first), type(branch.scale)) == (nn.Linear, LayerScale)
     plain = nn.LayerNorm(8, elementwise_affine=False)
-    fold(branch, plain, branch.first, branch.last, branch.scale)
+    fold_both(branch, plain)
     assert type(plain) is nn.LayerNorm
 
 
 def test_each_kind_knows_its_timm_class():
-    for kind in (FoldedLinear, FoldedNorm, FoldedScale, FoldedTimmNorm):
+    for kind in (FoldedNorm, FoldedScale, FoldedTimmNorm, NormedLinear, ScaledLinear):
         assert issubclass(kind, kind.timm_class)

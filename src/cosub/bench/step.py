@@ -35,6 +35,7 @@ class Case:
     drop_rate: float
     batch_size: int
     resolution: int | None = None
+    depth: int | None = None
     bf16: bool = False
     compiled: bool = False
     ways: tuple[Way, ...] = WAYS
@@ -129,6 +130,8 @@ def _model(case: Case) -> nn.Module:
         raise InputError(f"model: {case.model!r}: timm does not know it")
     # As the papers train it: timm starts the LayerScale of DeiT-III at another value, which costs the same.
     size: dict[str, Any] = {} if case.resolution is None else {"img_size": case.resolution}
+    if case.depth is not None:
+        size["depth"] = case.depth
     try:
         model = timm.create_model(case.model, **size)
     except (TypeError, ValueError, AssertionError) as error:

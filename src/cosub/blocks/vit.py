@@ -10,7 +10,7 @@ from timm.models.pit import Transformer
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
-from cosub.blocks.folding import fold
+from cosub.blocks.folding import fold_norm, fold_scale
 from cosub.blocks.twin import Host, Twin
 from cosub.submodel import Rows
 
@@ -35,9 +35,11 @@ class ViTBlock(Twin, Block):
     def fold(self) -> None:
         attention, mlp = self.attn, self.mlp
         if type(attention) is Attention and attention.gate is None:
-            fold(self, self.norm1, attention.qkv, attention.proj, self.ls1)
+            fold_norm(self, self.norm1, attention.qkv)
+            fold_scale(self, attention.proj, self.ls1)
         if type(mlp) is Mlp:
-            fold(self, self.norm2, mlp.fc1, mlp.fc2, self.ls2)
+            fold_norm(self, self.norm2, mlp.fc1)
+            fold_scale(self, mlp.fc2, self.ls2)
 
 
 def _mask_of(attn_mask: Tensor | None, rows: Rows | None) -> Tensor | None:

@@ -59,9 +59,9 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         options.drop_rate,
         options.batch_size,
         options.resolution,
-        options.precision == "bf16",
-        options.compile,
-        options.methods,
+        bf16=options.precision == "bf16",
+        compiled=options.compile,
+        ways=options.methods,
     )
     result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
     if not as_json:
