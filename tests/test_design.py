@@ -14,14 +14,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports only what stands above it, or beside it in its own row.
 LAYERS = [
-    {"choices", "errors", "seeds"},
+    {"choices", "errors", "seeds", "signals"},
     {"submodel"},
     {"residual", "losses"},
     {"blocks", "recipes"},
     {"attachment"},
     {"methods", "data", "network", "optim", "checkpoint", "distributed", "logs", "progress"},
     {"evaluation", "run", "bench"},
-    {"plot"},
+    {"plot", "sharding"},
     {"trainer"},
     {"launch"},
     {"cli"},

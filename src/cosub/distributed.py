@@ -1,8 +1,10 @@
 """Processes: started by torchrun, found in the environment."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ class World:
         """Whether the flag is set in any process, known to all."""
         if self.size == 1:
             return flag
-        value = torch.tensor(float(flag), device=self.device)
+        value = torch.tensor(float(flag))  # on the CPU: a GPU is not waited for
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
 
@@ -61,8 +63,12 @@ class World:
             raise failure or RunError("the first process cannot go on; it says why")
 
 
-def join(device: str) -> World:
+def join(device: str, timeout: int = 600) -> World:
     """Take part in the processes that torchrun started, or be alone.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        timeout: seconds to wait for the others, now and in each exchange.
 
     Raises:
         RunError: if fewer processes answered than WORLD_SIZE says.
@@ -72,7 +78,8 @@ def join(device: str) -> World:
     chosen = _device(device, _number("LOCAL_RANK", 0))
     if size > 1 and not dist.is_initialized():
         try:
-            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+            backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"WORLD_SIZE is {size} and the others do not answer ({reason}): use torchrun") from error
@@ -80,6 +87,25 @@ def join(device: str) -> World:
     if present != size:
         raise RunError(f"WORLD_SIZE is {size} and {present} processes answered: start all of them with torchrun")
     return World(rank, size, chosen)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn the error of an exchange between processes into one line.
+
+    Raises:
+        RunError: if another process has gone, or the way to it is cut.
+    """
+    try:
+        yield
+    except (RuntimeError, dist.DistError) as error:
+        reason = " ".join(str(error).split())
+        if isinstance(error, dist.DistError) or any(word in reason for word in ("gloo", "NCCL")):
+            raise RunError(
+                f"the other processes do not answer ({reason[:200]}): start the same command again for all of them, "
+                "and the run continues from its last checkpoint"
+            ) from error
+        raise
 
 
 def is_main() -> bool:

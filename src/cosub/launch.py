@@ -5,12 +5,13 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 import cosub
 from cosub import distributed
@@ -23,7 +24,10 @@ from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
-from cosub.trainer import Trainer, signals
+from cosub.sharding import full
+from cosub.trainer import Trainer
+
+LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
 
 
 def train(recipe: Recipe) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         RunError: if the run cannot go on.
         Stopped: by a signal; the same call continues.
     """
-    world = distributed.join(recipe.runtime.device)
+    world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
     folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
     reporter = Terminal() if world.main else Reporter()
     folder.check(recipe)
@@ -50,11 +54,13 @@ def train(recipe: Recipe) -> dict[str, Any]:
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(trainer):
             reporter.warn(warning)
-        trainer.resume()
-        world.on_main(lambda: folder.claim(recipe))
-        with signals(trainer), _recorded(trainer):
-            trainer.fit()
-            return _finish(trainer)
+        with _alone(trainer), trainer.stop.listening():
+            if folder.state() == "done":  # by another process, while this one waited for it
+                return folder.read_summary()
+            trainer.resume()
+            with _recorded(trainer), distributed.answering():
+                trainer.fit()
+                return _finish(trainer)
 
 
 def default_folder(recipe: Recipe) -> str:
@@ -119,6 +125,19 @@ def _pairs(arguments: dict[str, Any]) -> str:
 
 
 @contextmanager
+def _alone(trainer: Trainer) -> Iterator[None]:
+    """Claim the folder, and keep other commands out of it."""
+    with ExitStack() as stack:
+
+        def enter() -> None:
+            trainer.folder.claim(trainer.recipe)
+            stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter.say))
+
+        trainer.world.on_main(enter)
+        yield
+
+
+@contextmanager
 def _recorded(trainer: Trainer) -> Iterator[None]:
     """Keep summary.json true: running, stopped, failed; `_finish` writes done."""
     started = time.time()
@@ -160,6 +179,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 
 def _finish(trainer: Trainer) -> dict[str, Any]:
     result = trainer.evaluate(shares_of(trainer.network))
+    weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
         "state": "done",
@@ -169,17 +189,17 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         "num_images": result.num_images,
         "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
-    trainer.world.on_main(lambda: _write(trainer, summary, sorted({*trainer.counters.bad, *result.bad})))
+    trainer.world.on_main(lambda: _write(trainer, summary, weights, sorted({*trainer.counters.bad, *result.bad})))
     trainer.reporter.table("result", result_table(summary))
     return summary
 
 
-def _write(trainer: Trainer, summary: dict[str, Any], bad: list[str]) -> None:
+def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor], bad: list[str]) -> None:
     """The results; the summary, which says that all is done, comes last."""
     folder = trainer.folder
     try:
         aside = folder.weights.with_name(".model.safetensors")
-        save_weights(trainer.result.state_dict(), aside, {"classes": json.dumps(trainer.source.classes)})
+        save_weights(weights, aside, {"classes": json.dumps(trainer.source.classes)})
         aside.replace(folder.weights)
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:

@@ -1,7 +1,11 @@
 """A run's folder: what lies in it, who may write to it, and how its network is loaded."""
 
+import fcntl
 import json
 import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +66,26 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
 
+    @contextmanager
+    def lock(self, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+        """Keep others out of the folder while this process works on it; the system unlocks it when the process dies.
+
+        Waits so many seconds for one that is about to end: after a restart the processes before may still be there.
+
+        Raises:
+            InputError: if another process works on it for longer.
+        """
+        with (self.path / ".lock").open("w") as file:
+            deadline = time.monotonic() + wait
+            while not _locked(file.fileno()):
+                if time.monotonic() >= deadline:
+                    raise InputError(
+                        f"out: {self.path}: another process works on this run; wait, or name another --out"
+                    )
+                say(f"waiting for the process that still works on {self.path}")
+                time.sleep(min(5.0, wait))
+            yield
+
     def state(self) -> str:
         return self.read_summary().get("state", "") if self.summary.exists() else ""
 
@@ -76,6 +100,14 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -5,16 +5,16 @@ from (seed, epoch, position). Where it runs changes rounding at most.
 """
 
 import math
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -35,7 +35,12 @@ from cosub.progress import Reporter
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
+from cosub.sharding import full, load_optimizer, load_weights, local, shard
+from cosub.signals import StopRequest
 from cosub.submodel import Submodel, concatenate, draw
+
+GRACE = 30  # seconds between SIGTERM and SIGKILL
+SLOW_CHECKPOINT = 25
 
 
 @dataclass
@@ -62,12 +67,13 @@ class Trainer:
         self.kept = state(self.network).kept(self.rows)
         self.transform = training(recipe.resolution, recipe.augment)
         self.precision = _precision(recipe, world.device)
+        self.averaged = _averaged(self.network, recipe.ema)
+        self._make_ready()
         self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
-        self.averaged = _averaged(self.network, recipe.ema)
         self.fingerprint = fingerprint(source)
         self.counters, self.step = Counters(), 0
-        self.stop_signal = 0
+        self.stop = StopRequest()
         self.saved_at = time.monotonic()
 
     @property
@@ -82,7 +88,7 @@ class Trainer:
             RunError: for a loss or gradient that is not finite, or too many unreadable images.
             Stopped: by a signal, after a checkpoint.
         """
-        self._compile()
+        self._try_compiled()
         runner = _parallel(self.network, self.recipe.resolution, self.world)
         self.network.train()
         batches = self._batches()
@@ -114,27 +120,39 @@ class Trainer:
                 "name the same data, or another --out"
             )
         self.step = found.step
-        self.network.load_state_dict(found.weights["network"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(found.weights["averaged"])
-        self.optimizer.load_state_dict(found.state["optimizer"])
+        for name, network in self._networks().items():
+            load_weights(network, found.weights[name])
+        load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
         self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
-    def _compile(self) -> None:
-        """Compile the blocks where that is wanted, and see that it works before the first step."""
-        wanted, device = self.recipe.runtime.compile, self.world.device
-        if wanted == "off" or (wanted == "auto" and device.type != "cuda"):
+    def _networks(self) -> dict[str, nn.Module]:
+        """Every network of the run, by the name of its file in a checkpoint."""
+        return {"network": self.network} | ({} if self.averaged is None else {"averaged": self.averaged})
+
+    def _make_ready(self) -> None:
+        """Compile, then shard; copies of the network were made before."""
+        wanted = self.recipe.runtime.compile
+        self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
+        if self.compiled:
+            compile_blocks(self.network)
+        if self.recipe.runtime.parallel == "fsdp" and self.world.size > 1:
+            shard(self.network, self.world)
+            if self.averaged is not None:
+                shard(self.averaged.module, self.world)
+
+    def _try_compiled(self) -> None:
+        """See that the compiled blocks work before the first step."""
+        if not self.compiled:
             return
-        compile_blocks(self.network)
         try:
             self._rehearse()
             graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
             self.reporter.say(f"compiled: {graphs} graphs, each block on its own")
         except Exception as error:  # a compiler raises what it likes
             reason = " ".join(str(error).split())[:200]
-            if wanted == "on":
+            if self.recipe.runtime.compile == "on":
                 raise RunError(
                     f"compile: on: the blocks cannot be compiled here ({reason}); take auto or off"
                 ) from error
@@ -159,26 +177,30 @@ class Trainer:
             buffer.copy_(buffers[name])
 
     def save(self) -> None:
-        """Write a checkpoint; nothing that is not finite gets into one."""
-        self.world.on_main(self._save)
-
-    def _save(self) -> None:
-        finite = torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()]).all()
-        if not finite:
+        """Write a checkpoint; nothing that is not finite gets into one. All processes call it."""
+        started = time.monotonic()
+        finite = torch.stack([local(parameter).isfinite().all() for parameter in self.network.parameters()]).all()
+        if self.world.any(not finite):
             raise RunError(
                 f"the weights are not finite after step {self.step}: lower --lr; the last checkpoint is whole"
             )
-        weights = {"network": self.network.state_dict()}
-        if self.averaged is not None:
-            weights["averaged"] = self.averaged.state_dict()
-        values = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        keep = self.world.main
+        weights = {name: full(network.state_dict(), keep) for name, network in self._networks().items()}
+        values = {"optimizer": full(self.optimizer.state_dict(), keep), "scaler": self.scaler.state_dict()}
         counters = {
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
             "data": self.fingerprint,
         }
         checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
-        checkpoints.save(self.folder.checkpoints, checkpoint, self.recipe.runtime.keep_checkpoints)
+        folder, number = self.folder.checkpoints, self.recipe.runtime.keep_checkpoints
+        self.world.on_main(lambda: checkpoints.save(folder, checkpoint, number))
+        seconds = time.monotonic() - started
+        if seconds > SLOW_CHECKPOINT:
+            self.reporter.warn(
+                f"the checkpoint took {seconds:.0f} s, and torchrun and Slurm give {GRACE} s between SIGTERM and "
+                "SIGKILL: ask for more time, or write to a faster disk"
+            )
 
     def submodel(self, groups: range) -> Submodel:
         """The table of some groups of this step, each drawn from (seed, step, group)."""
@@ -209,7 +231,7 @@ class Trainer:
             window.waited += time.perf_counter() - waited
             self.counters.bad.update(batch.bad)
             last = micro_step == self.share.micro_steps - 1
-            with nullcontext() if last or self.world.size == 1 else runner.no_sync():  # pyright: ignore[reportCallIssue]
+            with _synchronised(runner, last):
                 sums += self._forward_backward(runner, batch, self.share.groups(micro_step))
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip or math.inf)
@@ -217,6 +239,7 @@ class Trainer:
         self.scaler.update()
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         return torch.cat([sums, norm.detach().float().view(1)])
 
     def _forward_backward(self, runner: nn.Module, batch: Batch, groups: range) -> Tensor:
@@ -273,7 +296,7 @@ class Trainer:
             result = self.evaluate()
             if logs is not None:
                 logs.write({"step": self.step, "epoch": epochs, "top1": result.top1})
-        stopping = self.world.any(self.stop_signal != 0)
+        stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
             if window.values:
                 self._report(window, logs)
@@ -332,6 +355,8 @@ def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
         chosen = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if chosen == "fp16" and device.type != "cuda":
         raise InputError("precision: 'fp16': needs a GPU; take bf16 or fp32")
+    if chosen == "fp16" and recipe.runtime.parallel == "fsdp":
+        raise InputError("precision: 'fp16': its loss scaling does not go with --parallel fsdp; take bf16 or fp32")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
 
 
@@ -343,7 +368,7 @@ def _averaged(network: nn.Module, decay: float) -> AveragedModel | None:
 
 def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
     """DistributedDataParallel, after one backward that is thrown away: it orders its buckets after the first."""
-    if world.size == 1:
+    if world.size == 1 or isinstance(network, FSDPModule):
         return network
     device_ids = [world.device.index] if world.device.type == "cuda" else None
     runner = DistributedDataParallel(network, device_ids=device_ids)
@@ -354,20 +379,16 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
 
 
 @contextmanager
-def signals(trainer: Trainer) -> Iterator[None]:
-    """SIGTERM and SIGINT end the run after the step under way; the second time at once."""
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if trainer.stop_signal:
-            raise KeyboardInterrupt
-        trainer.stop_signal = number
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+def _synchronised(runner: nn.Module, last: bool) -> Iterator[None]:
+    """Gradients are summed over processes with the last micro-step alone."""
+    if isinstance(runner, FSDPModule):
+        runner.set_requires_gradient_sync(last)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    elif isinstance(runner, DistributedDataParallel) and not last:
+        with runner.no_sync():
+            yield
+    else:
+        yield
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Top-1 and top-5 accuracy of the full network and of submodels, each image counted once."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +46,9 @@ def evaluate(
 ) -> Result:
     """Run the network over a set of images. `submodels` names lists of residual layers to keep.
 
-    Each process takes every world.size-th image; sums are reduced, nothing is padded.
+    Each process takes every world.size-th image; sums are reduced and nothing is padded. Every process runs the
+    network equally often, because a sharded one waits for all: one without images left runs it on an empty image,
+    which is not counted.
 
     Raises:
         RunError: if more images than `bad_share` cannot be read.
@@ -57,18 +61,20 @@ def evaluate(
     bad: list[str] = []
     training = network.training
     network.eval()
-    with torch.inference_mode():
-        for batch in loader:
-            if not isinstance(batch, Batch):
-                bad += batch
-                continue
-            bad += batch.bad
-            images = normalize(batch.images.to(world.device, non_blocking=True))
-            labels = batch.labels.to(world.device, non_blocking=True)
+    nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
+    most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches of a process
+    with torch.no_grad():  # sharded parameters that inference mode has gathered cannot be trained again
+        for batch in itertools.islice(itertools.chain(loader, itertools.repeat([])), most):
+            labels, images = None, nothing
+            if isinstance(batch, Batch):
+                images = normalize(batch.images.to(world.device, non_blocking=True))
+                labels = batch.labels.to(world.device, non_blocking=True)
+            bad += batch.bad if isinstance(batch, Batch) else batch
             for name, kept in layers.items():
                 logits = _logits(network, images, kept)
-                top1[name].update(logits, labels)
-                if kept is None:
+                if labels is not None:
+                    top1[name].update(logits, labels)
+                if labels is not None and kept is None:
                     top5.update(logits, labels)
     network.train(training)
     bad = sorted(world.gather(set(bad)))

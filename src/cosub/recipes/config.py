@@ -18,6 +18,7 @@ from cosub.choices import (
     Crop,
     LabelLoss,
     OptimizerName,
+    Parallel,
     Precision,
     RateRule,
     Rounding,
@@ -198,6 +199,10 @@ class Runtime(Strict):
     """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
     checkpointing: Checkpointing = "none"
     """What is computed again in backward to save memory: nothing, blocks, or all but matrix products (selective)."""
+    parallel: Parallel = "ddp"
+    """With several processes: each holds the whole network (ddp), or a share of every layer (fsdp, FSDP2)."""
+    timeout: int = 600
+    """Seconds that a process waits for the others before the run ends."""
     deterministic: bool = False
     """On a GPU: only deterministic kernels, so that a continued run is equal to the bit."""
 
@@ -208,6 +213,7 @@ class Runtime(Strict):
             ("checkpoint_every", 0),
             ("evaluate_every", 0),
             ("keep_checkpoints", 1),
+            ("timeout", 1),
         ):
             value = getattr(self, name)
             require(value >= least, name, value, f"must be {least} or more")
