@@ -1,14 +1,22 @@
 """Many processes against one: the same run, replicated (DDP) or sharded (FSDP2)."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import run, run_and_kill, run_together, tiny, weights
+from tiny import TINY, run, run_and_kill, run_together, tiny, together, weights
 
 from cosub import checkpoint as checkpoints
+from cosub import trainer as trainers
+from cosub.errors import InputError
 from cosub.run import RunFolder
+from cosub.signals import StopRequest
 
 # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
 PLAIN = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -66,3 +74,141 @@ def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, afte
         run(go_on)
     assert RunFolder(out).read_summary()["steps"] == 28
     close(weights(alone[0]), weights(out))
+
+
+def _evaluate(out: str, results: str) -> None:
+    """Evaluation of a sharded network in batches of which some processes have fewer than others."""
+    from cosub.data.sources import open_source
+    from cosub.distributed import join
+    from cosub.evaluation.classification import evaluate, shares_of
+    from cosub.run import load_run
+    from cosub.sharding import shard
+
+    world, trained = join("cpu"), load_run(out)
+    network = trained.network
+    if world.size > 1:
+        shard(network, world)
+    source, found = open_source(trained.recipe.data), []
+    for batch_size in (7, 59, 60, 360):
+        result = evaluate(network, source.test, 10, 8, world, submodels=shares_of(network), batch_size=batch_size)
+        found.append([result.top1, result.top5, dict(result.submodels), result.num_images])
+    if world.main:
+        Path(results).write_text(json.dumps(found))
+
+
+def test_evaluation_counts_each_image_once_whatever_divides(alone, tmp_path):
+    found = []
+    for processes in (1, 2, 3):
+        assert set(together(processes, _evaluate, str(alone[0]), str(tmp_path / "results"))) == {0}
+        found += json.loads((tmp_path / "results").read_text())
+    assert all(result == found[0] for result in found)
+    assert found[0][3] == 360
+    assert found[0][0] == alone[1]["top1"]
+
+
+def test_signals_within_five_seconds_are_one_request_and_a_later_one_stops_at_once():
+    now = [100.0]
+    stop = StopRequest(clock=lambda: now[0])
+    with stop.listening():
+        assert not stop.asked
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):  # a launcher sends several
+            os.kill(os.getpid(), number)
+            now[0] += 2.4
+        assert stop.asked
+        now[0] = 105.1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_a_process_whose_torchrun_has_died_asks_to_stop(monkeypatch):
+    assert not StopRequest().asked
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    stop = StopRequest()
+    assert not stop.asked
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert stop.asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+def test_each_signal_ends_a_run_after_its_step(tmp_path, number, monkeypatch):
+    step = trainers.Trainer._train_step
+
+    def signalled(self, *args):
+        if self.step == 3:
+            os.kill(os.getpid(), number)
+        return step(self, *args)
+
+    monkeypatch.setattr(trainers.Trainer, "_train_step", signalled)
+    with pytest.raises(trainers.Stopped, match="stopped at step 4 of 28"):
+        run(recipe(tmp_path / "run"))
+    assert RunFolder(tmp_path / "run").state() == "stopped"
+    assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 4
+
+
+def test_a_slow_checkpoint_is_said(tmp_path, monkeypatch, capfd):
+    run(recipe(tmp_path / "quick"))
+    assert "the checkpoint took" not in capfd.readouterr().err
+    monkeypatch.setattr(trainers, "SLOW_CHECKPOINT", -1)
+    run(recipe(tmp_path / "slow"))
+    assert "torchrun and Slurm give 30 s between SIGTERM and SIGKILL" in capfd.readouterr().err
+
+
+def test_two_commands_on_one_folder(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    run_and_kill(recipe(out, checkpoint_every=5), 7, "_train_step")
+    monkeypatch.setattr("cosub.launch.LOCK_WAIT", 0.0)
+    said = []
+    with (
+        RunFolder(out).lock(0, said.append),
+        pytest.raises(InputError, match="another process works on this run; wait, or name another --out"),
+    ):
+        run(recipe(out))
+    assert said == []
+    assert run(recipe(out))["state"] == "done"
+
+
+def torchrun(arguments: list[str], processes: int = 2, script: tuple[str, ...] = ("-m", "cosub")):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.run(
+        [*command, *script, "train", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A run of two processes, and its command line without --out."""
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    source = out.with_name("recipe") / "run"
+    RunFolder(source).claim(recipe(source, model_args=TINY))
+    words = [str(source / "recipe.json"), "--checkpoint-every", "4"]
+    done = torchrun([*words, "--out", str(out), "--json"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["processes"] == 2
+    return out, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "number", "state"),
+    [("worker", signal.SIGKILL, "failed"), ("launcher", signal.SIGKILL, None), ("launcher", signal.SIGTERM, "stopped")],
+    ids=["worker-killed", "launcher-killed", "launcher-terminated"],
+)
+def test_started_again_with_the_same_command(uninterrupted, tmp_path, victim, number, state):
+    """Dropout inside the network is on: with the same number of processes the end is the same to the bit."""
+    out, words = uninterrupted
+    words = [*words, "--out", str(tmp_path / "run")]
+    under = str(Path(__file__).with_name("under_torchrun.py"))
+    first = torchrun(words, script=(under, victim, str(int(number)), "9"))
+    assert first.returncode != 0
+    if state is not None:  # the launcher's orphans stop on their own, while the next command waits for them
+        assert RunFolder(tmp_path / "run").state() == state, first.stderr
+    again = torchrun(words)
+    assert again.returncode == 0, again.stderr
+    assert "continuing" in again.stderr
+    assert RunFolder(tmp_path / "run").read_summary()["steps"] == 28
+    ours, theirs = weights(tmp_path / "run"), weights(out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,38 +71,56 @@ def weights(out: Path) -> dict[str, Any]:
     return load_file(out / "model.safetensors")
 
 
-def run_together(recipe: Recipe, processes: int, stop_at: int = -1) -> dict[str, Any]:
-    """Run in several processes that answer each other; what the first one saw of its trainer.
-
-    With `stop_at`, the last process gets SIGTERM in the step after that many.
-    """
+def together(processes: int, target: Callable[..., None], *arguments: Any) -> list[int | None]:
+    """Call a function in several processes that answer each other; their exit codes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    facts = Path(recipe.runtime.out).with_suffix(".facts")
     started = []
     for rank in range(processes):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(SPAWN.Process(target=_together, args=(recipe, place, str(facts), stop_at if rank == processes - 1 else -1)))
+        started.append(SPAWN.Process(target=_placed, args=(place, target, arguments)))
         started[-1].start()
     for process in started:
         process.join()
-    assert {process.exitcode for process in started} == {0 if stop_at < 0 else 75}
-    return json.loads(facts.read_text())
+    return [process.exitcode for process in started]
 
 
-def _together(recipe: Recipe, place: dict[str, str], facts: str, stop_at: int) -> None:
+def _placed(place: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     import torch
-    from torch.distributed.tensor import DTensor
 
     from cosub.distributed import leave
     from cosub.errors import CosubError
-    from cosub.trainer import Trainer
 
     os.environ |= place
     torch.set_num_threads(1)
-    fit = Trainer.fit
+    try:
+        target(*arguments)
+    except CosubError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
+    finally:
+        leave()
+
+
+def run_together(recipe: Recipe, processes: int, stop_at: int = -1) -> dict[str, Any]:
+    """Run in several processes; what the first one saw of its trainer.
+
+    With `stop_at`, the last process gets SIGTERM in the step after that many.
+    """
+    facts = Path(recipe.runtime.out).with_suffix(".facts")
+    codes = together(processes, _seen, recipe, str(facts), stop_at)
+    assert set(codes) == {0 if stop_at < 0 else 75}
+    return json.loads(facts.read_text())
+
+
+def _seen(recipe: Recipe, facts: str, stop_at: int) -> None:
+    from torch.distributed.tensor import DTensor
+
+    from cosub.trainer import Trainer
+
+    fit, train_step = Trainer.fit, Trainer._train_step
 
     def seen(self: Any) -> None:
         kinds = {isinstance(parameter, DTensor) for parameter in self.network.parameters()}
@@ -109,17 +128,10 @@ def _together(recipe: Recipe, place: dict[str, str], facts: str, stop_at: int) -
             Path(facts).write_text(json.dumps({"processes": self.world.size, "sharded": sorted(kinds)}))
         fit(self)
 
-    train_step = Trainer._train_step
-
     def signalled(self: Any, *args: Any) -> Any:
-        if self.step == stop_at:
+        if self.step == stop_at and self.world.rank == self.world.size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return train_step(self, *args)
 
     Trainer.fit, Trainer._train_step = seen, signalled  # type: ignore[method-assign]
-    try:
-        run(recipe)
-    except CosubError as error:
-        sys.exit(error.status)
-    finally:
-        leave()
+    run(recipe)

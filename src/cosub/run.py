@@ -77,13 +77,16 @@ class RunFolder:
         """
         with (self.path / ".lock").open("w") as file:
             deadline = time.monotonic() + wait
-            while not _locked(file.fileno()):
+            free = _locked(file.fileno())
+            if not free:
+                say(f"waiting for the process that still works on {self.path}")
+            while not free:
                 if time.monotonic() >= deadline:
                     raise InputError(
                         f"out: {self.path}: another process works on this run; wait, or name another --out"
                     )
-                say(f"waiting for the process that still works on {self.path}")
-                time.sleep(min(5.0, wait))
+                time.sleep(0.2)
+                free = _locked(file.fileno())
             yield
 
     def state(self) -> str:
