@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def test_started_again_with_the_same_command(uninterrupted, tmp_path, victim, nu
     out, words = uninterrupted
     words = [*words, "--out", str(tmp_path / "run")]
     under = str(Path(__file__).with_name("under_torchrun.py"))
-    first = torchrun(words, script=(under, victim, str(int(number)), "9"))
+    first = torchrun(words, script=(under, f"{victim}:{int(number)}", "9"))
     assert first.returncode != 0
     if state is not None:  # the launcher's orphans stop on their own, while the next command waits for them
         assert RunFolder(tmp_path / "run").state() == state, first.stderr
@@ -210,5 +211,78 @@ def test_started_again_with_the_same_command(uninterrupted, tmp_path, victim, nu
     assert again.returncode == 0, again.stderr
     assert "continuing" in again.stderr
     assert RunFolder(tmp_path / "run").read_summary()["steps"] == 28
+    ours, theirs = weights(tmp_path / "run"), weights(out)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+HOSTS = (("cosub-a", "va", "10.77.0.1"), ("cosub-b", "vb", "10.77.0.2"))
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+@pytest.fixture
+def link():
+    """Two hosts: network namespaces with an address each and one link between them. Gives what sets the link up."""
+    try:
+        for host, _, _ in HOSTS:
+            _ip("netns", "add", host)
+        _ip("link", "add", "va", "netns", "cosub-a", "type", "veth", "peer", "name", "vb", "netns", "cosub-b")
+        for host, interface, address in HOSTS:
+            _ip("-n", host, "addr", "add", f"{address}/24", "dev", interface)
+    except (OSError, subprocess.CalledProcessError) as error:
+        _remove_hosts()
+        pytest.skip(f"this machine allows no network namespaces ({getattr(error, 'stderr', None) or error})")
+
+    def up() -> None:
+        for host, interface, _ in HOSTS:
+            _ip("-n", host, "link", "set", "lo", "up")
+            _ip("-n", host, "link", "set", interface, "up")
+
+    yield up
+    _remove_hosts()
+
+
+def _remove_hosts() -> None:
+    for host, _, _ in HOSTS:
+        subprocess.run(["ip", "netns", "del", host], capture_output=True)
+
+
+def on_two_hosts(arguments: list[str], script: tuple[str, ...] = ("-m", "cosub")) -> list[tuple[int, str]]:
+    """The same command on both hosts; status and standard error of each."""
+    started = []
+    for rank, (host, interface, _) in enumerate(HOSTS):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        command += ["--node-rank", str(rank), "--master-addr", HOSTS[0][2], "--master-port", "29400"]
+        started.append(
+            subprocess.Popen(
+                ["ip", "netns", "exec", host, *command, *script, "train", *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": interface},
+            )
+        )
+    said = [process.communicate()[1] for process in started]
+    return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ip") is None, reason="needs the ip command for network namespaces")
+def test_a_cut_link_between_two_hosts(uninterrupted, link, tmp_path):
+    out, words = uninterrupted
+    words = [*words, "--timeout", "8", "--out", str(tmp_path / "run")]
+    link()
+    under = str(Path(__file__).with_name("under_torchrun.py"))
+    for status, said in on_two_hosts(words, script=(under, "link:vb", "9")):
+        assert status != 0
+        assert "cosub: the other processes do not answer" in said, said
+        assert "start the same command again" in said
+        assert "exitcode  : 3" in said
+    assert RunFolder(tmp_path / "run").state() == "failed"
+    link()
+    for status, said in on_two_hosts([*words[:-4], *words[-2:]]):
+        assert status == 0, said
     ours, theirs = weights(tmp_path / "run"), weights(out)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

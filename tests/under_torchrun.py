@@ -1,23 +1,31 @@
-"""cosub in a process of torchrun's that sends a signal in the middle of a run.
+"""cosub in a process of torchrun's that meets an accident in the middle of a run.
 
-under_torchrun.py worker|launcher SIGNAL STEP VERB ...
+under_torchrun.py ACCIDENT STEP VERB ...     ACCIDENT: worker:SIGNAL, launcher:SIGNAL or link:INTERFACE
 """
 
 import os
+import subprocess
 import sys
 
 from cosub.cli import main
 from cosub.trainer import Trainer
 
-victim, number, at = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+(what, detail), at = sys.argv[1].split(":"), int(sys.argv[2])
 train_step = Trainer._train_step
+
+
+def accident() -> None:
+    if what == "link":
+        subprocess.run(["ip", "link", "set", detail, "down"], check=True)
+    else:
+        os.kill(os.getpid() if what == "worker" else os.getppid(), int(detail))
 
 
 def step(self, *args):
     if self.step == at and self.world.rank == 1:
-        os.kill(os.getpid() if victim == "worker" else os.getppid(), number)
+        accident()
     return train_step(self, *args)
 
 
 Trainer._train_step = step
-sys.exit(main(sys.argv[4:]))
+sys.exit(main(sys.argv[3:]))
