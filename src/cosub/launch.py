@@ -69,6 +69,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
+        "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(trainer.kept)),
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective_rate(trainer):.4g} effective",

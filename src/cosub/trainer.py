@@ -36,6 +36,7 @@ from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.submodel import Submodel, concatenate, draw
+from cosub.weights import load_weights
 
 
 @dataclass
@@ -100,13 +101,16 @@ class Trainer:
                 self._between_steps(window, logs)
 
     def resume(self) -> None:
-        """Take up the newest whole checkpoint, if there is one.
+        """Take up the newest whole checkpoint; where there is none, begin with the recipe's weights.
+
+        A run that goes on reads those weights no more: their file may be gone by then.
 
         Raises:
-            InputError: if the run was begun with other data.
+            InputError: if the run was begun with other data, or the weights cannot be had or do not fit.
         """
         found = checkpoints.latest(self.folder.checkpoints)
         if found is None:
+            self._begin()
             return
         if found.counters["data"] != self.fingerprint:
             raise InputError(
@@ -121,6 +125,14 @@ class Trainer:
         self.scaler.load_state_dict(found.state["scaler"])
         self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
+
+    def _begin(self) -> None:
+        if not self.recipe.weights:
+            return
+        for line in [f"starting from {self.recipe.weights}", *load_weights(self.network, self.recipe.weights)]:
+            self.reporter.say(f"weights: {line}")
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(self.network.state_dict())
 
     def _compile(self) -> None:
         """Compile the blocks where that is wanted, and see that it works before the first step."""
