@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from conftest import SMALL
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg, is_model_pretrained
@@ -371,7 +372,7 @@ def hub(tmp_path, monkeypatch):
     def download(repo_id, filename, **_):
         asked.append((repo_id, filename))
         if not (tmp_path / "hub" / filename).exists():
-            raise FileNotFoundError(f"404: no {filename} in {repo_id}")
+            raise EntryNotFoundError(f"404: no {filename} in {repo_id}")
         return str(tmp_path / "hub" / filename)
 
     (tmp_path / "hub").mkdir()
@@ -498,6 +499,7 @@ def test_files_that_hold_no_weights(tmp_path, content):
 
 def test_places_without_weights(tmp_path):
     refused(vit(0), tmp_path / "nothing.pth", "is no file, no run's folder and no name of timm's weights")
+    refused(vit(0), "x" * 300, "is no file")
     refused(vit(0), tmp_path, r"is a folder without model\.safetensors; name a finished run or a file")
 
 

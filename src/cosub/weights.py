@@ -6,6 +6,7 @@ Nothing that could run code is read: files of tensors alone (`weights_only=True`
 import argparse
 import inspect
 import math
+import os
 import re
 import sys
 import warnings
@@ -78,11 +79,11 @@ def _read(source: str | Path) -> Any:
     if kind == "timm":
         return _from_timm(name)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         if not (path / _FILE).is_file():
             raise InputError(f"weights: {path}: is a folder without {_FILE}; name a finished run or a file")
         path = path / _FILE
-    if path.exists():
+    if os.path.exists(path):  # a name too long for a file is none
         return _from_file(path)
     if is_model_pretrained(str(source)):
         return _from_timm(str(source))
