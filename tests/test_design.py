@@ -19,7 +19,7 @@ LAYERS = [
     {"residual", "losses"},
     {"blocks", "recipes"},
     {"attachment"},
-    {"methods", "data", "network", "optim", "checkpoint", "distributed", "logs", "progress"},
+    {"methods", "data", "network", "weights", "optim", "checkpoint", "distributed", "logs", "progress"},
     {"evaluation", "run", "bench"},
     {"plot", "sharding"},
     {"trainer"},

@@ -97,6 +97,7 @@ def test_identity_is_what_changes_results():
     assert identity(a) == identity(b)
     other = dataclasses.replace(recipe, optimizer=Optimizer(clip=2.0), seed=3)
     assert identity(other) != identity(recipe)
+    assert identity(dataclasses.replace(recipe, weights="vit.pth")) != identity(recipe)
     assert differences(recipe, moved) == []
     assert set(differences(recipe, dataclasses.replace(recipe, seed=3, method=Cosub(weight=0.1)))) == {
         "seed",

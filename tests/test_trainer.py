@@ -247,6 +247,7 @@ def test_every_parameter_moves(tmp_path):
     trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path / "run"), Reporter())
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     RunFolder(tmp_path / "run").claim(recipe)
+    trainer.prepare()
     trainer.fit()
     assert [name for name, value in trainer.network.state_dict().items() if torch.equal(value, before[name])] == []
 
@@ -279,4 +280,4 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
     other = dataclasses.replace(source, classes=(*source.classes[:-1], "nine"))
     trainer = Trainer(recipe, other, CPU, RunFolder(tmp_path / "run"), Reporter())
     with pytest.raises(InputError, match="begun with other images or classes"):
-        trainer.resume()
+        trainer.prepare()

@@ -26,6 +26,7 @@ _PUBLIC = {
     "draw": "cosub.submodel",
     "keep_layers": "cosub.submodel",
     "load": "cosub.run",
+    "load_weights": "cosub.weights",
 }
 
 __all__ = sorted(_PUBLIC)
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cosub.losses import cosub_loss, label_loss, mixed_targets
     from cosub.run import load
     from cosub.submodel import Submodel, draw, keep_layers
+    from cosub.weights import load_weights
 
 
 def __getattr__(name: str) -> Any:

@@ -75,6 +75,11 @@ def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     return final
 
 
+def exist(folder: Path) -> bool:
+    """Whether the folder holds any checkpoint, whole or not."""
+    return bool(_folders(folder))
+
+
 def latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole; one that is damaged is passed over with a warning."""
     for path in _folders(folder):

@@ -57,7 +57,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         with _alone(trainer), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it
                 return folder.read_summary()
-            trainer.resume()
+            trainer.prepare()
             with _recorded(trainer), distributed.answering():
                 trainer.fit()
                 return _finish(trainer)
@@ -75,6 +75,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
+        "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(trainer.kept)),
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective_rate(trainer):.4g} effective",

@@ -49,7 +49,7 @@ def full(values: Any, keep: bool = True) -> Any:
     return whole.detach().cpu() if keep else None
 
 
-def load_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
+def load_network(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """`load_state_dict` of whole tensors into a network that may be sharded."""
     there = network.state_dict()
     network.load_state_dict({name: _split(value, there.get(name)) for name, value in weights.items()})

@@ -35,9 +35,10 @@ from cosub.progress import Reporter
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
-from cosub.sharding import full, load_optimizer, load_weights, local, shard
+from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
 from cosub.submodel import Submodel, concatenate, draw
+from cosub.weights import load_weights
 
 GRACE = 30  # seconds between SIGTERM and SIGKILL
 SLOW_CHECKPOINT = 25
@@ -67,14 +68,14 @@ class Trainer:
         self.kept = state(self.network).kept(self.rows)
         self.transform = training(recipe.resolution, recipe.augment)
         self.precision = _precision(recipe, world.device)
-        self.averaged = _averaged(self.network, recipe.ema)
-        self._make_ready()
-        self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.fingerprint = fingerprint(source)
         self.counters, self.step = Counters(), 0
         self.stop = StopRequest()
         self.saved_at = time.monotonic()
+        self.new = not checkpoints.exist(folder.checkpoints)
+        if self.new:
+            self._begin()
 
     @property
     def result(self) -> nn.Module:
@@ -82,7 +83,7 @@ class Trainer:
         return self.averaged.module if self.averaged is not None else self.network
 
     def fit(self) -> None:
-        """Train from the step that is reached to the end; `resume` comes before.
+        """Train from the step that is reached to the end; `prepare` comes before.
 
         Raises:
             RunError: for a loss or gradient that is not finite, or too many unreadable images.
@@ -105,15 +106,22 @@ class Trainer:
                     self._report(window, logs)
                 self._between_steps(window, logs)
 
-    def resume(self) -> None:
-        """Take up the newest whole checkpoint, if there is one.
+    def prepare(self) -> None:
+        """Make what training needs, at the newest whole checkpoint or, where there is none, at the beginning.
+
+        A run that goes on does not read the recipe's weights again: their file may be gone by then.
 
         Raises:
             InputError: if the run was begun with other data.
         """
         found = checkpoints.latest(self.folder.checkpoints)
-        if found is None:
-            return
+        if found is None and not self.new:  # all are damaged
+            self._begin()
+        self._make_ready()
+        if found is not None:
+            self._resume(found)
+
+    def _resume(self, found: checkpoints.Checkpoint) -> None:
         if found.counters["data"] != self.fingerprint:
             raise InputError(
                 f"data.path: {self.folder.path}: was begun with other images or classes than lie there now; "
@@ -121,7 +129,7 @@ class Trainer:
             )
         self.step = found.step
         for name, network in self._networks().items():
-            load_weights(network, found.weights[name])
+            load_network(network, found.weights[name])
         load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
         self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
@@ -131,8 +139,15 @@ class Trainer:
         """Every network of the run, by the name of its file in a checkpoint."""
         return {"network": self.network} | ({} if self.averaged is None else {"averaged": self.averaged})
 
+    def _begin(self) -> None:
+        """The weights that a new run starts from, where its recipe names some."""
+        if self.recipe.weights:
+            for line in [f"starting from {self.recipe.weights}", *load_weights(self.network, self.recipe.weights)]:
+                self.reporter.say(f"weights: {line}")
+
     def _make_ready(self) -> None:
-        """Compile, then shard; copies of the network were made before."""
+        """Copy, then compile, then shard, then the optimizer: each needs the one before."""
+        self.averaged = _averaged(self.network, self.recipe.ema)
         wanted = self.recipe.runtime.compile
         self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
         if self.compiled:
@@ -141,6 +156,7 @@ class Trainer:
             shard(self.network, self.world)
             if self.averaged is not None:
                 shard(self.averaged.module, self.world)
+        self.optimizer = build_optimizer(self.recipe, self.network)
 
     def _try_compiled(self) -> None:
         """See that the compiled blocks work before the first step."""

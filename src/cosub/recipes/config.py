@@ -232,6 +232,9 @@ class Recipe(Strict):
     """A timm model of a supported family."""
     model_args: Suppress[dict[str, int | float | bool | str]] = field(default_factory=dict)
     """Arguments of the timm model. Cleared when another --model is named."""
+    weights: str = ""
+    """Start from these weights: a file, a run's folder, a name of timm's weights, or hf-hub:OWNER/NAME; empty: from
+    scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
