@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     {"choices", "errors", "seeds", "signals"},
     {"submodel"},
-    {"residual", "losses"},
+    {"residual", "losses", "models"},
     {"blocks", "recipes"},
     {"attachment"},
     {"methods", "data", "network", "weights", "optim", "checkpoint", "distributed", "logs", "progress"},

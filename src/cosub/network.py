@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe

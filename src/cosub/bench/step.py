@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, compile_blocks
 from cosub.errors import InputError
 from cosub.losses import cosub_loss, label_loss

@@ -1,4 +1,4 @@
-"""cosub bench step|table7 [--key value ...]"""
+"""cosub bench step|models|table7 [--key value ...]"""
 
 import json
 from dataclasses import dataclass
@@ -12,6 +12,23 @@ TABLE7 = {
     "ViT-L": ("deit3_large_patch16_224", 0.45, 64, {"DeiT-III": (21.4, 8), "+ ESD": (15.1, 9), "cosub": (26.9, 16)}),
     "ViT-H": ("deit3_huge_patch14_224", 0.6, 32, {"DeiT-III": (27.6, 12), "+ ESD": (15.2, 11), "cosub": (25.0, 17)}),
 }
+
+
+# Of bench models: key, title, form.
+_COLUMNS = (
+    ("table", "table", ""),
+    ("model", "model", ""),
+    ("timm", "timm", ""),
+    ("resolution", "pixels", ""),
+    ("params_m", "M params", ".2f"),
+    ("paper_params_m", "paper", ""),
+    ("gflops", "GFLOPs", ".2f"),
+    ("paper_gflops", "paper", ""),
+    ("layers", "layers", ""),
+    ("images_per_second", "images/s", ".0f"),
+    ("peak_gb", "peak GB", ".2f"),
+    ("note", "note", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +58,25 @@ class Step:
                 raise InputError(f"{name}: {getattr(self, name)}: must be 1 or more")
 
 
+@dataclass(frozen=True)
+class Models:
+    """Size of every network in the paper's tables 11, 12, B.1 and 13, beside the size that the paper prints."""
+
+    device: str = "cpu"
+    """With a card, e.g. cuda, also images a second and peak memory: forward, 256 images, mixed precision."""
+
+
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
-        print("usage: cosub bench step|table7 [OPTIONS]\n\ncosub bench step --help tells more")
+        print("usage: cosub bench step|models|table7 [OPTIONS]\n\ncosub bench step --help tells more")
         raise SystemExit(0)
     if what == "table7":
         return _table7(as_json)
+    if what == "models":
+        return _models(words[1:], as_json)
     if what != "step":
-        raise InputError(f"bench: {what!r}: must be step or table7")
+        raise InputError(f"bench: {what!r}: must be step, models or table7")
     options = parse(Step, words[1:], "cosub bench step")
     from cosub import distributed
     from cosub.bench.step import Case, count, measure
@@ -101,3 +128,31 @@ def _table7(as_json: bool) -> dict[str, Any]:
         print("ratios to masked supervised training; bf16, the paper's images a GPU")
         print("\n".join(json.dumps(row) for row in rows))
     return {"rows": rows}
+
+
+def _models(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Models, words, "cosub bench models")
+    from cosub import distributed
+    from cosub.bench.models import compare
+
+    rows = compare(distributed.join(options.device).device)
+    if not as_json:
+        print("\n".join(_table(rows)))
+    return {"models": rows}
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Aligned lines; below them each note once, with the number that marks its rows."""
+    columns = [(key, title, form) for key, title, form in _COLUMNS if key in rows[0]]
+    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
+    cells = [[title for _, title, _ in columns]]
+    for row in rows:
+        shown = {**row, "note": notes.index(row["note"]) + 1 if row["note"] else ""}
+        cells.append(["-" if shown[key] is None else f"{shown[key]:{form}}" for key, _, form in columns])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    aligns = ["<" if key in ("table", "model", "timm") else ">" for key, _, _ in columns]
+    lines = [
+        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligns, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    return [*lines, "", *(f"{number}  {note}" for number, note in enumerate(notes, 1))]
