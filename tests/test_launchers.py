@@ -83,8 +83,8 @@ def test_slurm_puts_a_stopped_job_back_into_the_queue(stage, tmp_path):
     words = ("digits", "--out", str(tmp_path / "run"))
     status, _, log = stage("slurm.sbatch", *words, stops=1, **SLURM_JOB)
     assert status == 0
-    started = "--nnodes 2 --node-rank 0 --nproc-per-node 1 --master-addr node1 --master-port 20007 -m cosub train digits"
-    assert started in log[1]
+    assert "--nnodes 2 --node-rank 0 --nproc-per-node 1 --master-addr node1 --master-port 20007" in log[1]
+    assert "-m cosub train digits" in log[1]
     assert log[-1] == "scontrol requeue 7"
 
 
@@ -99,7 +99,7 @@ def test_slurm_leaves_an_ended_job_alone(stage, tmp_path, last, expected):
 def test_slurm_hands_the_signal_on(stage, tmp_path):
     """The stand-in for torchrun, four processes down, signals the batch shell as Slurm does before a job's end."""
     runner = tmp_path / "signalled.sh"
-    runner.write_text(f'export KILL=$$; . {RUNS / "slurm.sbatch"}\n')
+    runner.write_text(f"export KILL=$$; . {RUNS / 'slurm.sbatch'}\n")
     status, _, log = stage(str(runner), "digits", "--out", str(tmp_path / "run"), stops=1, **SLURM_JOB)
     assert status == 0
     assert "scancel --signal=TERM 7.0" in log

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
