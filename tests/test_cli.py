@@ -14,6 +14,7 @@ from test_data import parquet, picture
 from tiny import run, tiny
 
 from cosub.cli import VERBS, main
+from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import InputError, Stopped
@@ -184,6 +185,27 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "cifar10"], "data.path: is not given"),
         (["train", "cifar10", "--data.path", "./nowhere"], "data.path: ./nowhere: is not a folder"),
         (["train", "extra", "words"], "recipe: 'extra'"),
+        (["train", "--devices", "8"], "--devices: belongs to --dry-run; add --dry-run, or leave it out"),
+        (["train", "--plot=x.png"], "--plot: belongs to --dry-run"),
+        (["train", "--dry-run", "--deviices", "8"], "did you mean --devices?"),
+        (["train", "--dry-run", "--devices", "0"], "devices: 0: must be 1 or more"),
+        (["train", "--dry-run", "--devices", "-8"], "devices: -8: must be 1 or more"),
+        (["train", "--dry-run", "--devices", "2.5"], "--devices: "),
+        (["train", "--dry-run", "--devices"], "--devices: needs a value"),
+        (["train", "--dry-run", "--devices", "3"], "3 processes of 1 micro-steps do not divide the 1 groups"),
+        (["train", "--dry-run", "--device-memory-gb", "0"], "device_memory_gb: 0.0: must be positive"),
+        (["train", "--dry-run", "--device-memory-gb", "nan"], "device_memory_gb: nan: must be a finite number"),
+        (["train", "--dry-run", "--device-tflops", "-1"], "device_tflops: -1.0: must be positive"),
+        (["train", "--dry-run", "--utilisation", "1.5"], "utilisation: 1.5: must be in (0, 1]"),
+        (["train", "--dry-run", "--images", "0"], "images: 0: must be 1 or more"),
+        (["train", "--dry-run", "--images", "63"], "batch_size: 64: is more than the 63 training images"),
+        (["train", "--dry-run", "--classes", "1"], "classes: 1: must be 2 or more"),
+        (["train", "--dry-run", "--plot", "x.gif"], "plot: 'x.gif': must end in .png"),
+        (["train", "--dry-run", "--plot", "no/x.png"], "plot: 'no/x.png': its folder does not exist"),
+        (["train", "--dry-run", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
+        (["train", "--dry-run", "--model", "resnet18"], "ResNet has no block that has a twin"),
+        (["train", "--dry-run", "--resolution", "9"], "resolution: 9: is not a multiple of the patch size 2"),
+        (["train", "--dry-run", "--augment.policy", "nonsense"], "augment.policy: 'nonsense'"),
         (["train", "digits", "words"], "words"),
         (["evaluate"], "RUN: is missing"),
         (["evaluate", "nowhere"], "run: nowhere: holds no run"),
@@ -309,6 +331,7 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
 
     promised = json.loads((finished / "summary.json").read_text())
     evaluated = json.loads(call(capsys, "evaluate", finished, "--json")[1])
+    planned = json.loads(call(capsys, "train", "--dry-run", "--json")[1])
     now = {
         "names": cosub.__all__,
         "verbs": sorted(VERBS),
@@ -316,9 +339,11 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
             "digits": recipe_flags(get("digits")),
             "cifar10 supervised": recipe_flags(configure(["cifar10", "--method", "supervised"])),
             "folder": recipe_flags(configure(["--source", "folder"])),
+            "dry run": sorted(FLAGS),
         },
         "summary": sorted(promised),
         "evaluate": sorted(evaluated),
+        "plan": sorted(planned),
     }
     from pathlib import Path
 
@@ -334,6 +359,13 @@ def test_the_promised_flags_are_those_of_the_help(words, capsys):
         main(["train", *words, "--help"])
     shown = set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out))
     assert shown - {"--help"} == set(recipe_flags(configure(words))) | {"--model"}
+
+
+def test_the_promised_flags_of_a_dry_run_are_those_of_its_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--dry-run", "--help"])
+    shown = set(re.findall(r"--[a-z][a-z-]*[a-z]", capsys.readouterr().out))
+    assert shown - {"--help", "--key"} == set(FLAGS)
 
 
 def test_the_recipe_of_an_earlier_run_goes_to_another_folder(finished):

@@ -17,10 +17,22 @@ LAYERS = [
     {"choices", "errors", "seeds", "signals"},
     {"submodel"},
     {"residual", "losses", "models"},
-    {"blocks", "recipes"},
+    {"blocks", "recipes", "machine", "counting"},
     {"attachment"},
-    {"methods", "data", "network", "weights", "optim", "checkpoint", "distributed", "logs", "progress"},
-    {"evaluation", "run", "bench"},
+    {
+        "methods",
+        "data",
+        "network",
+        "weights",
+        "optim",
+        "checkpoint",
+        "distributed",
+        "logs",
+        "progress",
+        "cautions",
+        "steps",
+    },
+    {"evaluation", "run", "bench", "planning"},
     {"plot", "sharding"},
     {"trainer"},
     {"launch"},
@@ -28,7 +40,7 @@ LAYERS = [
     {"__init__", "__main__"},
 ]
 TORCH_ONLY = {"submodel", "residual", "losses"}
-NO_TORCH = {"choices", "errors", "seeds", "recipes", "cli"}
+NO_TORCH = {"choices", "errors", "seeds", "recipes", "machine", "cli"}
 
 
 def part(path: Path) -> str:
@@ -144,7 +156,7 @@ def test_the_readmes_loop_runs(tmp_path):
 
 
 def test_the_readmes_commands_are_understood(tmp_path, monkeypatch):
-    from cosub.cli.train import configure
+    from cosub.cli.train import understand
     from cosub.recipes import get
     from cosub.recipes.files import dump
 
@@ -154,4 +166,4 @@ def test_the_readmes_commands_are_understood(tmp_path, monkeypatch):
     (tmp_path / "out" / "demo" / "cosub" / "recipe.json").write_text(dump(get("digits")))
     assert commands
     for command in commands:
-        configure([word for word in command.split("#")[0].split() if word != "--json"])
+        understand([word for word in command.split("#")[0].split() if word != "--json"])

@@ -15,11 +15,11 @@ from tiny import run, run_and_kill, tiny, weights
 
 import cosub
 from cosub import checkpoint as checkpoints
+from cosub.cautions import cautions
 from cosub.data.sources import open_source
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
-from cosub.launch import cautions
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
 from cosub.recipes import get
@@ -222,7 +222,8 @@ def test_weight_decay_spares_biases_norms_and_embeddings(tmp_path):
 
 def cautions_of(tmp_path, **changes):
     recipe = tiny(tmp_path, **changes)
-    return cautions(Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Reporter()))
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(tmp_path), Reporter())
+    return cautions(recipe, trainer.network)
 
 
 def test_rounding_that_turns_co_training_off_is_said(tmp_path):

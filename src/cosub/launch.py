@@ -15,7 +15,7 @@ from torch import Tensor
 
 import cosub
 from cosub import distributed
-from cosub.attachment import state
+from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source
 from cosub.errors import CosubError, RunError, Stopped
@@ -52,7 +52,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     with _warnings_to(reporter):
         trainer = Trainer(recipe, open_source(recipe.data), world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
-        for warning in cautions(trainer):
+        for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it
@@ -72,13 +72,14 @@ def plan(trainer: Trainer) -> dict[str, str]:
     recipe = trainer.recipe
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     low, high = min(trainer.kept), max(trainer.kept)
+    effective = effective_rate(recipe, trainer.network)
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(trainer.kept)),
-        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective_rate(trainer):.4g} effective",
+        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective:.4g} effective",
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
@@ -89,36 +90,6 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
         "folder": str(trainer.folder.path),
     }
-
-
-def effective_rate(trainer: Trainer) -> float:
-    return 1 - sum(trainer.kept) / (trainer.rows * len(trainer.kept))
-
-
-def cautions(trainer: Trainer) -> list[str]:
-    """What a person would want to know before the run, and not after it."""
-    recipe, found = trainer.recipe, []
-    asked = sum(state(trainer.network).rates) / len(trainer.kept)
-    effective = effective_rate(trainer)
-    if effective == 0 and (recipe.drop_rate or trainer.method.copies > 1):
-        what = "submodel co-training is OFF" if trainer.method.copies > 1 else "stochastic depth is OFF"
-        reason = (
-            "drop_rate is 0"
-            if not recipe.drop_rate
-            else (
-                f"a drop rate of {recipe.drop_rate:g} on {trainer.rows} rows rounds to "
-                "no row dropped; take --rounding spread, a larger --group-size or a larger --drop-rate"
-            )
-        )
-        found.append(f"{what}: {reason}")
-    elif abs(effective - asked) > 0.2 * asked:
-        found.append(
-            f"the effective drop rate is {effective:.4g} where {asked:.4g} was asked, because rows are whole; "
-            "take --rounding spread or a larger --group-size"
-        )
-    if len(trainer.kept) < 8:
-        found.append(f"{len(trainer.kept)} residual layers are few for dropping layers: expect it to hurt")
-    return found
 
 
 def _pairs(arguments: dict[str, Any]) -> str:
@@ -167,7 +138,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "model": trainer.recipe.model,
         "seed": trainer.recipe.seed,
         "drop_rate": trainer.recipe.drop_rate,
-        "effective_drop_rate": effective_rate(trainer),
+        "effective_drop_rate": effective_rate(trainer.recipe, trainer.network),
         "run": str(trainer.folder.path),
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),

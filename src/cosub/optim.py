@@ -7,7 +7,11 @@ import torch
 from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
+from cosub.choices import OptimizerName
 from cosub.recipes.config import Recipe
+
+# Tensors of a parameter's size and type that an optimizer keeps for it: moments, or momentum.
+STATE_TENSORS: dict[OptimizerName, int] = {"adamw": 2, "lamb": 2, "sgd": 1}
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -27,11 +31,15 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
+def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
+    return min(round(recipe.optimizer.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch)
+
+
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up to the peak, then half a cosine to the least rate at the last step."""
     optimizer, peak = recipe.optimizer, recipe.peak_lr
     total = recipe.epochs * steps_per_epoch
-    warmup = min(round(optimizer.warmup_epochs * steps_per_epoch), total)
+    warmup = warmup_steps(recipe, steps_per_epoch)
     if step < warmup:
         return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
     done = (step - warmup) / max(total - 1 - warmup, 1)

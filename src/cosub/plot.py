@@ -1,4 +1,4 @@
-"""Curves of one or more runs: training loss, and accuracy on test images, against the epoch."""
+"""Curves against the epoch: of runs, training loss and accuracy on test images; of a recipe, the learning rate."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 from cosub.errors import InputError
 from cosub.logs import read
+from cosub.optim import learning_rate, warmup_steps
+from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 
 
@@ -41,6 +43,22 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     accuracy.legend(frameon=False, fontsize="small", loc="lower right")
+    figure.savefig(target, dpi=110)
+
+
+def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> None:
+    """Write a PNG with the learning rate over the epochs of a recipe."""
+    from matplotlib.figure import Figure
+
+    total = recipe.epochs * steps_per_epoch
+    steps = sorted({*range(0, total, max(total // 1000, 1)), warmup_steps(recipe, steps_per_epoch), total - 1})
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [step / steps_per_epoch for step in steps]
+    axes.plot(epochs, [learning_rate(recipe, step, steps_per_epoch) for step in steps])
+    axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=110)
 
 

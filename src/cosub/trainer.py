@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cosub import checkpoint as checkpoints
 from cosub.attachment import active, compile_blocks, state, uncompile_blocks
-from cosub.data.loading import Batch, Slice, StepSampler, TrainingSet, training_loader
+from cosub.data.loading import Batch, StepSampler, TrainingSet, training_loader
 from cosub.data.mixing import mix_groups
 from cosub.data.sources import Source, fingerprint
 from cosub.data.transforms import normalize, training
@@ -37,6 +37,7 @@ from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
+from cosub.steps import share, steps_per_epoch
 from cosub.submodel import Submodel, concatenate, draw
 from cosub.weights import load_weights
 
@@ -58,8 +59,8 @@ class Trainer:
     def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
         self.recipe, self.source, self.world = recipe, source, world
         self.folder, self.reporter = folder, reporter
-        self.share = _share(recipe, world)
-        self.steps_per_epoch = _steps_per_epoch(recipe, len(source.train.labels))
+        self.share = share(recipe, world.rank, world.size)
+        self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.method: Method = build(recipe.method)
         self.network = build_network(recipe, len(source.classes), self.method.copies).to(world.device)
@@ -345,26 +346,6 @@ class Trainer:
         )
 
 
-def _share(recipe: Recipe, world: World) -> Slice:
-    parts = world.size * recipe.runtime.micro_steps
-    if recipe.num_groups % parts:
-        raise InputError(
-            f"micro_steps: {recipe.runtime.micro_steps}: {world.size} processes of {recipe.runtime.micro_steps} "
-            f"micro-steps do not divide the {recipe.num_groups} groups of a batch; change micro_steps, "
-            "the number of processes, or the recipe's batch_size or group_size"
-        )
-    return Slice(world.rank, world.size, recipe.runtime.micro_steps, recipe.num_groups)
-
-
-def _steps_per_epoch(recipe: Recipe, num_images: int) -> int:
-    if num_images < recipe.batch_size:
-        raise InputError(
-            f"batch_size: {recipe.batch_size}: is more than the {num_images} training images; "
-            f"set --batch-size and --group-size to {num_images} or less"
-        )
-    return num_images // recipe.batch_size
-
-
 def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     chosen = recipe.precision
     if chosen == "auto":
@@ -387,7 +368,7 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
     if world.size == 1 or isinstance(network, FSDPModule):
         return network
     device_ids = [world.device.index] if world.device.type == "cuda" else None
-    runner = DistributedDataParallel(network, device_ids=device_ids)
+    runner = DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
     runner.eval()  # the full network; running statistics stay as they are
     runner(torch.zeros(1, 3, resolution, resolution, device=world.device)).sum().backward()
     network.zero_grad(set_to_none=True)

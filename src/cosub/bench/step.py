@@ -6,8 +6,7 @@ All ways are interleaved in one process, so that their ratios mean something.
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, compile_blocks
+from cosub.counting import saved_bytes, without_memory
 from cosub.errors import InputError
 from cosub.losses import cosub_loss, label_loss
 from cosub.network import check_resolution
@@ -60,10 +60,10 @@ def count(case: Case) -> dict[str, Any]:
         empty = {way: _model(case) for way in case.ways}
     with FakeTensorMode():
         for way in case.ways:
-            candidate = _candidate(case, way, _faked(empty[way]))
+            candidate = _candidate(case, way, without_memory(empty[way]))
             batch = _batch(case, candidate.model, torch.device("cpu"))
             with FlopCounterMode(display=False) as counter:
-                with _saved_bytes(candidate.model) as total:
+                with saved_bytes(candidate.model) as total:
                     loss = candidate.loss(*batch)
                 loss.backward()
             flops[way], saved[way] = counter.get_total_flops(), total[0]
@@ -142,18 +142,6 @@ def _model(case: Case) -> nn.Module:
     return model
 
 
-def _faked(model: nn.Module) -> nn.Module:
-    """A model of the meta device as one of the CPU without memory, so that the CPU's own kernels are counted."""
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(torch.empty(parameter.shape))
-        for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
-    return model
-
-
 def _batch(case: Case, model: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     pixels = case.resolution or model.default_cfg["input_size"][-1]
     images = torch.randn(case.batch_size, 3, pixels, pixels, device=device)
@@ -165,24 +153,6 @@ def _start_peak(device: torch.device) -> int:
         return 0
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
-
-
-@contextmanager
-def _saved_bytes(model: nn.Module) -> Iterator[list[int]]:
-    """Bytes of the distinct storages that autograd saves; those of parameters are there anyway."""
-    parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    storages: dict[int, Any] = {}
-    total = [0]
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in parameters and storage._cdata not in storages:
-            storages[storage._cdata] = storage  # held, so that its number is not given to another
-            total[0] += storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield total
 
 
 def _result(case: Case, device: str, **measures: dict[str, Any]) -> dict[str, Any]:

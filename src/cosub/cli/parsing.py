@@ -17,13 +17,20 @@ Options = TypeVar("Options")
 _FLAT = ("method", "runtime")
 
 
-def parse(kind: type[Options], words: Sequence[str], prog: str, default: Any = None, description: str = "") -> Options:
-    """Parse the words of a command line into a dataclass.
+def parse(
+    kind: type[Options],
+    words: Sequence[str],
+    prog: str,
+    default: Any = None,
+    description: str = "",
+    others: Sequence[str] = (),
+) -> Options:
+    """Parse the words of a command line into a dataclass. `others` are flags that were taken out of them before.
 
     Raises:
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
     """
-    flags = _flags(default if default is not None else kind)
+    flags = [*_flags(default if default is not None else kind), *others]
     settings: dict[str, Any] = {"default": default} if default is not None else {}
     with events.on_parse_error(lambda event: _raise(event, flags)):
         return tyro.cli(
@@ -34,6 +41,24 @@ def parse(kind: type[Options], words: Sequence[str], prog: str, default: Any = N
             config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
             **settings,
         )
+
+
+def take(words: list[str], flag: str) -> str | None:
+    """Remove `flag value` or `flag=value` from the words and return the last value."""
+    value = None
+    for index in reversed(range(len(words))):
+        word = words[index]
+        if word == flag:
+            if index + 1 >= len(words):
+                raise InputError(f"{flag}: needs a value")
+            found = words.pop(index + 1)
+            words.pop(index)
+        elif word.startswith(flag + "="):
+            found = words.pop(index).split("=", 1)[1]
+        else:
+            continue
+        value = found if value is None else value
+    return value
 
 
 def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
@@ -85,5 +110,5 @@ def _flags(kind: Any, prefix: str = "--") -> list[str]:
 
 
 def recipe_flags(recipe: Recipe) -> list[str]:
-    """All flags of `cosub train` for a recipe, its method and its source."""
-    return sorted(["--json", "--method", "--model-args", "--source", *_flags(recipe)])
+    """All flags of `cosub train` for a recipe, its method and its source, those of --dry-run aside."""
+    return sorted(["--dry-run", "--json", "--method", "--model-args", "--source", *_flags(recipe)])

@@ -1,11 +1,12 @@
-"""cosub train [RECIPE] [--method M] [--source S] [--key value ...]"""
+"""cosub train [RECIPE] [--method M] [--source S] [--key value ...] [--dry-run [--devices N] ...]"""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from cosub.cli.parsing import parse
+from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
+from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes import DEFAULT, get
 from cosub.recipes.config import METHODS, SOURCES, Recipe
@@ -17,11 +18,15 @@ RECIPE is a name (see `cosub recipes`) or the recipe.json of an earlier run; the
 --method {methods} and --source {sources} come with options of their own, shown below for the ones chosen.
 --model NAME is any timm model of a supported family (here {model}), and --model-args depth=12 embed_dim=192 ...
 its arguments (here {arguments}), added to the recipe's unless --model names another model.
---json prints the summary as one JSON object."""
+--json prints the summary as one JSON object.
+--dry-run plans the run instead, without its data: steps, FLOPs, time, memory a device, and what to change where it
+does not fit. It has options of its own; with --help added it shows them."""
 
 
-def run(words: list[str], _as_json: bool) -> dict[str, Any] | None:
-    recipe = configure(words)
+def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
+    recipe, dry_run = understand(words)
+    if dry_run is not None:
+        return show(recipe, dry_run, as_json)
     from cosub import distributed
     from cosub.launch import train
 
@@ -32,14 +37,21 @@ def run(words: list[str], _as_json: bool) -> dict[str, Any] | None:
         distributed.leave()
 
 
+def understand(words: list[str]) -> tuple[Recipe, DryRun | None]:
+    """The recipe that a command line means, and how to plan it where it is not to be trained."""
+    words = list(words)
+    dry_run = take_dry_run(words)
+    return configure(words), dry_run
+
+
 def configure(words: list[str]) -> Recipe:
     """The recipe that a command line means. Method, source and model are chosen first: other options hang on them."""
     words = list(words)
     named = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
     recipe = _recipe(named)
-    recipe = _choose(recipe, "method", METHODS, _take(words, "--method"))
-    recipe = _choose(recipe, "data", SOURCES, _take(words, "--source"))
-    model = _take(words, "--model")
+    recipe = _choose(recipe, "method", METHODS, take(words, "--method"))
+    recipe = _choose(recipe, "data", SOURCES, take(words, "--source"))
+    model = take(words, "--model")
     if model is not None and model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, model_args={})
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
@@ -49,7 +61,7 @@ def configure(words: list[str]) -> Recipe:
         model=recipe.model,
         arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
     )
-    return parse(Recipe, words, "cosub train", recipe, description)
+    return parse(Recipe, words, "cosub train", recipe, description, FLAGS)
 
 
 def _recipe(named: str) -> Recipe:
@@ -58,24 +70,6 @@ def _recipe(named: str) -> Recipe:
         recipe = read(path)  # its folder holds a run already: another is named, or the default taken
         return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out=""))
     return get(named)
-
-
-def _take(words: list[str], flag: str) -> str | None:
-    """Remove `flag value` or `flag=value` from the words and return the last value."""
-    value = None
-    for index in reversed(range(len(words))):
-        word = words[index]
-        if word == flag:
-            if index + 1 >= len(words):
-                raise InputError(f"{flag}: needs a value")
-            found = words.pop(index + 1)
-            words.pop(index)
-        elif word.startswith(flag + "="):
-            found = words.pop(index).split("=", 1)[1]
-        else:
-            continue
-        value = found if value is None else value
-    return value
 
 
 def _model_args(words: list[str]) -> dict[str, Any]:

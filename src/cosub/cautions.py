@@ -1,0 +1,39 @@
+"""What a person would want to know before a run, and not after it."""
+
+from torch import nn
+
+from cosub.attachment import state
+from cosub.recipes.config import Recipe
+
+
+def effective_rate(recipe: Recipe, network: nn.Module) -> float:
+    """The mean drop rate over the layers of an attached network, rows being whole."""
+    rows = state(network).copies * recipe.group_size
+    kept = state(network).kept(rows)
+    return 1 - sum(kept) / (rows * len(kept))
+
+
+def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
+    """One sentence for each surprise that the recipe holds for its attached network."""
+    found = []
+    rates, copies = state(network).rates, state(network).copies
+    asked, effective = sum(rates) / len(rates), effective_rate(recipe, network)
+    if effective == 0 and (recipe.drop_rate or copies > 1):
+        what = "submodel co-training is OFF" if copies > 1 else "stochastic depth is OFF"
+        reason = (
+            "drop_rate is 0"
+            if not recipe.drop_rate
+            else (
+                f"a drop rate of {recipe.drop_rate:g} on {copies * recipe.group_size} rows rounds to "
+                "no row dropped; take --rounding spread, a larger --group-size or a larger --drop-rate"
+            )
+        )
+        found.append(f"{what}: {reason}")
+    elif abs(effective - asked) > 0.2 * asked:
+        found.append(
+            f"the effective drop rate is {effective:.4g} where {asked:.4g} was asked, because rows are whole; "
+            "take --rounding spread or a larger --group-size"
+        )
+    if len(rates) < 8:
+        found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")
+    return found

@@ -1,0 +1,187 @@
+"""cosub train ... --dry-run [--devices N] [--device-memory-gb M] ...: plan a run and print the plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosub.cli.parsing import parse, take
+from cosub.errors import InputError
+from cosub.machine import GB, Machine
+from cosub.recipes.config import Recipe, require
+
+if TYPE_CHECKING:
+    from cosub.planning import Plan, Setting
+
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE = 40  # characters of the learning rate's curve
+_COMPILED = "counted for eager blocks; where they are compiled, the compiler decides what is saved"
+_NOT_COUNTED = "not counted: CUDA's context, communication, what FSDP2 gathers, fragmentation; leave a tenth free"
+_PARTS = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer state",
+    "averaged": "averaged weights",
+    "activations": "activations, saved for backward",
+    "working": "working memory, on the way",
+    "total": "total",
+}
+
+
+@dataclass(frozen=True)
+class DryRun(Machine):
+    """Plan a run without data, without memory for its model, and without writing anything."""
+
+    images: int | None = None
+    """Training images; by default those of digits, else ImageNet-1k's 1,281,167."""
+    classes: int | None = None
+    """Classes; by default 10 for digits, else 1000."""
+    plot: str = ""
+    """Write the learning rate over the epochs to this PNG, which must not exist yet."""
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(**{item.name: getattr(self, item.name) for item in fields(Machine)})
+
+
+FLAGS = ["--dry-run", *("--" + item.name.replace("_", "-") for item in fields(DryRun))]
+
+
+def take_dry_run(words: list[str]) -> DryRun | None:
+    """Remove --dry-run and the options that belong to it from the words of `cosub train`.
+
+    Raises:
+        InputError: for such an option without --dry-run, or a wrong value.
+    """
+    planned = "--dry-run" in words
+    helped = planned and bool({"-h", "--help"} & set(words))
+    words[:] = [word for word in words if word != "--dry-run"]
+    given = [part for flag in FLAGS[1:] if (value := take(words, flag)) is not None for part in (flag, value)]
+    if not planned:
+        if given:
+            raise InputError(f"{given[0]}: belongs to --dry-run; add --dry-run, or leave it out")
+        return None
+    return parse(DryRun, ["--help"] if helped else given, "cosub train [RECIPE] [--key value ...] --dry-run")
+
+
+def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
+    """Plan the recipe, write the plot where one is asked for, and print what people read."""
+    target = _target(options.plot) if options.plot else None
+    from cosub.planning import plan
+
+    planned = plan(recipe, options.machine, options.images, options.classes)
+    if target is not None:
+        from cosub.plot import plot_learning_rate
+
+        plot_learning_rate(recipe, planned.steps_per_epoch, target)
+    if planned.cautions:
+        from cosub.progress import Terminal
+
+        reporter = Terminal()
+        for caution in planned.cautions:
+            reporter.warn(caution)
+    if not as_json:
+        print("\n".join(_lines(planned)))
+    return {**planned.to_json(), "plot": options.plot or None}
+
+
+def _target(name: str) -> Path:
+    path = Path(name)
+    require(path.suffix == ".png", "plot", name, "must end in .png")
+    require(not path.exists(), "plot", name, "exists; name another file")
+    require(path.parent.is_dir(), "plot", name, "its folder does not exist")
+    return path
+
+
+def _lines(plan: "Plan") -> list[str]:
+    facts = {**_run(plan), **_cost(plan)}
+    width = max(map(len, facts))
+    lines = ["dry run: nothing is trained, opened or written"]
+    lines += [f"  {name:<{width}}  {value}" for name, value in facts.items()]
+    return [*lines, "", *_learning_rate(plan), "", *_memory(plan), "", *_verdict(plan)]
+
+
+def _run(plan: "Plan") -> dict[str, str]:
+    recipe, size = plan.recipe, plan.size
+    known = {"given": "as given", "source": "as the source has", "assumed": "ASSUMED, ImageNet-1k's; say --images N"}
+    arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
+    low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
+    kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))
+    return {
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {plan.copies} submodels an image)",
+        "model": " ".join([recipe.model, *arguments, f"at {recipe.resolution} pixels"]),
+        "parameters": f"{plan.parameters:,}",
+        "images": f"{size.images:,} to train ({known[size.known]}), {size.classes} classes",
+        "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}",
+        "devices": f"{plan.machine.devices}; groups a device: {share}, micro-steps: {recipe.runtime.micro_steps}",
+        "residual layers": str(len(plan.kept)),
+        "rows kept": f"{kept} of {plan.rows} a layer and group; {kept_share} of {plan.rows * share} a layer and device",
+        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {plan.effective_drop_rate:.4g} effective",
+        "steps": f"{plan.steps:,} ({recipe.epochs} epochs of {plan.steps_per_epoch:,})",
+    }
+
+
+def _cost(plan: "Plan") -> dict[str, str]:
+    machine, peak = plan.machine, plan.machine.peak(plan.precision)
+    speed = f"{machine.utilisation:.0%} of {peak:g} TFLOP/s ({machine.peak_source(plan.precision)})"
+    return {
+        "FLOPs": f"{plan.flops:.4g} a step, {plan.flops * plan.steps:.4g} in all (forward and backward, all devices)",
+        "time": f"{plan.hours:.3g} hours, {plan.seconds_per_step:.3g} s a step, at {speed}; training alone",
+    }
+
+
+def _learning_rate(plan: "Plan") -> list[str]:
+    from cosub.optim import learning_rate
+
+    places = [index * (plan.steps - 1) // (_CURVE - 1) for index in range(_CURVE)]
+    rates = [learning_rate(plan.recipe, place, plan.steps_per_epoch) for place in places]
+    curve = "".join(_BARS[round(rate / max(rates) * (len(_BARS) - 1))] for rate in rates)
+    lines = [f"learning rate  {curve}  {plan.recipe.optimizer.name}, {plan.recipe.optimizer.lr_rule} rule"]
+    return lines + [f"  {rate.place:<12}  step {rate.step:>9,}  {rate.rate:.3g}" for rate in plan.learning_rates]
+
+
+def _memory(plan: "Plan") -> list[str]:
+    """A line for each part, replicated and sharded. Parts that are nothing both ways are left out."""
+    lines = [f"memory a device, GB ({plan.precision})     replicated (DDP)   sharded (FSDP2)"]
+    both = plan.replicated, plan.sharded
+    for item in [*(item.name for item in fields(plan.replicated)), "total"]:
+        replicated, sharded = (getattr(memory, item) / GB for memory in both)
+        if replicated or sharded:
+            lines.append(f"  {_PARTS[item]:<34}{replicated:>12.3g}{sharded:>18.3g}")
+    return [*lines, *([_COMPILED] if plan.recipe.runtime.compile != "off" else []), _NOT_COUNTED]
+
+
+def _verdict(plan: "Plan") -> list[str]:
+    room, total = plan.machine.device_memory_gb, plan.memory.total / GB
+    way = "sharded" if plan.runs_sharded else "replicated"
+    if plan.fits:
+        return [f"FITS in {room:g} GB, {way}: {total:.3g} GB, {total / room:.0%}"]
+    lines = [f"DOES NOT FIT in {room:g} GB, {way}: {total:.3g} GB"]
+    if remedies := [setting for setting in plan.settings if setting.fits and not _pointless(setting, plan.settings)]:
+        return [*lines, "what fits:", *(f"  {_setting(plan, remedy)}" for remedy in remedies)]
+    least = min(plan.settings, key=lambda setting: setting.bytes)
+    lines.append(f"nothing that was tried fits; the least is {' '.join(_setting(plan, least).split())}")
+    return [*lines, "take more devices, a smaller --group-size (another recipe), or a smaller model"]
+
+
+def _pointless(setting: "Setting", settings: Sequence["Setting"]) -> bool:
+    """Whether less checkpointing, sharded or not as this one, needs no more memory and micro-steps."""
+    less = settings[: settings.index(setting)]
+    return any(
+        other.bytes <= setting.bytes and other.micro_steps <= setting.micro_steps
+        for other in less
+        if other.sharded == setting.sharded
+    )
+
+
+def _setting(plan: "Plan", setting: "Setting") -> str:
+    """What to change, and what comes out."""
+    runtime = plan.recipe.runtime
+    changes = []
+    if setting.micro_steps != runtime.micro_steps:
+        changes.append(f"--micro-steps {setting.micro_steps}")
+    if setting.checkpointing != runtime.checkpointing:
+        changes.append(f"--checkpointing {setting.checkpointing}")
+    if setting.sharded != plan.runs_sharded:
+        changes.append(f"--parallel {'fsdp' if setting.sharded else 'ddp'}")
+    return f"{', '.join(changes):<60}{setting.bytes / GB:>8.3g} GB  FLOPs x {setting.flops / plan.flops:.2f}"

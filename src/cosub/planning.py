@@ -1,0 +1,307 @@
+"""What a run will take, told before it runs: steps, FLOPs, time, and memory a device.
+
+Opens no data and allocates no model: one micro-step of the recipe's own method is run on tensors without memory.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cosub.attachment import active, state
+from cosub.cautions import cautions, effective_rate
+from cosub.choices import Checkpointing, Precision
+from cosub.counting import Cost, cost, without_memory
+from cosub.data.transforms import training
+from cosub.machine import Machine
+from cosub.methods import build
+from cosub.network import build_network
+from cosub.optim import STATE_TENSORS, learning_rate, warmup_steps
+from cosub.recipes.config import DataConfig, Digits, Recipe, require
+from cosub.steps import share, steps_per_epoch
+from cosub.submodel import draw
+
+Known = Literal["given", "source", "assumed"]
+
+IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
+_DIGITS = 1797
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "selective", "blocks")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device; on the fullest, where they are shared out."""
+
+    weights: int
+    gradients: int
+    """The second copy of all gradients, from which DistributedDataParallel sends them."""
+    optimizer: int
+    averaged: int
+    """The averaged network, where the recipe has one."""
+    activations: int
+    """What is there between forward and backward: saved for backward, and the batch."""
+    working: int
+    """What is made and freed on the way, at most, beyond the activations."""
+
+    @property
+    def total(self) -> int:
+        return sum(dataclasses.astuple(self))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to run the recipe that changes rounding at most, and what it takes."""
+
+    sharded: bool
+    checkpointing: Checkpointing
+    micro_steps: int
+    bytes: int
+    flops: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The learning rate at one step."""
+
+    place: str
+    step: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the training set."""
+
+    images: int
+    classes: int
+    known: Known
+    """The images: given, known of the source, or assumed to be ImageNet-1k's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take. Rows are counted for a group of images, and for a device's whole share of a step."""
+
+    recipe: Recipe
+    machine: Machine
+    precision: Precision
+    parameters: int
+    size: Size
+    steps_per_epoch: int
+    learning_rates: tuple[Rate, ...]
+    copies: int
+    groups_per_device: int
+    kept: tuple[int, ...]
+    effective_drop_rate: float
+    flops: int
+    """Of a step, forward and backward, on all devices."""
+    replicated: Memory
+    """With DistributedDataParallel, or on one device."""
+    sharded: Memory
+    """With weights, gradients and optimizer shared out over the devices (FSDP2)."""
+    runs_sharded: bool
+    settings: tuple[Setting, ...]
+    """Where it does not fit: for sharding and each kind of checkpointing, the fewest micro-steps that do."""
+    cautions: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def rows(self) -> int:
+        """Rows of a group."""
+        return self.copies * self.recipe.group_size
+
+    @property
+    def memory(self) -> Memory:
+        """On a device, the way the recipe runs."""
+        return self.sharded if self.runs_sharded else self.replicated
+
+    @property
+    def fits(self) -> bool:
+        return self.memory.total <= self.machine.memory
+
+    @property
+    def seconds_per_step(self) -> float:
+        """At the machine's utilisation; training alone, without evaluation and waiting for data."""
+        machine = self.machine
+        return self.flops / (machine.devices * machine.peak(self.precision) * 1e12 * machine.utilisation)
+
+    @property
+    def hours(self) -> float:
+        return self.steps * self.seconds_per_step / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        names = ("steps", "rows", "fits", "seconds_per_step", "hours")
+        found = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in names}}
+        for name in ("replicated", "sharded"):
+            found[name]["total"] = getattr(self, name).total
+        found["device_tflops"] = self.machine.peak(self.precision)
+        found["rows_per_device"] = self.rows * self.groups_per_device
+        found["kept_per_device"] = [count * self.groups_per_device for count in self.kept]
+        return found
+
+
+def plan(
+    recipe: Recipe,
+    machine: Machine,
+    images: int | None = None,
+    classes: int | None = None,
+) -> Plan:
+    """Plan a run of a recipe on a machine. The recipe's data path is never opened.
+
+    Args:
+        recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
+        machine: the devices.
+        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's.
+        classes: likewise, 10 or 1000.
+
+    Raises:
+        InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
+            built or has no twins, an unknown augmentation.
+    """
+    size = _size(recipe.data, images, classes)
+    per_epoch = steps_per_epoch(recipe, size.images)
+    training(recipe.resolution, recipe.augment)  # refuses what training would
+    estimate = _Estimate(recipe, machine, size.classes)
+    sharded = recipe.runtime.parallel == "fsdp"
+    asked = estimate.setting(sharded, recipe.runtime.checkpointing, recipe.runtime.micro_steps)
+    network = estimate.network
+    return Plan(
+        recipe=recipe,
+        machine=machine,
+        precision=estimate.precision,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        size=size,
+        steps_per_epoch=per_epoch,
+        learning_rates=tuple(_rates(recipe, per_epoch)),
+        copies=estimate.method.copies,
+        groups_per_device=estimate.groups_per_device,
+        kept=estimate.kept,
+        effective_drop_rate=effective_rate(recipe, network),
+        flops=asked.flops,
+        replicated=estimate.memory(False, asked.checkpointing, asked.micro_steps),
+        sharded=estimate.memory(True, asked.checkpointing, asked.micro_steps),
+        runs_sharded=sharded,
+        settings=() if asked.fits else tuple(estimate.settings(sharded)),
+        cautions=tuple(cautions(recipe, network)),
+    )
+
+
+class _Estimate:
+    """A recipe's micro-step on tensors without memory, and what follows from its cost."""
+
+    def __init__(self, recipe: Recipe, machine: Machine, classes: int) -> None:
+        self.recipe, self.machine, self.classes = recipe, machine, classes
+        self.groups_per_micro_step = len(share(recipe, 0, machine.devices).groups(0))
+        self.groups_per_device = recipe.num_groups // machine.devices
+        self.precision: Precision = recipe.precision
+        if recipe.precision == "auto":
+            self.precision = "fp32" if recipe.runtime.device == "cpu" else "bf16"
+        self.method = build(recipe.method)
+        with torch.device("meta"):
+            self.network = build_network(recipe, classes, self.method.copies)
+        self.rows = self.method.copies * recipe.group_size
+        self.kept = state(self.network).kept(self.rows)
+        self.mode = FakeTensorMode()
+        with self.mode:
+            without_memory(self.network).train()
+        self.counted: dict[tuple[Checkpointing, int], Cost] = {}
+
+    def settings(self, sharded: bool) -> Iterator[Setting]:
+        """For each kind of checkpointing from the recipe's on, as the run shares out and shared out."""
+        kinds = _FROM_LITTLE_TO_MUCH[_FROM_LITTLE_TO_MUCH.index(self.recipe.runtime.checkpointing) :]
+        ways = (False, True) if self.machine.devices > 1 and not sharded else (sharded,)
+        for way, kind in itertools.product(ways, kinds):
+            yield self._fewest(way, kind)
+
+    def _fewest(self, sharded: bool, checkpointing: Checkpointing) -> Setting:
+        """With the fewest micro-steps that fit, or with the most if none does."""
+        most = self.groups_per_device
+        for number in range(self.recipe.runtime.micro_steps, most):
+            if most % number == 0 and (found := self.setting(sharded, checkpointing, number)).fits:
+                return found
+        return self.setting(sharded, checkpointing, most)
+
+    def setting(self, sharded: bool, checkpointing: Checkpointing, micro_steps: int) -> Setting:
+        total = self.memory(sharded, checkpointing, micro_steps).total
+        flops = self._cost(checkpointing, micro_steps).flops * micro_steps * self.machine.devices
+        return Setting(sharded, checkpointing, micro_steps, total, flops, total <= self.machine.memory)
+
+    def memory(self, sharded: bool, checkpointing: Checkpointing, micro_steps: int) -> Memory:
+        """As if all gradients were there from the start of backward, which is so from the second micro-step on."""
+        parts = self.machine.devices if sharded else 1
+        weights = sum(_part(parameter, parts) for parameter in self.network.parameters())
+        weights += sum(buffer.nbytes for buffer in self.network.buffers())
+        gradients = sum(_part(parameter, parts) for parameter in self.network.parameters() if parameter.requires_grad)
+        step = self._cost(checkpointing, micro_steps)
+        return Memory(
+            weights=weights,
+            gradients=gradients,
+            optimizer=STATE_TENSORS[self.recipe.optimizer.name] * gradients,
+            averaged=weights if self.recipe.ema else 0,
+            activations=step.saved,
+            working=step.peak - step.saved,
+        )
+
+    def _cost(self, checkpointing: Checkpointing, micro_steps: int) -> Cost:
+        """Of a micro-step. Cost is linear in groups: the line through one group and the recipe's own number."""
+        groups, most = self.groups_per_device // micro_steps, self.groups_per_micro_step
+        if groups in (1, most):
+            return self._count(checkpointing, groups)
+        one, all_groups = self._count(checkpointing, 1), self._count(checkpointing, most)
+        ends = zip(dataclasses.astuple(one), dataclasses.astuple(all_groups), strict=True)
+        return Cost(*(low + (high - low) * (groups - 1) // (most - 1) for low, high in ends))
+
+    def _count(self, checkpointing: Checkpointing, groups: int) -> Cost:
+        key = checkpointing, groups
+        if key not in self.counted:
+            state(self.network).checkpointing = checkpointing
+            with self.mode:
+                self.counted[key] = cost(self.network, lambda: self._loss(groups))
+        return self.counted[key]
+
+    def _loss(self, groups: int) -> Tensor:
+        recipe, images = self.recipe, groups * self.recipe.group_size
+        batch = torch.empty(images, 3, recipe.resolution, recipe.resolution)
+        targets = torch.empty(images, self.classes)
+        # Shapes alone matter, and one draw for all groups has those of as many draws put together.
+        submodel = draw(groups * self.rows, [groups * count for count in self.kept], torch.Generator())
+        low = self.precision != "fp32"
+        with active(self.network, submodel), torch.autocast("cpu", _TYPES[self.precision], enabled=low):
+            return self.method(self.network, batch, targets)[0]
+
+
+def _part(parameter: nn.Parameter, parts: int) -> int:
+    """Bytes of the first and largest part of a parameter, which FSDP2 cuts along its first dimension."""
+    length = parameter.shape[0] if parameter.dim() else 1
+    return math.ceil(length / parts) * (parameter.nbytes // length)
+
+
+def _size(data: DataConfig, images: int | None, classes: int | None) -> Size:
+    require(images is None or images >= 1, "images", images, "must be 1 or more")
+    require(classes is None or classes >= 2, "classes", classes, "must be 2 or more")
+    known = (IMAGENET_IMAGES, IMAGENET_CLASSES)
+    if isinstance(data, Digits):  # as scikit-learn rounds the share
+        known = (_DIGITS - math.ceil(data.test_share * _DIGITS), 10)
+    origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
+    return Size(images or known[0], classes or known[1], origin)
+
+
+def _rates(recipe: Recipe, per_epoch: int) -> Iterator[Rate]:
+    """The learning rate at the ends of the run and of warm-up, and at its quarters, in the order of steps."""
+    last = recipe.epochs * per_epoch - 1
+    places = [(f"{quarter:.0%}", round(quarter * last)) for quarter in (0, 0.25, 0.5, 0.75, 1)]
+    places.append(("warm-up ends", min(warmup_steps(recipe, per_epoch), last)))
+    for place, step in sorted(places, key=lambda item: item[1]):
+        yield Rate(place, step, learning_rate(recipe, step, per_epoch))

@@ -1,0 +1,35 @@
+"""How a run is cut: epochs into steps, and the batch of a step into shares of the processes."""
+
+from cosub.data.loading import Slice
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe
+
+
+def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
+    """Whole batches in the training images; what is left over waits for another epoch's order.
+
+    Raises:
+        InputError: if there are fewer images than a batch takes.
+    """
+    if num_images < recipe.batch_size:
+        raise InputError(
+            f"batch_size: {recipe.batch_size}: is more than the {num_images} training images; "
+            f"set --batch-size and --group-size to {num_images} or less"
+        )
+    return num_images // recipe.batch_size
+
+
+def share(recipe: Recipe, rank: int, processes: int) -> Slice:
+    """The groups of a process, in the recipe's micro-steps.
+
+    Raises:
+        InputError: if processes and micro-steps do not divide the groups of a batch.
+    """
+    parts = processes * recipe.runtime.micro_steps
+    if recipe.num_groups % parts:
+        raise InputError(
+            f"micro_steps: {recipe.runtime.micro_steps}: {processes} processes of {recipe.runtime.micro_steps} "
+            f"micro-steps do not divide the {recipe.num_groups} groups of a batch; change micro_steps, "
+            "the number of processes, or the recipe's batch_size or group_size"
+        )
+    return Slice(rank, processes, recipe.runtime.micro_steps, recipe.num_groups)
