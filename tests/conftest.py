@@ -1,17 +1,28 @@
 """Shared by all tests: tiny real models, and timm's own drop path with an explicit mask as the reference."""
 
+import copy
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.models.regnet import RegNet, RegNetCfg
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import cosub
+import cosub.models
+from cosub.blocks import KEPT
 
 DATA = Path(os.environ.get("COSUB_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    torch.set_num_threads(1)
 
 # One entry an architecture: how to build a small one.
 SMALL: dict[str, Callable[[], nn.Module]] = {
@@ -20,38 +31,94 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "pit": lambda: timm.create_model(
         "pit_ti_224", img_size=32, patch_size=4, stride=4, base_dims=[8, 8, 8], num_classes=5
     ),
+    "beit": lambda: timm.create_model(
+        "beit_base_patch16_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=5
+    ),
+    "mae": lambda: _vit("vit_base_patch16_224", init_values=None, class_token=True, global_pool="avg"),
+    "cait": lambda: timm.create_model(
+        "cait_xxs24_224", img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, init_values=0.1, num_classes=5
+    ),
+    "xcit": lambda: timm.create_model(
+        "xcit_nano_12_p16_224", img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, eta=0.1, num_classes=5
+    ),
+    "swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        img_size=32,
+        patch_size=2,
+        window_size=4,
+        embed_dim=8,
+        depths=(2, 2, 2),
+        num_heads=(2, 2, 2),
+        drop_path_rate=0.0,
+        num_classes=5,
+    ),
+    "convnext": lambda: timm.create_model(
+        "convnext_atto", depths=(1, 2, 2, 1), dims=(8, 8, 12, 16), ls_init_value=0.1, conv_mlp=False, num_classes=5
+    ),
+    "convnextv2": lambda: timm.create_model(
+        "convnextv2_atto", depths=(1, 2, 2, 1), dims=(8, 8, 12, 16), conv_mlp=False, num_classes=5
+    ),
+    "resnet": lambda: timm.create_model("resnet26", channels=(8, 8, 8, 8), num_classes=5, zero_init_last=False),
+    "resnet18": lambda: timm.create_model("resnet18", channels=(8, 8, 8, 8), num_classes=5, zero_init_last=False),
+    "regnet": lambda: RegNet(
+        RegNetCfg(depth=8, w0=8, wa=8.0, wm=2.0, group_size=4, se_ratio=0.25), num_classes=5, zero_init_last=False
+    ),
+    "efficientnet": lambda: timm.create_model("tf_efficientnetv2_b0", channel_multiplier=0.2, num_classes=5),
+    "patchconvnet": lambda: timm.create_model(
+        "patchconvnet_s60", embed_dim=24, depth=4, init_values=0.1, num_classes=5
+    ),
 }
 
 
-def _vit(name: str) -> nn.Module:
-    return timm.create_model(
-        name, img_size=32, patch_size=8, embed_dim=24, depth=4, num_heads=3, num_classes=5, init_values=0.1
-    )
+def _vit(name: str, **settings: Any) -> nn.Module:
+    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 3, "num_classes": 5}
+    return timm.create_model(name, **{**shape, "init_values": 0.1, **settings})
 
 
 class Mask(nn.Module):
-    """Stands in timm's drop path slots: multiplies each row by a factor of our choice."""
+    """Stands in timm's drop path slots: multiplies each row by a factor of our choice, those of each call in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, factors: list[Tensor]) -> None:
         super().__init__()
-        self.factor = torch.ones(1)
+        self.factors, self.calls = factors, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor.view(-1, *[1] * (x.dim() - 1))
+        factor = self.factors[self.calls % len(self.factors)]
+        self.calls += 1
+        return x * factor.view(-1, *[1] * (x.dim() - 1))
 
 
-def masked_reference(model: nn.Module, mask: Tensor) -> nn.Module:
+def masked_reference(model: nn.Module, mask: Tensor, family: str = "") -> nn.Module:
     """timm's model (not attached) with an explicit mask in each of its drop path slots, in execution order."""
-    slots = []
+    masks = iter(mask)
     for module in model.modules():
-        for name in [name for name, _ in module.named_children() if name.startswith("drop_path")]:
-            slots.append((module, name))
-    assert len(slots) == len(mask)
-    for (module, name), factor in zip(slots, mask, strict=True):
-        stand_in = Mask()
-        stand_in.factor = factor
-        setattr(module, name, stand_in)
+        names = [name for name, _ in module.named_children() if name.startswith("drop_path")]
+        names += ["drop_path"] if isinstance(module, BasicBlock | Bottleneck) else []  # None where there is no rate
+        if not names or type(module) in KEPT or not _skips(module):
+            continue
+        for name in {"xcit": ["drop_path1", "drop_path3", "drop_path2"]}.get(family, names):
+            stand_in = Mask([next(masks), next(masks)] if family == "cait" else [next(masks)])
+            setattr(module, name, stand_in)
+    assert next(masks, None) is None
     return model
+
+
+def _skips(module: nn.Module) -> bool:
+    return getattr(module, "has_skip", True)
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """BatchNorm with its running statistics: those of a batch hang on which rows it sees."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    return model
+
+
+@functools.cache
+def _built(family: str) -> nn.Module:
+    torch.manual_seed(0)
+    return SMALL[family]()
 
 
 @pytest.fixture(params=sorted(SMALL))
@@ -62,12 +129,7 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def build(family: str) -> Callable[[], nn.Module]:
     """Makes the same small model (same weights) at every call."""
-
-    def make() -> nn.Module:
-        torch.manual_seed(0)
-        return SMALL[family]()
-
-    return make
+    return lambda: copy.deepcopy(_built(family))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import pytest
 import timm
 import torch
-from conftest import masked_reference
+from conftest import frozen, masked_reference
 from timm.models.pit import Transformer
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
@@ -31,9 +31,11 @@ def gradients(model: nn.Module, logits) -> dict[str, torch.Tensor]:
 
 
 def assert_same(a: dict, b: dict, tolerance: float = 1e-5) -> None:
+    """Equal to a tolerance, which is relative to a tensor's largest value where that is more than 1."""
     assert a.keys() == b.keys()
     for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        size = tolerance * max(1.0, b[name].abs().max().item())
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=size, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images):
@@ -52,27 +54,30 @@ def test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images):
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("operation", ["efficient", "plain"])
-def test_submodel_equals_timm_with_an_explicit_mask(build, images, table, rate, training, operation):
-    model = cosub.attach(build(), drop_rate=rate, copies=2, operation=operation).train(training)
+@pytest.mark.parametrize(
+    ("rate", "training", "operation"),
+    [(0.2, True, "efficient"), (0.5, True, "plain"), (0.8, True, "efficient"), (0.5, False, "efficient")],
+)
+def test_submodel_equals_timm_with_an_explicit_mask(build, family, images, table, rate, training, operation):
+    model = frozen(cosub.attach(build(), drop_rate=rate, copies=2, operation=operation).train(training))
     submodel = table(layers_of(model), 2 * len(images), rate)
-    reference = masked_reference(build(), submodel.mask()).train(training)
+    reference = frozen(masked_reference(build(), submodel.mask(), family).train(training))
     with cosub.active(model, submodel):
         logits = model(images)
     expected = reference(images.repeat(2, 1, 1, 1))
-    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    assert_same({"logits": logits}, {"logits": expected})
     assert_same(gradients(model, logits), gradients(reference, expected))
 
 
 def test_copies_at_the_door_equal_the_doubled_input(build, images, table):
-    once, twice = cosub.attach(build(), 0.5, copies=1), cosub.attach(build(), 0.5, copies=2)
+    once, twice = cosub.attach(build(), 0.5, copies=1).train(), cosub.attach(build(), 0.5, copies=2).train()
     submodel = table(layers_of(once), 2 * len(images))
     with cosub.active(once, submodel), cosub.active(twice, submodel):
         a, b = once(images.repeat(2, 1, 1, 1)), twice(images)
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    assert_same(gradients(once, a), gradients(twice, b))
+    assert_same({"logits": a}, {"logits": b})
+    assert_same(gradients(once, a), gradients(twice, b), tolerance=1e-4)
+    # BatchNorm before the door counts each image once; its running variance corrects for how many there are.
+    assert_same(dict(once.named_buffers()), dict(twice.named_buffers()), tolerance=1e-4)
 
 
 def test_train_gives_copies_and_eval_the_full_network(build, images):
@@ -83,7 +88,7 @@ def test_train_gives_copies_and_eval_the_full_network(build, images):
 
 def test_every_parameter_gets_a_gradient(build, images):
     for rounding in ("nearest", "floor", "spread"):
-        model = cosub.attach(build(), drop_rate=0.9, copies=2, rounding=rounding).train()
+        model = frozen(cosub.attach(build(), drop_rate=0.9, copies=2, rounding=rounding).train())
         loss = cosub.cosub_loss(model(images), torch.arange(6) % 5)
         loss.backward()
         assert not [name for name, p in model.named_parameters() if p.grad is None]
@@ -151,12 +156,13 @@ def test_hooks_and_wrappers_see_the_model(build, images, table):
     assert seen == [(6, 5)]
 
 
-def test_bfloat16_autocast(build, images, table):
-    model = cosub.attach(build(), drop_rate=0.5).train()
+def test_bfloat16_autocast(build, family, images, table):
+    model = frozen(cosub.attach(build(), drop_rate=0.5).train())
     submodel = table(layers_of(model), 12)
-    reference = masked_reference(build(), submodel.mask()).train()
+    reference = frozen(masked_reference(build(), submodel.mask(), family).train())
     with torch.autocast("cpu", torch.bfloat16), cosub.active(model, submodel):
-        torch.testing.assert_close(model(images), reference(images.repeat(2, 1, 1, 1)), rtol=0.05, atol=0.05)
+        ours, expected = model(images), reference(images.repeat(2, 1, 1, 1))
+    assert_same({"logits": ours.float()}, {"logits": expected.float()}, tolerance=0.05)
 
 
 # --- the two traps of the design, and gradient checkpointing
@@ -252,10 +258,9 @@ def flatten(value) -> list[torch.Tensor]:
     return [leaf for item in (value.values() if isinstance(value, dict) else value) for leaf in flatten(item)]
 
 
-@pytest.mark.parametrize("wanted", [(0, 1, 2, 3), (1, 3)])
-def test_gradients_through_intermediates(build, family, images, table, wanted):
+@pytest.mark.parametrize("wanted", [None, [1]])
+def test_gradients_through_intermediates(build, images, table, wanted):
     """Features that are taken out on the way are not written to by the layers after them."""
-    wanted = [index for index in wanted if family != "pit" or index < 3]
     results = []
     for operation in ("efficient", "plain"):
         model = cosub.attach(build(), drop_rate=0.5, operation=operation).train()

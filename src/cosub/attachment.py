@@ -9,7 +9,7 @@ from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from cosub.blocks import DOORS, FAMILIES, HOSTS, TWINS
+from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS
 from cosub.blocks.folding import Folded
 from cosub.blocks.twin import Host, Place, State, Twin
 from cosub.choices import Operation, Rounding, Schedule
@@ -49,8 +49,8 @@ def attach(
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
     _refuse(model)
-    blocks = [module for module in model.modules() if type(module) in TWINS]
-    per_block = [TWINS[type(block)].num_layers for block in blocks]
+    blocks = _blocks(model)
+    per_block = [TWINS[type(block)].layers_of(block) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
     doors = [module for module in model.modules() if type(module) in DOORS]
     door = (doors or blocks)[0]
@@ -58,7 +58,7 @@ def attach(
         _retype(module, DOORS[type(module)], Place(state, 0, module is door))
     first_layer = 0
     for block, num_layers in zip(blocks, per_block, strict=True):
-        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door))
+        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door, num_layers))
         first_layer += num_layers
         if operation == "efficient":
             block.fold()  # pyright: ignore[reportCallIssue]
@@ -136,7 +136,7 @@ def compile_blocks(model: Model, **options: Any) -> Model:
     run into the limit of recompilations and go on uncompiled without a word. So each block has its own.
     """
     for module in model.modules():
-        if isinstance(module, Twin) and module.num_layers:
+        if isinstance(module, Twin) and module.cosub.num_layers:
             module.compile(isolate_recompiles=True, **options)
     return model
 
@@ -151,7 +151,13 @@ def uncompile_blocks(model: Model) -> Model:
 
 def layers_per_block(model: nn.Module) -> tuple[int, ...]:
     """How many residual layers each block of an attached model has, in order."""
-    return tuple(module.num_layers for module in model.modules() if isinstance(module, Twin) and module.num_layers)
+    places = [module.cosub for module in model.modules() if isinstance(module, Twin)]
+    return tuple(place.num_layers for place in places if place.num_layers)
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks that become twins, in the order in which they run."""
+    return [module for module in model.modules() if type(module) in TWINS and TWINS[type(module)].layers_of(module)]
 
 
 def _retype(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
@@ -194,17 +200,18 @@ def _refuse(model: nn.Module) -> None:
                 f"the model's own drop path is live ({name}: {module.drop_prob:g}), and both would act: "
                 "build it with timm.create_model(..., drop_path_rate=0.0)"
             )
-    droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
-    missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS)
-    if missing or not any(type(module) in TWINS for module in model.modules()):
+    droppable = {type(module) for module in model.modules() if has_drop_path(module)}
+    missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
+    if missing or not _blocks(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
-            "(a new one is a file in cosub/blocks and a line in its table)"
+            "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"
         )
 
 
-def _has_drop_path(module: nn.Module) -> bool:
+def has_drop_path(module: nn.Module) -> bool:
+    """Whether a module of timm's has a slot for stochastic depth."""
     return any(name.startswith("drop_path") for name, _ in module.named_children())
 
 

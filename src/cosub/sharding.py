@@ -23,7 +23,7 @@ def shard(network: nn.Module, world: World) -> None:
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     for module in list(network.modules()):
-        if isinstance(module, Twin) and module.num_layers:
+        if isinstance(module, Twin) and module.cosub.num_layers:
             fully_shard(module, mesh=mesh)
     # The root too gives its parameters back after a forward: an averaged network has no backward that would.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)

@@ -1,19 +1,59 @@
 """The table timm class -> twin. A new architecture is a file beside this one and a line here.
 
 TWINS   blocks: their forward is rewritten around `residual`
+KEPT    blocks with slots for drop path that their authors never drop: class attention
 DOORS   modules before whose blocks copies must be made (default: the first block)
-HOSTS   modules that checkpoint blocks, or fold their output with the number of images read at entry
+HOSTS   modules that fold their output with the number of images read at entry
 """
 
+from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
+from timm.models.beit import Beit
+from timm.models.beit import Block as TimmBEiTBlock
+from timm.models.cait import Cait, LayerScaleBlock, LayerScaleBlockClassAttn
+from timm.models.convnext import ConvNeXtBlock
 from timm.models.pit import Transformer as PiTTransformer
+from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
+from timm.models.resnet import BasicBlock, Bottleneck
+from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
 from torch import nn
 
+from cosub.blocks.beit import BEiTBlock
+from cosub.blocks.cait import CaiTBlock
+from cosub.blocks.convnext import ConvNeXtTwin
+from cosub.blocks.efficientnet import ConvTwin, EdgeTwin, InvertedTwin, SeparableTwin
+from cosub.blocks.patchconvnet import PatchConvTwin
+from cosub.blocks.regnet import RegNetBottleneck
+from cosub.blocks.resnet import ResNetBasic, ResNetBottleneck
+from cosub.blocks.swin import SwinBlock
+from cosub.blocks.tokens import TokenHost
 from cosub.blocks.twin import Host, Twin
-from cosub.blocks.vit import PiTStage, ViTBlock, ViTHost
+from cosub.blocks.vit import PiTStage, ViTBlock
+from cosub.blocks.xcit import XCiTBlock
+from cosub.models.patchconvnet import PatchConvBlock
 
-FAMILIES = ("ViT", "DeiT", "DeiT-III", "PiT")
+FAMILIES = (
+    *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
+    *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
+)
 
-TWINS: dict[type[nn.Module], type[Twin]] = {Block: ViTBlock}
+TWINS: dict[type[nn.Module], type[Twin]] = {
+    Block: ViTBlock,
+    TimmBEiTBlock: BEiTBlock,
+    LayerScaleBlock: CaiTBlock,
+    XCABlock: XCiTBlock,
+    SwinTransformerBlock: SwinBlock,
+    ConvNeXtBlock: ConvNeXtTwin,
+    BasicBlock: ResNetBasic,
+    Bottleneck: ResNetBottleneck,
+    TimmRegNetBottleneck: RegNetBottleneck,
+    ConvBnAct: ConvTwin,
+    DepthwiseSeparableConv: SeparableTwin,
+    InvertedResidual: InvertedTwin,
+    EdgeResidual: EdgeTwin,
+    PatchConvBlock: PatchConvTwin,
+}
+KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
 DOORS: dict[type[nn.Module], type[Twin]] = {PiTTransformer: PiTStage}
-HOSTS: dict[type[nn.Module], type[Host]] = {VisionTransformer: ViTHost}
+HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys((VisionTransformer, Beit, Cait, Xcit), TokenHost)

@@ -117,7 +117,7 @@ def fold_factor(owner: nn.Module, linear: nn.Module, name: str) -> None:
         _retype(Fold(owner, scale=(owner, name)), linear, ScaledLinear)
 
 
-def factor(gamma: Tensor | None, linear: nn.Module, x: Tensor) -> Tensor:
+def factor(gamma: Tensor | None, linear: object, x: Tensor) -> Tensor:
     """`gamma * x` for the output `x` of a branch that ends in `linear`, unless that projection has it folded in."""
     if gamma is None or (isinstance(linear, ScaledLinear) and linear.fold.acts(x)):
         return x

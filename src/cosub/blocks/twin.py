@@ -91,25 +91,31 @@ def _rank() -> int:
 
 @dataclass
 class Place:
-    """Where a twin stands: the shared state, its first residual layer, whether copies are made before it."""
+    """Where a twin stands: the shared state, its residual layers, whether copies are made before it."""
 
     state: State
     first_layer: int
     door: bool
+    num_layers: int = 0
 
 
 class Twin(nn.Module):
-    """A block of `num_layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
+    """A block of `layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
 
     In `run`, `self.residual` is the operation that the model was attached with.
     """
 
-    num_layers: ClassVar[int]
+    layers: ClassVar[int]
     timm_class: ClassVar[type[nn.Module]]
     cosub: Place
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], *args: Any, **kwargs: Any) -> Tensor:
         raise NotImplementedError
+
+    @classmethod
+    def layers_of(cls, block: Any) -> int:
+        """How many residual layers a block of timm's has; one without any is left as it is."""
+        return cls.layers
 
     @property
     def residual(self) -> Callable[..., Tensor]:
@@ -124,7 +130,7 @@ class Twin(nn.Module):
             x = place.state.open(x, self.training)
         # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
         # read a state that another forward has changed in between.
-        rows = place.state.rows(x, place.first_layer, self.num_layers)
+        rows = place.state.rows(x, place.first_layer, place.num_layers)
         if place.state.checkpointing == "none" or not torch.is_grad_enabled():
             return self.run(x, rows, *args, **kwargs)
         selective = place.state.checkpointing == "selective"
@@ -134,6 +140,11 @@ class Twin(nn.Module):
     def owns(self, y: Tensor, x: Tensor) -> bool:
         """Whether the operation may write to `y`: it was made in this block, and nothing will compute it again."""
         return y is not x and self.cosub.state.checkpointing == "none"
+
+
+def untouched(y: Tensor, x: Tensor) -> Tensor:
+    """`y` for an activation that writes in place: where the layer was skipped `y` is the block's input."""
+    return y.clone() if y is x else y
 
 
 def _keep_products() -> Any:

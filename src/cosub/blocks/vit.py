@@ -1,24 +1,20 @@
-"""ViT, DeiT, DeiT-III and PiT: two residual layers a block, attention and MLP."""
-
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+"""ViT, DeiT, DeiT-III, MAE's ViT and PiT: two residual layers a block, attention and MLP."""
 
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
 from timm.models.pit import Transformer
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from cosub.blocks.folding import fold_norm, fold_scale
-from cosub.blocks.twin import Host, Twin
+from cosub.blocks.twin import Twin
 from cosub.submodel import Rows
 
 
 class ViTBlock(Twin, Block):
     """Twin of timm's pre-normalised `Block`; tokens are `(R, N, D)`."""
 
-    num_layers = 2
+    layers = 2
     timm_class = Block
 
     def run(
@@ -52,7 +48,7 @@ def _mask_of(attn_mask: Tensor | None, rows: Rows | None) -> Tensor | None:
 class PiTStage(Twin, Transformer):
     """A stage of PiT reads the number of rows before its blocks run, so copies are made at the stage."""
 
-    num_layers = 0
+    layers = 0
     timm_class = Transformer
 
     def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -61,33 +57,3 @@ class PiTStage(Twin, Transformer):
             repeats = self.cosub.state.repeats(images.shape[0], self.training)
             x = self.cosub.state.open(images, self.training), class_tokens.repeat(repeats, 1, 1)
         return Transformer.forward(self, x)
-
-
-class ViTHost(Host, VisionTransformer):
-    """timm folds tokens into maps with the number of images read at entry; with copies there are more rows."""
-
-    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        plain = super().forward_intermediates
-        call = inspect.signature(plain).bind(x, *args, **kwargs)
-        call.apply_defaults()
-        repeats = self.cosub.state.repeats(x.shape[0], self.training)
-        if repeats == 1 or call.arguments["output_fmt"] != "NCHW":
-            return plain(x, *args, **kwargs)
-        height, width = self.patch_embed.dynamic_feat_size((x.shape[2], x.shape[3]))
-        call.arguments["output_fmt"] = "NLC"
-        return _fold(plain(*call.args, **call.kwargs), lambda tokens: _map_of(tokens, height, width))
-
-
-def _map_of(tokens: Tensor, height: int, width: int) -> Tensor:
-    """(R, H*W, D) -> (R, D, H, W)"""
-    return tokens.transpose(1, 2).unflatten(2, (height, width)).contiguous()
-
-
-def _fold(result: Any, to_map: Callable[[Tensor], Tensor]) -> Any:
-    """Apply `to_map` to the intermediates inside any of the forms in which timm returns them."""
-    if isinstance(result, Mapping):
-        return {**result, "image_intermediates": [to_map(tokens) for tokens in result["image_intermediates"]]}
-    if isinstance(result, tuple):
-        final, intermediates = result
-        return final, _fold(intermediates, to_map)
-    return [(to_map(item[0]), item[1]) if isinstance(item, tuple) else to_map(item) for item in result]

@@ -16,6 +16,7 @@ from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
 from timm.layers.norm import LayerNorm2d
 from timm.models import checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from cosub.models.registration import build, configuration
@@ -148,6 +149,30 @@ class PatchConvNet(nn.Module):
         if self.grad_checkpointing:
             return checkpoint_seq(self.blocks, x)
         return self.blocks(x)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "B C h w"],
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Maps `(B, D, H, W)` after blocks, as timm's models give them: by number, the last so many, or all.
+
+        Raises:
+            ValueError: for `norm`, which comes after the pooling here, and for another format.
+        """
+        if norm or output_fmt != "NCHW":
+            raise ValueError("norm and output_fmt: PatchConvNet gives its maps as they are, NCHW; leave them out")
+        wanted, last = feature_take_indices(len(self.blocks), indices)
+        x, taken = self.patch_embed(x), []
+        for index, block in enumerate(self.blocks[: last + 1] if stop_early else self.blocks):
+            x = block(x)
+            if index in wanted:
+                taken.append(x)
+        return taken if intermediates_only else (x, taken)
 
     def forward_head(self, x: Float[Tensor, "B D H W"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
         """Attention pooling, norm and classifier; with `pre_logits` without the classifier."""

@@ -1,0 +1,35 @@
+"""ConvNeXt and ConvNeXt V2: one residual layer a block, on maps `(R, C, H, W)`."""
+
+from timm.layers.mlp import GlobalResponseNormMlp, Mlp
+from timm.models.convnext import ConvNeXtBlock
+from torch import Tensor, nn
+
+from cosub.blocks.folding import factor, fold_factor, fold_norm
+from cosub.blocks.twin import Twin
+from cosub.submodel import Rows
+
+
+class ConvNeXtTwin(Twin, ConvNeXtBlock):
+    """Twin of ConvNeXt's block, whose shortcut may change the shape."""
+
+    layers = 1
+    timm_class = ConvNeXtBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
+        return self.residual(x, self._branch, rows[0], shortcut=around)
+
+    def _branch(self, h: Tensor) -> Tensor:
+        h = self.conv_dw(h)
+        if self.use_conv_mlp:
+            h = self.mlp(self.norm(h))
+            return h if self.gamma is None else self.gamma.reshape(1, -1, 1, 1) * h
+        h = self.mlp(self.norm(h.permute(0, 2, 3, 1)))
+        return factor(self.gamma, self.mlp.fc2, h).permute(0, 3, 1, 2)
+
+    def fold(self) -> None:
+        if self.use_conv_mlp or type(self.mlp) not in (Mlp, GlobalResponseNormMlp):
+            return
+        fold_norm(self, self.norm, self.mlp.fc1)
+        if self.gamma is not None:
+            fold_factor(self, self.mlp.fc2, "gamma")

@@ -1,0 +1,26 @@
+"""Swin: two residual layers a block, attention in windows and MLP, on maps `(R, H, W, D)`."""
+
+from timm.layers.mlp import Mlp
+from timm.models.swin_transformer import SwinTransformerBlock
+from torch import Tensor
+
+from cosub.blocks.folding import fold_norm
+from cosub.blocks.twin import Twin
+from cosub.submodel import Rows
+
+
+class SwinBlock(Twin, SwinTransformerBlock):
+    """Twin of Swin's block. Masks of shifted windows are the same for all rows."""
+
+    layers = 2
+    timm_class = SwinTransformerBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        y = self.residual(x, lambda h: self._attn(self.norm1(h)), rows[0])
+        # timm runs the MLP on (R, H * W, D); it works on the last dimension alone.
+        return self.residual(y, lambda h: self.mlp(self.norm2(h)), rows[1], owned=self.owns(y, x))
+
+    def fold(self) -> None:
+        # Windows may be padded with zeros after norm1, which is why that one stays.
+        if type(self.mlp) is Mlp:
+            fold_norm(self, self.norm2, self.mlp.fc1)
