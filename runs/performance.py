@@ -1,6 +1,7 @@
 """Every row of docs/performance.md that this machine can measure, in one call.
 
     python runs/performance.py                # counts, and times on this machine's CPU (about ten minutes)
+    python runs/performance.py families       # one model a family, on this machine's CPU (about ten minutes)
     python runs/performance.py --device cuda  # the rows that need a card, compiled, in bf16
 
 Prints one JSON object a row and writes all of them, with the plots, to out/performance.
@@ -42,6 +43,36 @@ def cpu() -> list[dict]:
     return rows + [measure(Case(SMALL, rate, 16), device, 3) for rate in (0.05, 0.1, 0.2)]
 
 
+FAMILIES = {
+    "ViT": "deit3_small_patch16_224",
+    "BEiT": "beit_base_patch16_224",
+    "CaiT": "cait_xxs24_224",
+    "PiT": "pit_s_224",
+    "XCiT": "xcit_small_12_p16_224",
+    "Swin": "swin_tiny_patch4_window7_224",
+    "ConvNeXt": "convnext_tiny",
+    "ResNet": "resnet50",
+    "RegNet": "regnety_040",
+    "EfficientNetV2": "tf_efficientnetv2_b3",
+    "PatchConvNet": "patchconvnet_s60",
+}
+
+
+def families() -> list[dict]:
+    """One model a family: bytes saved and seconds, efficient to masked, at rate 0.5 and 8 images of 224 pixels."""
+    rows = []
+    for family, model in FAMILIES.items():
+        case = Case(model, 0.5, 8, resolution=None, ways=("masked", "efficient"))
+        counted, timed = count(case), measure(case, torch.device("cpu"), 5)
+        rows.append({"family": family, **timed, **{key: counted[key] for key in ("flops", "saved_bytes")}})
+        rows[-1]["ratio"] = {**counted["ratio"], **timed["ratio"]}
+        print(f"| {family} | {model} |", *(f"{rows[-1]['ratio'][k]['efficient']:.3f} |" for k in _RATIOS), flush=True)
+    return rows
+
+
+_RATIOS = ("flops", "saved_bytes", "seconds")
+
+
 def cuda() -> list[dict]:
     device = torch.device("cuda")
     rows = []
@@ -69,9 +100,9 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
-    found = cuda() if "cuda" in sys.argv else counts() + cpu()
+    found = cuda() if "cuda" in sys.argv else families() if "families" in sys.argv else counts() + cpu()
     (OUT / "rows.json").write_text(json.dumps(found, indent=1) + "\n")
     for row in found:
         print(json.dumps(row))
-    if "cuda" not in sys.argv:
+    if not {"cuda", "families"} & set(sys.argv):
         plot(sweep(), OUT / "saved-bytes.png")

@@ -1,8 +1,13 @@
 """Bounds on what is saved for backward and on FLOPs, counted without memory."""
 
 import pytest
+import timm
+from timm.layers.drop import DropPath
 
-from cosub.bench.step import Case, count
+from cosub.attachment import attach, layers_per_block
+from cosub.bench.coverage import coverage
+from cosub.bench.step import Case, _mask, count
+from cosub.blocks import KEPT, TWINS
 
 HUGE = ("deit3_huge_patch14_224", 0.6)
 LARGE = ("deit3_large_patch16_224", 0.45)
@@ -27,3 +32,25 @@ def test_bytes_and_flops_stay_below_their_bounds(model, rate, bf16, ours, cosub,
 def test_saved_bytes_follow_the_rows_kept():
     few, many = (count(Case("deit3_small_patch16_224", rate, 32, ways=("efficient",))) for rate in (0.75, 0.5))
     assert few["saved_bytes"]["efficient"] < 0.6 * many["saved_bytes"]["efficient"]
+
+
+def test_coverage_tells_twins_from_blocks_without():
+    rows = {(row["file"], row["block"]): row["cosub"] for row in coverage()}
+    assert rows["vision_transformer", "Block"] == rows["resnet", "Bottleneck"] == "twin"
+    assert rows["cait", "LayerScaleBlockClassAttn"] == "kept"
+    assert rows["hiera", "HieraBlock"] == "none"
+    timms = {kind for kind in TWINS if kind.__module__.startswith("timm.")}
+    assert sum(standing == "twin" for standing in rows.values()) == len(timms)
+    assert sum(standing == "kept" for standing in rows.values()) == len(KEPT)
+    assert len(rows) > 100
+
+
+@pytest.mark.parametrize("model", ["resnet26", "cait_xxs24_224", "xcit_nano_12_p16_224"])
+def test_what_is_masked_is_what_has_a_twin(model):
+    masked = timm.create_model(model)
+    _mask(masked, 0.25)
+    slots = [module for module in masked.modules() if isinstance(module, DropPath)]
+    shared = 2 if model.startswith("cait") else 1  # one module serves both branches
+    layers = sum(layers_per_block(attach(timm.create_model(model), 0.25)))
+    assert {slot.drop_prob for slot in slots} == {0.25}
+    assert len(slots) * shared == layers

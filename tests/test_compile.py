@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+from conftest import SMALL, frozen
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -81,6 +82,37 @@ def test_blocks_compiled_one_by_one_equal_eager(images, compiled, backend, depth
         torch.testing.assert_close(fast(images[:3]), model(images[:3]), rtol=1e-5, atol=1e-5)
     assert counter.frame_count <= 3 * depth  # evaluation, and a partial batch
     assert not torch._dynamo.utils.counters["recompile_limit"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["blocks", "whole"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [*((name, "aot_eager") for name in SMALL), *((name, "inductor") for name in ("deit3", "swin", "convnext"))],
+)
+def test_each_family_compiled_equals_eager(name, backend, way, images):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = frozen(cosub.attach(SMALL[name](), drop_rate=0.5).train())
+    fast = copy.deepcopy(model)
+    run = torch.compile(fast, backend=backend) if way == "whole" else cosub.compile_blocks(fast, backend=backend)
+    labels = torch.arange(6) % 5
+    for seed in range(2):
+        submodel = drawn(model, 12, seed)
+        with cosub.active(model, submodel), cosub.active(fast, submodel):
+            expected = loss_and_gradients(model, cosub.cosub_loss(model(images), labels))
+            ours = loss_and_gradients(fast, cosub.cosub_loss(run(images), labels))
+        for key, value in expected.items():
+            size = 1e-5 * max(1.0, value.abs().max().item())
+            torch.testing.assert_close(ours[key], value, rtol=0, atol=size, msg=lambda m, n=key: f"{n}: {m}")
+    assert not torch._dynamo.utils.counters["recompile_limit"]
+    torch._dynamo.reset()
+
+
+def loss_and_gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {"loss": loss.detach(), **{name: p.grad.clone() for name, p in model.named_parameters()}}
 
 
 @pytest.mark.parametrize("checkpointing", ["blocks", "selective"])

@@ -235,6 +235,14 @@ def test_rounding_that_turns_co_training_off_is_said(tmp_path):
     assert any("stochastic depth is OFF" in line for line in off)
 
 
+def test_few_rows_for_batch_norm_are_said(tmp_path):
+    convnet = {"model": "resnet10t", "model_args": {}, "batch_size": 64, "resolution": 32}
+    said = cautions_of(tmp_path, group_size=8, drop_rate=0.5, **convnet)
+    assert any("BatchNorm in a branch" in line and "8 of a group" in line for line in said)
+    assert not any("BatchNorm" in line for line in cautions_of(tmp_path, group_size=16, drop_rate=0.5, **convnet))
+    assert not any("BatchNorm" in line for line in cautions_of(tmp_path, group_size=8, drop_rate=0.5))
+
+
 def test_groups_must_divide(tmp_path):
     with pytest.raises(InputError, match="do not divide the 4 groups"):
         run(tiny(tmp_path / "run", micro_steps=3))

@@ -132,12 +132,15 @@ def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
 def compile_blocks(model: Model, **options: Any) -> Model:
     """Compile each block of an attached model on its own, in place. `options` are those of `torch.compile`.
 
+    Shapes are static unless `dynamic` says otherwise: rows kept are whole numbers fixed in advance, and symbolic shapes
+    cost minutes for blocks that cut their maps into windows. Another number of images compiles again.
+
     All blocks run the same code with other numbers of rows; with one cache for all of them, linear or spread rates
     run into the limit of recompilations and go on uncompiled without a word. So each block has its own.
     """
     for module in model.modules():
         if isinstance(module, Twin) and module.cosub.num_layers:
-            module.compile(isolate_recompiles=True, **options)
+            module.compile(isolate_recompiles=True, **{"dynamic": False, **options})
     return model
 
 
@@ -200,7 +203,7 @@ def _refuse(model: nn.Module) -> None:
                 f"the model's own drop path is live ({name}: {module.drop_prob:g}), and both would act: "
                 "build it with timm.create_model(..., drop_path_rate=0.0)"
             )
-    droppable = {type(module) for module in model.modules() if has_drop_path(module)}
+    droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
     if missing or not _blocks(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
@@ -210,7 +213,7 @@ def _refuse(model: nn.Module) -> None:
         )
 
 
-def has_drop_path(module: nn.Module) -> bool:
+def _has_drop_path(module: nn.Module) -> bool:
     """Whether a module of timm's has a slot for stochastic depth."""
     return any(name.startswith("drop_path") for name, _ in module.named_children())
 

@@ -1,9 +1,13 @@
 """What a person would want to know before a run, and not after it."""
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosub.attachment import state
+from cosub.blocks.twin import Twin
 from cosub.recipes.config import Recipe
+
+FEW_ROWS = 16  # below it the statistics of a batch are mostly noise
 
 
 def effective_rate(recipe: Recipe, network: nn.Module) -> float:
@@ -33,6 +37,13 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
         found.append(
             f"the effective drop rate is {effective:.4g} where {asked:.4g} was asked, because rows are whole; "
             "take --rounding spread or a larger --group-size"
+        )
+    kept = min(state(network).kept(copies * recipe.group_size))
+    branches = [module for twin in network.modules() if isinstance(twin, Twin) for module in twin.modules()]
+    if kept < FEW_ROWS and any(isinstance(module, _BatchNorm) for module in branches):
+        found.append(
+            f"BatchNorm in a branch sees the rows kept alone, and in some layers that is {kept} of a group: "
+            "take a larger --group-size"
         )
     if len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")

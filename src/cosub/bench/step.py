@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, compile_blocks
+from cosub.blocks import TWINS
 from cosub.counting import saved_bytes, without_memory
 from cosub.errors import InputError
 from cosub.losses import cosub_loss, label_loss
@@ -106,9 +107,7 @@ def _candidate(case: Case, way: Way, model: nn.Module) -> Candidate:
     model.train()
     run: Callable[[Tensor], Tensor] = model
     if way == "masked":
-        for module, name in [(m, n) for m in model.modules() for n, _ in m.named_children()]:
-            if name.startswith("drop_path"):  # at one rate in all layers, as ours
-                setattr(module, name, DropPath(case.drop_rate))
+        _mask(model, case.drop_rate)
         run = torch.compile(model) if case.compiled else model
     else:
         operation = "plain" if way == "plain" else "efficient"
@@ -124,6 +123,14 @@ def _candidate(case: Case, way: Way, model: nn.Module) -> Candidate:
             return cosub_loss(logits, targets) if way == "cosub" else label_loss(logits, targets)
 
     return Candidate(model, loss)
+
+
+def _mask(model: nn.Module, rate: float) -> None:
+    """timm's drop path in all layers that have a twin, at one rate, as ours."""
+    for module in [module for module in model.modules() if type(module) in TWINS]:
+        names = [name for name, _ in module.named_children() if name.startswith("drop_path")]
+        for name in names or ["drop_path"]:  # ResNet has None there where there is no rate
+            setattr(module, name, DropPath(rate))
 
 
 def _model(case: Case) -> nn.Module:

@@ -14,7 +14,7 @@ VERBS = {
     "evaluate": "accuracy of a run's network, or of a submodel",
     "predict": "the most likely classes of images",
     "plot": "curves of one or more runs",
-    "bench": "what a training step costs: bench step, bench table7; how large the networks are: bench models",
+    "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage",
     "recipes": "list the recipes, or print one",
 }
 

@@ -1,4 +1,4 @@
-"""cosub bench step|models|table7 [--key value ...]"""
+"""cosub bench step|models|coverage|table7 [--key value ...]"""
 
 import json
 from dataclasses import dataclass
@@ -69,14 +69,16 @@ class Models:
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
-        print("usage: cosub bench step|models|table7 [OPTIONS]\n\ncosub bench step --help tells more")
+        print("usage: cosub bench step|models|coverage|table7 [OPTIONS]\n\ncosub bench step --help tells more")
         raise SystemExit(0)
     if what == "table7":
         return _table7(as_json)
     if what == "models":
         return _models(words[1:], as_json)
+    if what == "coverage":
+        return _coverage(words[1:], as_json)
     if what != "step":
-        raise InputError(f"bench: {what!r}: must be step, models or table7")
+        raise InputError(f"bench: {what!r}: must be step, models, coverage or table7")
     options = parse(Step, words[1:], "cosub bench step")
     from cosub import distributed
     from cosub.bench.step import Case, count, measure
@@ -128,6 +130,21 @@ def _table7(as_json: bool) -> dict[str, Any]:
         print("ratios to masked supervised training; bf16, the paper's images a GPU")
         print("\n".join(json.dumps(row) for row in rows))
     return {"rows": rows}
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which of timm's blocks with a slot for stochastic depth have a twin here."""
+
+
+def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
+    parse(Coverage, words, "cosub bench coverage")
+    from cosub.bench.coverage import coverage
+
+    rows = coverage()
+    if not as_json:
+        print("\n".join(f"{row['cosub']:<6}{row['file']:<26}{row['block']}" for row in rows))
+    return {"blocks": rows}
 
 
 def _models(words: list[str], as_json: bool) -> dict[str, Any]:

@@ -132,6 +132,9 @@ class PatchConvNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_features = self.head_hidden_size = embed_dim
+        self.feature_info = [
+            {"num_chs": embed_dim, "reduction": 16, "module": f"blocks.{index}"} for index in range(depth)
+        ]
         self.grad_checkpointing = False
         self.patch_embed = Stem(in_chans, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
