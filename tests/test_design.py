@@ -32,7 +32,7 @@ LAYERS = [
         "cautions",
         "steps",
     },
-    {"evaluation", "run", "bench", "planning"},
+    {"evaluation", "run", "bench", "planning", "teachers"},
     {"plot", "sharding"},
     {"trainer"},
     {"launch"},

@@ -1,4 +1,4 @@
-"""Losses: equation 2 of the paper, and the label loss it is made of. Functions only."""
+"""Losses: equation 2 of the paper, those it is compared with in figure 2, and the label loss they are made of."""
 
 from typing import get_args
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cosub.choices import CosubKind, LabelLoss
+from cosub.choices import Answer, CosubKind, LabelLoss
 
 Targets = Int[Tensor, "B"] | Shaped[Tensor, "B C"]
 
@@ -30,20 +30,68 @@ def cosub_loss(
     Raises:
         ValueError: if the rows are not two copies of the targets, or a value is out of range.
     """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must be in [0, 1], got {weight}")
-    if kind not in get_args(CosubKind):
-        raise ValueError(f"kind must be one of {', '.join(get_args(CosubKind))}, got {kind!r}")
-    if logits.shape[0] != 2 * targets.shape[0]:
-        raise ValueError(
-            f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
-            "attach with copies=2 and keep the model in train mode"
-        )
-    loss, answer = kind.split("-")
-    logits = _full_precision(logits)
-    label = dense(targets, logits.shape[1]).to(logits.dtype).repeat(2, 1)
+    loss, answer = _parts(kind, weight)
+    logits, target = _halves(logits, targets, weight)
     other = logits.detach().roll(targets.shape[0], dims=0)
-    return _cross_entropy(logits, label.mul_(weight).add_(_answer(other, loss, answer), alpha=1 - weight), loss)
+    return _cross_entropy(logits, target.add_(_answer(other, loss, answer), alpha=1 - weight), loss)
+
+
+def distillation_loss(
+    logits: Float[Tensor, "R C"],
+    targets: Targets,
+    teacher: Float[Tensor, "B K"],
+    weight: float = 0.5,
+    kind: CosubKind = "bce-hard",
+) -> Float[Tensor, ""]:
+    """Figure 2 (b) and (c): the label and a teacher's answer to the same images.
+
+    `weight * L(z, y) + (1 - weight) * L(z, answer)`, as one cross-entropy against the mixed target. No gradient flows
+    through the teacher's logits; temperature 1.
+
+    Args:
+        logits: one or more copies of all images, `R` a multiple of `B`.
+        targets: as for `cosub_loss`.
+        teacher: the teacher's logits.
+        weight: the share of the label, in [0, 1].
+        kind: the loss, and the teacher's answer: its probabilities, or one-hot of its largest logit.
+
+    Raises:
+        ValueError: if a value is out of range, or the teacher's classes are not the student's.
+    """
+    loss, answer = _parts(kind, weight)
+    logits = _full_precision(logits)
+    _same_classes(logits, teacher)
+    target = dense(targets, logits.shape[1]).to(logits.dtype) * weight
+    target.add_(_answer(_full_precision(teacher.detach()), loss, answer), alpha=1 - weight)
+    return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
+
+
+def cosub_distillation_loss(
+    logits: Float[Tensor, "R C"],
+    targets: Targets,
+    teacher: Float[Tensor, "B K"],
+    weight: float = 0.25,
+    teacher_weight: float = 0.25,
+    kind: CosubKind = "bce-soft",
+    teacher_answer: Answer = "hard",
+) -> Float[Tensor, ""]:
+    """Table 4's last row: each submodel learns from the label, a teacher, and the other submodel.
+
+    The shares are `weight`, `teacher_weight` and what is left of 1. The paper does not define the combination; with the
+    defaults it is equation 1 at lambda 0.5, its label term replaced by figure 2 (b) at 0.5.
+
+    Raises:
+        ValueError: as the two losses that it combines, or if the shares add up to more than 1.
+    """
+    loss, answer = _parts(kind, weight)
+    if not 0 <= teacher_weight <= 1 - weight:
+        raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}], what weight leaves, got {teacher_weight}")
+    logits, target = _halves(logits, targets, weight)
+    _same_classes(logits, teacher)
+    taught = _answer(_full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
+    other = _answer(logits.detach().roll(targets.shape[0], dims=0), loss, answer)
+    target.add_(taught, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
+    return _cross_entropy(logits, target, loss)
 
 
 def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss = "bce") -> Float[Tensor, ""]:
@@ -85,6 +133,32 @@ def mixed_targets(
     if loss == "bce":
         return torch.maximum(own * float(share > 0), other * float(share < 1))
     return (share * own + (1 - share) * other) * (1 - smoothing) + smoothing / num_classes
+
+
+def _parts(kind: CosubKind, weight: float) -> tuple[str, str]:
+    """The loss and the answer of a kind."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must be in [0, 1], got {weight}")
+    if kind not in get_args(CosubKind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(CosubKind))}, got {kind!r}")
+    loss, answer = kind.split("-")
+    return loss, answer
+
+
+def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Two copies of logits in full precision, and the label's share of their targets."""
+    if logits.shape[0] != 2 * targets.shape[0]:
+        raise ValueError(
+            f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
+            "attach with copies=2 and keep the model in train mode"
+        )
+    logits = _full_precision(logits)
+    return logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(2, 1).mul_(weight)
+
+
+def _same_classes(logits: Tensor, teacher: Tensor) -> None:
+    if logits.shape[1] != teacher.shape[1]:
+        raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {logits.shape[1]}")
 
 
 def _full_precision(logits: Tensor) -> Tensor:

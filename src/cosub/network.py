@@ -14,7 +14,7 @@ from cosub.seeds import derive
 
 # Arguments that follow from the recipe, or would read files and networks from elsewhere.
 _OURS = {"img_size", "in_chans", "num_classes", "features_only", "pretrained", "pretrained_cfg", "checkpoint_path"}
-_OURS |= {"pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable"}
+_OURS |= {"drop_path_rate", "pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable"}
 
 # What timm and torch raise for arguments that do not fit together.
 _UNBUILDABLE = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, KeyError, AttributeError)
@@ -64,16 +64,20 @@ def _create(recipe: Recipe, num_classes: int) -> nn.Module:
     if any(mark in recipe.model for mark in ":/\\") or not timm.is_model(recipe.model):
         known = timm.list_models()
         raise InputError(f"model: {recipe.model!r}: timm does not know it{nearest(recipe.model, known)}")
-    settings: dict[str, Any] = {"init_values": 1e-4} if recipe.model.startswith("deit3") else {}
     if fixed := sorted(set(recipe.model_args) & _OURS):
-        raise InputError(f"model_args: {fixed[0]}: is not yours to give; resolution and data decide it")
-    settings |= recipe.model_args
+        raise InputError(f"model_args: {fixed[0]}: is not yours to give; resolution, drop_rate and data decide it")
     try:
         with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
             torch.default_generator.manual_seed(derive("init", recipe.seed))
-            return _at_resolution(recipe, num_classes, settings)
+            return create(recipe.model, recipe.resolution, num_classes, settings_of(recipe))
     except _UNBUILDABLE as error:
         raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of timm's model: the paper's where they are not timm's, then the recipe's own."""
+    paper = {"init_values": 1e-4} if recipe.model.startswith("deit3") else {}
+    return {"drop_path_rate": 0.0, **paper, **recipe.model_args}  # some of timm's models ship with a rate of their own
 
 
 def _try(model: nn.Module, recipe: Recipe, num_classes: int) -> None:
@@ -96,13 +100,13 @@ def _unbuildable(recipe: Recipe, reason: str) -> InputError:
     )
 
 
-def _at_resolution(recipe: Recipe, num_classes: int, settings: dict[str, Any]) -> nn.Module:
-    """Convolutional networks have no argument for the size of images: they take any."""
+def create(model: str, resolution: int, num_classes: int, settings: dict[str, Any]) -> nn.Module:
+    """timm's model for images of that size. Convolutional networks have no argument for it: they take any."""
     import timm
 
     try:
-        return timm.create_model(recipe.model, num_classes=num_classes, img_size=recipe.resolution, **settings)
+        return timm.create_model(model, num_classes=num_classes, img_size=resolution, **settings)
     except TypeError as error:
         if "'img_size'" not in str(error):
             raise
-        return timm.create_model(recipe.model, num_classes=num_classes, **settings)
+        return timm.create_model(model, num_classes=num_classes, **settings)

@@ -14,21 +14,22 @@ from cosub.recipes.config import Recipe
 STATE_TENSORS: dict[OptimizerName, int] = {"adamw": 2, "lamb": 2, "sgd": 1}
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """timm's optimizer; no weight decay on biases, norms, position embeddings and class tokens."""
+def build_optimizer(recipe: Recipe, *models: nn.Module) -> torch.optim.Optimizer:
+    """timm's optimizer for the parameters of all models.
+
+    No weight decay on biases, norms, position embeddings and class tokens.
+    """
     settings: dict[str, Any] = {"momentum": 0.9} if recipe.optimizer.name == "sgd" else {}
     if recipe.optimizer.name == "adamw":
         settings["fused"] = True
     if recipe.optimizer.name == "lamb":
         # timm's LAMB clips the gradient itself, at 1 unless told otherwise; clipping is the loop's.
         settings["max_grad_norm"] = None
-    return create_optimizer_v2(
-        model,
-        opt=recipe.optimizer.name,
-        lr=recipe.peak_lr,
-        weight_decay=recipe.optimizer.weight_decay,
-        **settings,
-    )
+    settings |= {"opt": recipe.optimizer.name, "lr": recipe.peak_lr, "weight_decay": recipe.optimizer.weight_decay}
+    first, *more = [create_optimizer_v2(model, **settings) for model in models]
+    for group in [group for optimizer in more for group in optimizer.param_groups]:
+        first.add_param_group(group)
+    return first
 
 
 def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,9 +24,10 @@ from cosub.machine import Machine
 from cosub.methods import build
 from cosub.network import build_network
 from cosub.optim import STATE_TENSORS, learning_rate, warmup_steps
-from cosub.recipes.config import DataConfig, Digits, Recipe, require
+from cosub.recipes.config import CosubDistill, DataConfig, Digits, Distill, Recipe, require
 from cosub.steps import share, steps_per_epoch
 from cosub.submodel import draw
+from cosub.teachers import Teacher, describe
 
 Known = Literal["given", "source", "assumed"]
 
@@ -41,10 +43,11 @@ class Memory:
 
     weights: int
     gradients: int
-    """The second copy of all gradients, from which DistributedDataParallel sends them."""
     optimizer: int
     averaged: int
     """The averaged network, where the recipe has one."""
+    others: int
+    """A second network, a teacher, or the mean teacher's averaged weights."""
     activations: int
     """What is there between forward and backward: saved for backward, and the batch."""
     working: int
@@ -211,12 +214,25 @@ class _Estimate:
         self.method = build(recipe.method)
         with torch.device("meta"):
             self.network = build_network(recipe, classes, self.method.copies)
+            self.others = self._others(classes)
         self.rows = self.method.copies * recipe.group_size
         self.kept = state(self.network).kept(self.rows)
         self.mode = FakeTensorMode()
         with self.mode:
             without_memory(self.network).train()
+            for network in self.others.values():
+                without_memory(network).train(self.method.needs == "peer")
         self.counted: dict[tuple[Checkpointing, int], Cost] = {}
+
+    def _others(self, classes: int) -> dict[str, nn.Module]:
+        """What the method needs besides the network. Of a teacher its description is read, not its weights."""
+        method = self.recipe.method
+        if isinstance(method, Distill | CosubDistill):
+            about = describe(method.teacher, self.recipe.resolution)
+            return {"teacher": Teacher({**about, "classes": classes})}
+        if not self.method.needs:
+            return {}
+        return {self.method.needs: build_network(self.recipe, classes, self.method.copies)}
 
     def settings(self, sharded: bool) -> Iterator[Setting]:
         """For each kind of checkpointing from the recipe's on, as the run shares out and shared out."""
@@ -241,15 +257,19 @@ class _Estimate:
     def memory(self, sharded: bool, checkpointing: Checkpointing, micro_steps: int) -> Memory:
         """As if all gradients were there from the start of backward, which is so from the second micro-step on."""
         parts = self.machine.devices if sharded else 1
-        weights = sum(_part(parameter, parts) for parameter in self.network.parameters())
-        weights += sum(buffer.nbytes for buffer in self.network.buffers())
-        gradients = sum(_part(parameter, parts) for parameter in self.network.parameters() if parameter.requires_grad)
+        weights, gradients = _bytes(self.network, parts)
+        averaged, others = weights if self.recipe.ema else 0, 0
+        for network in self.others.values():
+            more, theirs = _bytes(network, parts)
+            others += more
+            gradients += theirs if self.method.needs == "peer" else 0
         step = self._cost(checkpointing, micro_steps)
         return Memory(
             weights=weights,
             gradients=gradients,
             optimizer=STATE_TENSORS[self.recipe.optimizer.name] * gradients,
-            averaged=weights if self.recipe.ema else 0,
+            averaged=averaged,
+            others=others,
             activations=step.saved,
             working=step.peak - step.saved,
         )
@@ -266,9 +286,11 @@ class _Estimate:
     def _count(self, checkpointing: Checkpointing, groups: int) -> Cost:
         key = checkpointing, groups
         if key not in self.counted:
-            state(self.network).checkpointing = checkpointing
+            for network in (self.network, *(self.others.values() if self.method.needs == "peer" else ())):
+                state(network).checkpointing = checkpointing
             with self.mode:
-                self.counted[key] = cost(self.network, lambda: self._loss(groups))
+                everything = nn.ModuleList([self.network, *self.others.values()])
+                self.counted[key] = cost(everything, lambda: self._loss(groups))
         return self.counted[key]
 
     def _loss(self, groups: int) -> Tensor:
@@ -279,7 +301,16 @@ class _Estimate:
         submodel = draw(groups * self.rows, [groups * count for count in self.kept], torch.Generator())
         low = self.precision != "fp32"
         with active(self.network, submodel), torch.autocast("cpu", _TYPES[self.precision], enabled=low):
-            return self.method(self.network, batch, targets)[0]
+            peer = self.others.get("peer")
+            with active(peer, submodel) if peer is not None else nullcontext():
+                return self.method({"network": self.network, **self.others}, batch, targets)[0]
+
+
+def _bytes(network: nn.Module, parts: int) -> tuple[int, int]:
+    """Of the weights, and of the gradients of those that have one."""
+    weights = sum(_part(parameter, parts) for parameter in network.parameters())
+    weights += sum(buffer.nbytes for buffer in network.buffers())
+    return weights, sum(_part(parameter, parts) for parameter in network.parameters() if parameter.requires_grad)
 
 
 def _part(parameter: nn.Parameter, parts: int) -> int:

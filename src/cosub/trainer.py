@@ -4,10 +4,12 @@ A run is a function of its recipe: every random choice of a step is seeded from 
 from (seed, epoch, position). Where it runs changes rounding at most.
 """
 
+import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,17 +34,21 @@ from cosub.methods import Method, build
 from cosub.network import build_network
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import CosubDistill, Distill, MeanTeacher, Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
 from cosub.steps import share, steps_per_epoch
 from cosub.submodel import Submodel, concatenate, draw
+from cosub.teachers import Teacher, load_teacher
 from cosub.weights import load_weights
 
 GRACE = 30  # seconds between SIGTERM and SIGKILL
 SLOW_CHECKPOINT = 25
+
+
+Runners = dict[str, nn.Module]  # the networks that are trained, as they are called: wrapped, where there are processes
 
 
 @dataclass
@@ -63,8 +69,11 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
         self.total_steps = recipe.epochs * self.steps_per_epoch
         self.method: Method = build(recipe.method)
-        self.network = build_network(recipe, len(source.classes), self.method.copies).to(world.device)
-        state(self.network).checkpointing = recipe.runtime.checkpointing
+        self.trained = {"network": self._build(recipe.seed)}
+        if self.method.needs == "peer":
+            self.trained["peer"] = self._build(derive("peer", recipe.seed))
+        self.network = self.trained["network"]
+        self.others: dict[str, nn.Module] = {}
         self.rows = self.method.copies * recipe.group_size  # of a group
         self.kept = state(self.network).kept(self.rows)
         self.transform = training(recipe.resolution, recipe.augment)
@@ -78,10 +87,18 @@ class Trainer:
         if self.new:
             self._begin()
 
+    def _build(self, seed: int) -> nn.Module:
+        network = build_network(
+            dataclasses.replace(self.recipe, seed=seed), len(self.source.classes), self.method.copies
+        )
+        state(network).checkpointing = self.recipe.runtime.checkpointing
+        return network.to(self.world.device)
+
     @property
     def result(self) -> nn.Module:
         """What is evaluated and saved: the averaged network where the recipe averages."""
-        return self.averaged.module if self.averaged is not None else self.network
+        averaged = self.others.get("averaged")
+        return averaged.module if isinstance(averaged, AveragedModel) else self.network
 
     def fit(self) -> None:
         """Train from the step that is reached to the end; `prepare` comes before.
@@ -91,8 +108,8 @@ class Trainer:
             Stopped: by a signal, after a checkpoint.
         """
         self._try_compiled()
-        runner = _parallel(self.network, self.recipe.resolution, self.world)
-        self.network.train()
+        resolution = self.recipe.resolution
+        runners = {name: _parallel(network.train(), resolution, self.world) for name, network in self.trained.items()}
         batches = self._batches()
         logs = Logs(self.folder.path, self.step) if self.world.main else None
         every = max(1, min(50, self.total_steps // 200))
@@ -101,7 +118,7 @@ class Trainer:
         with _closing(logs, self.reporter):
             window.started = time.perf_counter()
             while self.step < self.total_steps:
-                window.values.append(self._train_step(runner, batches, window))
+                window.values.append(self._train_step(runners, batches, window))
                 self.step += 1
                 if self.step % every == 0 or self.step == self.total_steps:
                     self._report(window, logs)
@@ -118,6 +135,8 @@ class Trainer:
         found = checkpoints.latest(self.folder.checkpoints)
         if found is None and not self.new:  # all are damaged
             self._begin()
+        if found is not None and self.method.needs == "teacher":
+            self.others["teacher"] = Teacher(found.counters["teacher"]).to(self.world.device)
         self._make_ready()
         if found is not None:
             self._resume(found)
@@ -129,35 +148,48 @@ class Trainer:
                 "name the same data, or another --out"
             )
         self.step = found.step
-        for name, network in self._networks().items():
+        for name, network in self.networks.items():
             load_network(network, found.weights[name])
         load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
         self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
-    def _networks(self) -> dict[str, nn.Module]:
+    @property
+    def networks(self) -> dict[str, nn.Module]:
         """Every network of the run, by the name of its file in a checkpoint."""
-        return {"network": self.network} | ({} if self.averaged is None else {"averaged": self.averaged})
+        return {**self.trained, **self.others}
 
     def _begin(self) -> None:
-        """The weights that a new run starts from, where its recipe names some."""
-        if self.recipe.weights:
-            for line in [f"starting from {self.recipe.weights}", *load_weights(self.network, self.recipe.weights)]:
-                self.reporter.say(f"weights: {line}")
+        """What a new run reads: the weights that its recipe names, and its teacher."""
+        recipe = self.recipe
+        if recipe.weights:
+            self.reporter.say(f"weights: starting from {recipe.weights}")
+            for name, network in self.trained.items():
+                for line in load_weights(network, recipe.weights):
+                    self.reporter.say(f"weights: {line}" if name == "network" else f"weights of the {name}: {line}")
+        if isinstance(recipe.method, Distill | CosubDistill):
+            classes = self.source.classes
+            teacher, said = load_teacher(recipe.method.teacher, classes, recipe.resolution, self.folder.path)
+            self.others["teacher"] = teacher.to(self.world.device)
+            for line in said:
+                self.reporter.say(line)
 
     def _make_ready(self) -> None:
         """Copy, then compile, then shard, then the optimizer: each needs the one before."""
-        self.averaged = _averaged(self.network, self.recipe.ema)
-        wanted = self.recipe.runtime.compile
+        method, wanted = self.recipe.method, self.recipe.runtime.compile
+        if self.recipe.ema:
+            self.others["averaged"] = _averaged(self.network, self.recipe.ema)
+        if isinstance(method, MeanTeacher):
+            self.others["mean-teacher"] = _averaged(self.network, method.momentum).eval()
         self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
         if self.compiled:
-            compile_blocks(self.network)
+            for network in self.trained.values():
+                compile_blocks(network)
         if self.recipe.runtime.parallel == "fsdp" and self.world.size > 1:
-            shard(self.network, self.world)
-            if self.averaged is not None:
-                shard(self.averaged.module, self.world)
-        self.optimizer = build_optimizer(self.recipe, self.network)
+            for network in self.networks.values():
+                shard(network.module if isinstance(network, AveragedModel) else network, self.world)
+        self.optimizer = build_optimizer(self.recipe, *self.trained.values())
 
     def _try_compiled(self) -> None:
         """See that the compiled blocks work before the first step."""
@@ -178,7 +210,7 @@ class Trainer:
 
     def _rehearse(self) -> None:
         """One forward and backward on empty images, which leaves no trace in the network."""
-        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        before = {key: buffer.clone() for key, buffer in self.network.named_buffers()}
         groups = self.share.groups(0)
         size = (len(groups) * self.recipe.group_size, 3, self.recipe.resolution, self.recipe.resolution)
         low = self.precision != torch.float32
@@ -191,23 +223,24 @@ class Trainer:
         logits.float().sum().backward()
         self.network.zero_grad(set_to_none=True)
         for name, buffer in self.network.named_buffers():
-            buffer.copy_(buffers[name])
+            buffer.copy_(before[name])
 
     def save(self) -> None:
         """Write a checkpoint; nothing that is not finite gets into one. All processes call it."""
         started = time.monotonic()
-        finite = torch.stack([local(parameter).isfinite().all() for parameter in self.network.parameters()]).all()
+        finite = torch.stack([local(parameter).isfinite().all() for parameter in self._parameters()]).all()
         if self.world.any(not finite):
             raise RunError(
                 f"the weights are not finite after step {self.step}: lower --lr; the last checkpoint is whole"
             )
         keep = self.world.main
-        weights = {name: full(network.state_dict(), keep) for name, network in self._networks().items()}
+        weights = {name: full(network.state_dict(), keep) for name, network in self.networks.items()}
         values = {"optimizer": full(self.optimizer.state_dict(), keep), "scaler": self.scaler.state_dict()}
         counters = {
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
             "data": self.fingerprint,
+            **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
         checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
         folder, number = self.folder.checkpoints, self.recipe.runtime.keep_checkpoints
@@ -219,11 +252,15 @@ class Trainer:
                 "SIGKILL: ask for more time, or write to a faster disk"
             )
 
-    def submodel(self, groups: range) -> Submodel:
-        """The table of some groups of this step, each drawn from (seed, step, group)."""
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        return itertools.chain.from_iterable(network.parameters() for network in self.trained.values())
+
+    def submodel(self, groups: range, name: str = "network") -> Submodel:
+        """The table of some groups of this step for a network, each drawn from (seed, step, group)."""
         tables = []
+        purpose = "submodel" if name == "network" else f"submodel of the {name}"
         for group in groups:
-            generator = torch.Generator().manual_seed(derive("submodel", self.recipe.seed, self.step, group))
+            generator = torch.Generator().manual_seed(derive(purpose, self.recipe.seed, self.step, group))
             tables.append(draw(self.rows, self.kept, generator))
         return concatenate(tables, self.method.copies)
 
@@ -235,7 +272,7 @@ class Trainer:
         sampler = StepSampler(size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps)
         return iter(training_loader(dataset, sampler, recipe.runtime.workers, self.world.device.type == "cuda"))
 
-    def _train_step(self, runner: nn.Module, batches: Iterator[Batch], window: Window) -> Tensor:
+    def _train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
         """One optimizer step; gives (loss, accuracy, norm of the gradient), still on the device."""
         rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -248,18 +285,19 @@ class Trainer:
             window.waited += time.perf_counter() - waited
             self.counters.bad.update(batch.bad)
             last = micro_step == self.share.micro_steps - 1
-            with _synchronised(runner, last):
-                sums += self._forward_backward(runner, batch, self.share.groups(micro_step))
+            with _synchronised(runners.values(), last):
+                sums += self._forward_backward(runners, batch, self.share.groups(micro_step))
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(list(self._parameters()), self.recipe.optimizer.clip or math.inf)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+        for other in self.others.values():
+            if isinstance(other, AveragedModel):
+                other.update_parameters(self.network)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         return torch.cat([sums, norm.detach().float().view(1)])
 
-    def _forward_backward(self, runner: nn.Module, batch: Batch, groups: range) -> Tensor:
+    def _forward_backward(self, runners: Runners, batch: Batch, groups: range) -> Tensor:
         recipe, device = self.recipe, self.world.device
         torch.manual_seed(derive("step", recipe.seed, self.step, groups.start))
         images = normalize(batch.images.to(device, non_blocking=True))
@@ -275,11 +313,10 @@ class Trainer:
             groups,
         )
         low = self.precision != torch.float32
-        with (
-            active(self.network, self.submodel(groups)),
-            torch.autocast(device.type, self.precision, enabled=low),
-        ):
-            loss, logits = self.method(runner, images, targets)
+        with ExitStack() as stack, torch.autocast(device.type, self.precision, enabled=low):
+            for name, network in self.trained.items():
+                stack.enter_context(active(network, self.submodel(groups, name)))
+            loss, logits = self.method({**self.others, **runners}, images, targets)
         loss = loss / self.share.micro_steps
         self.scaler.scale(loss).backward()
         correct = (logits.detach().argmax(1) == labels.repeat(self.method.copies)).float().mean()
@@ -357,10 +394,11 @@ def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
 
 
-def _averaged(network: nn.Module, decay: float) -> AveragedModel | None:
-    if not decay:
-        return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """Averaged weights that start from the network's: torch's own would start from those after the first step."""
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    averaged.n_averaged.fill_(1)
+    return averaged
 
 
 def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
@@ -376,15 +414,14 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
 
 
 @contextmanager
-def _synchronised(runner: nn.Module, last: bool) -> Iterator[None]:
+def _synchronised(runners: Iterable[nn.Module], last: bool) -> Iterator[None]:
     """Gradients are summed over processes with the last micro-step alone."""
-    if isinstance(runner, FSDPModule):
-        runner.set_requires_gradient_sync(last)
-        yield
-    elif isinstance(runner, DistributedDataParallel) and not last:
-        with runner.no_sync():
-            yield
-    else:
+    with ExitStack() as stack:
+        for runner in runners:
+            if isinstance(runner, FSDPModule):
+                runner.set_requires_gradient_sync(last)
+            elif isinstance(runner, DistributedDataParallel) and not last:
+                stack.enter_context(runner.no_sync())
         yield
 
 

@@ -137,7 +137,9 @@ def _model(case: Case) -> nn.Module:
     if not timm.is_model(case.model) or any(mark in case.model for mark in ":/\\"):
         raise InputError(f"model: {case.model!r}: timm does not know it")
     # As the papers train it: timm starts the LayerScale of DeiT-III at another value, which costs the same.
-    size: dict[str, Any] = {} if case.resolution is None else {"img_size": case.resolution}
+    size: dict[str, Any] = {"drop_path_rate": 0.0}  # some ship with one of their own
+    if case.resolution is not None:
+        size["img_size"] = case.resolution
     if case.depth is not None:
         size["depth"] = case.depth
     try:

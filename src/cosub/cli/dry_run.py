@@ -22,6 +22,7 @@ _PARTS = {
     "gradients": "gradients",
     "optimizer": "optimizer state",
     "averaged": "averaged weights",
+    "others": "teacher or second network",
     "activations": "activations, saved for backward",
     "working": "working memory, on the way",
     "total": "total",

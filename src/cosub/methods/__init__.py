@@ -1,22 +1,39 @@
 """Training methods behind one protocol. The loop knows none of them."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
 from cosub.methods.cosub import CosubMethod
+from cosub.methods.cosub_distill import CosubDistillMethod
+from cosub.methods.cotrain import CotrainMethod
+from cosub.methods.distill import DistillMethod
+from cosub.methods.mean_teacher import MeanTeacherMethod
 from cosub.methods.supervised import SupervisedMethod
-from cosub.recipes.config import Cosub, MethodConfig, Supervised
+from cosub.recipes.config import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
+
+Other = Literal["", "peer", "teacher", "mean-teacher"]
 
 
 class Method(Protocol):
-    """From a batch to a loss. `copies` is the number of submodels an image."""
+    """From a batch to a loss."""
 
     @property
-    def copies(self) -> int: ...
+    def copies(self) -> int:
+        """Submodels an image."""
+        ...
 
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and logits `(copies * B, C)`, of images `(B, 3, H, W)` with dense targets `(B, C)`."""
+    @property
+    def needs(self) -> Other:
+        """What is there besides the network: a second one that is trained, a frozen teacher, or averaged weights."""
+        ...
+
+    def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and logits `(copies * B, C)`, of images `(B, 3, H, W)` with dense targets `(B, C)`.
+
+        `networks` holds "network" and, by name, what the method needs. Those that are trained have their submodels set.
+        """
         ...
 
 
@@ -24,5 +41,13 @@ def build(config: MethodConfig) -> Method:
     match config:
         case Supervised():
             return SupervisedMethod(config.loss)
+        case Distill():
+            return DistillMethod(config.weight, config.loss)
+        case MeanTeacher():
+            return MeanTeacherMethod(config.weight, config.loss)
+        case Cotrain():
+            return CotrainMethod(config.weight, config.loss)
         case Cosub():
             return CosubMethod(config.weight, config.loss)
+        case CosubDistill():
+            return CosubDistillMethod(config.weight, config.teacher_weight, config.loss, config.teacher_answer)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from tyro.conf import Fixed, Suppress, arg
 
 from cosub.choices import (
+    Answer,
     Checkpointing,
     Compile,
     CosubKind,
@@ -78,7 +79,95 @@ class Cosub(Strict):
 
     @property
     def targets(self) -> LabelLoss:
-        return "bce" if self.loss.startswith("bce") else "ce"
+        return _loss_of(self.loss)
+
+
+@dataclass(frozen=True)
+class Distill(Strict):
+    """Figure 2 (b): the label, and the answer of a frozen teacher to the same augmented image."""
+
+    kind: Fixed[Suppress[Literal["distill"]]] = "distill"
+    teacher: str = ""
+    """A finished run's folder, or a name of timm's weights, e.g. regnety_160.deit_in1k."""
+    weight: float = 0.5
+    """The label's share in the loss."""
+    loss: CosubKind = "bce-hard"
+    """Binary or softmax cross-entropy, and the teacher's answer soft or hard."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return _loss_of(self.loss)
+
+
+@dataclass(frozen=True)
+class MeanTeacher(Strict):
+    """Figure 2 (c): the label, and the answer of the network with averaged weights."""
+
+    kind: Fixed[Suppress[Literal["mean-teacher"]]] = "mean-teacher"
+    momentum: float = 0.999
+    """Share of the averaged weights that a step keeps. The paper's values, from a small search, are not published."""
+    weight: float = 0.5
+    """The label's share in the loss."""
+    loss: CosubKind = "bce-soft"
+    """Binary or softmax cross-entropy, and the teacher's answer soft or hard."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "must be in [0, 1)")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return _loss_of(self.loss)
+
+
+@dataclass(frozen=True)
+class Cotrain(Strict):
+    """Figure 2 (d): two networks teach each other; the first one is what comes out."""
+
+    kind: Fixed[Suppress[Literal["cotrain"]]] = "cotrain"
+    weight: float = 0.5
+    """The label's share in the loss."""
+    loss: CosubKind = "bce-soft"
+    """Binary or softmax cross-entropy, and the other's answer soft or hard."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return _loss_of(self.loss)
+
+
+@dataclass(frozen=True)
+class CosubDistill(Strict):
+    """Table 4's last row: submodel co-training, and a frozen teacher for both submodels."""
+
+    kind: Fixed[Suppress[Literal["cosub-distill"]]] = "cosub-distill"
+    teacher: str = ""
+    """A finished run's folder, or a name of timm's weights, e.g. regnety_160.deit_in1k."""
+    weight: float = 0.25
+    """The label's share in the loss."""
+    teacher_weight: float = 0.25
+    """The teacher's share; what is left is the other submodel's."""
+    loss: CosubKind = "bce-soft"
+    """Binary or softmax cross-entropy, and the other submodel's answer soft or hard."""
+    teacher_answer: Answer = "hard"
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+        left = 1 - self.weight
+        require(0 <= self.teacher_weight <= left, "teacher_weight", self.teacher_weight, f"must be in [0, {left:g}]")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return _loss_of(self.loss)
+
+
+def _loss_of(kind: CosubKind) -> LabelLoss:
+    return "bce" if kind.startswith("bce") else "ce"
 
 
 # --- data
@@ -219,7 +308,9 @@ class Runtime(Strict):
             require(value >= least, name, value, f"must be {least} or more")
 
 
-MethodConfig = Annotated[Supervised | Cosub, Field(discriminator="kind")]
+MethodConfig = Annotated[
+    Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
+]
 DataConfig = Annotated[Digits | Folder | Hub, Field(discriminator="kind")]
 
 
@@ -294,5 +385,12 @@ class Recipe(Strict):
         return self.lr * (math.sqrt(self.batch_size / 2048) if self.optimizer.lr_rule == "sqrt" else 1.0)
 
 
-METHODS: dict[str, type[Any]] = {"supervised": Supervised, "cosub": Cosub}
+METHODS: dict[str, type[Any]] = {
+    "supervised": Supervised,
+    "distill": Distill,
+    "mean-teacher": MeanTeacher,
+    "cotrain": Cotrain,
+    "cosub": Cosub,
+    "cosub-distill": CosubDistill,
+}
 SOURCES: dict[str, type[Any]] = {"digits": Digits, "folder": Folder, "hub": Hub}

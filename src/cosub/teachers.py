@@ -1,0 +1,138 @@
+"""Frozen teachers: a finished run, or a network of timm's with its weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import get_pretrained_cfg, is_model_pretrained
+from torch import Tensor, nn
+
+from cosub.errors import InputError
+from cosub.network import create, settings_of
+from cosub.recipes.files import nearest, read
+from cosub.weights import load_weights
+
+
+class Teacher(nn.Module):
+    """A network that answers and is not trained: always in eval mode, without gradient.
+
+    `about` holds plain values from which the same network can be built again, without weights: a run that continues
+    takes those from its checkpoint, and needs neither the teacher's folder nor the Hub.
+    """
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        super().__init__()
+        self.about = about
+        with torch.random.fork_rng(devices=[]):
+            self.network = create(about["model"], about["resolution"], about["classes"], about["settings"])
+        self.requires_grad_(False).eval()
+        # From images normalised as a student's to images normalised as the teacher's.
+        channels = list(
+            zip(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, about["mean"], about["deviation"], strict=True)
+        )
+        self.factor = [deviation / theirs for _, deviation, _, theirs in channels]
+        self.shift = [(mean - their_mean) / theirs for mean, _, their_mean, theirs in channels]
+
+    def train(self, mode: bool = True) -> "Teacher":
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+        """Logits of the student's images, resized where the teacher was made for another size."""
+        size = self.about["resolution"]
+        if images.shape[-1] != size:
+            images = F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+        if self.factor != [1.0] * 3 or self.shift != [0.0] * 3:
+            shape = 1, 3, 1, 1
+            images = images * images.new_tensor(self.factor).view(shape) + images.new_tensor(self.shift).view(shape)
+        return self.network(images)
+
+
+def load_teacher(source: str, classes: tuple[str, ...], resolution: int, out: Path) -> tuple[Teacher, list[str]]:
+    """The teacher of that name with its weights, and a line for each thing to know about it.
+
+    Args:
+        source: a finished run's folder, or a name of timm's weights.
+        classes: the student's.
+        resolution: the student's, in pixels.
+        out: the student's own folder.
+
+    Raises:
+        InputError: if there is none, it is the student's own run or not finished, or has other classes.
+    """
+    if not source:
+        raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
+    if Path(source).resolve() == out.resolve():
+        raise InputError(f"teacher: {source}: is this run itself; name another, finished run")
+    about = describe(source, resolution)
+    if about["classes"] != len(classes):
+        raise InputError(
+            f"teacher: {source}: has {about['classes']} classes and the data {len(classes)}; train it on these data "
+            "first (cosub train --weights ...), and name that run"
+        )
+    if about["names"] and about["names"] != list(classes):
+        odd = next(pair for pair in zip(about["names"], classes, strict=True) if pair[0] != pair[1])
+        raise InputError(
+            f"teacher: {source}: was trained on other classes ({odd[0]!r} where the data have {odd[1]!r}); "
+            "name one that was trained on these"
+        )
+    teacher = Teacher(about)
+    said = [f"teacher: {line}" for line in load_weights(teacher.network, source)]
+    if about["resolution"] != resolution:
+        said.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
+    return teacher, said
+
+
+def describe(source: str, resolution: int) -> dict[str, Any]:
+    """What a teacher is, without its weights.
+
+    Raises:
+        InputError: if there is none of that name, or its run is not finished.
+    """
+    if Path(source).is_dir():
+        return _of_run(Path(source))
+    name = source.removeprefix("timm:")
+    if not is_model_pretrained(name):
+        known = timm.list_pretrained()
+        raise InputError(f"teacher: {source}: is no run's folder and no name of timm's weights{nearest(name, known)}")
+    found = get_pretrained_cfg(name)
+    assert found is not None
+    return {
+        "source": source,
+        "model": name.split(".")[0],
+        "settings": {},
+        "resolution": found.input_size[-1] if found.fixed_input_size else resolution,
+        "classes": found.num_classes,
+        "names": [],
+        "mean": list(found.mean),
+        "deviation": list(found.std),
+    }
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    if not (folder / "recipe.json").exists():
+        raise InputError(f"teacher: {folder}: holds no run (no recipe.json)")
+    recipe, weights = read(folder / "recipe.json"), folder / "model.safetensors"
+    if not weights.exists():
+        raise InputError(f"teacher: {folder}: has no model.safetensors yet; finish it with the same train command")
+    try:
+        with safe_open(weights, "pt") as file:
+            names = json.loads((file.metadata() or {})["classes"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"teacher: {weights}: cannot be read ({error})") from error
+    return {
+        "source": str(folder),
+        "model": recipe.model,
+        "settings": settings_of(recipe),
+        "resolution": recipe.resolution,
+        "classes": len(names),
+        "names": names,
+        "mean": list(IMAGENET_DEFAULT_MEAN),
+        "deviation": list(IMAGENET_DEFAULT_STD),
+    }

@@ -1,0 +1,349 @@
+"""Each method against its definition written out the plain way, and as a run that is killed and continued."""
+
+import copy
+import dataclasses
+import json
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from conftest import DATA  # noqa: F401  (sets the threads of a worker)
+from safetensors.torch import save_file
+from tiny import TINY, run, run_and_kill, run_together, tiny, weights
+from torch import nn
+
+import cosub
+from cosub import checkpoint as checkpoints
+from cosub.cli import main
+from cosub.data.sources import open_source
+from cosub.distributed import World
+from cosub.errors import InputError
+from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss
+from cosub.methods import build
+from cosub.progress import Reporter
+from cosub.recipes.config import METHODS, Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, Supervised
+from cosub.run import RunFolder
+from cosub.teachers import Teacher, describe, load_teacher
+from cosub.trainer import Trainer
+
+CPU = World(0, 1, torch.device("cpu"))
+KINDS = ["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
+
+
+def plain_cross_entropy(logits, target, loss):
+    """Sums over classes and means, in words."""
+    if loss == "bce":
+        p = logits.sigmoid()
+        return -(target * p.log() + (1 - target) * (1 - p).log()).mean()
+    return -(target * logits.log_softmax(1)).sum(1).mean()
+
+
+def plain_answer(logits, kind):
+    loss, answer = kind.split("-")
+    if answer == "hard":
+        return torch.eye(logits.shape[1])[logits.argmax(1)]
+    return logits.sigmoid() if loss == "bce" else logits.softmax(1)
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    targets = torch.rand(4, 5).round()  # several classes an image, as multi-label data and mixing have
+    return {"z": torch.randn(8, 5, requires_grad=True), "y": targets, "t": torch.randn(4, 5, requires_grad=True)}
+
+
+def same_with_gradient(ours, plain, z):
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    mine, theirs = (torch.autograd.grad(value, z, retain_graph=True)[0] for value in (ours, plain))
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("copies", [1, 2])
+def test_distillation_is_label_and_teacher(batch, kind, copies):
+    z, y, t, loss = batch["z"][: 4 * copies], batch["y"], batch["t"], kind.split("-")[0]
+    label, answer = y.repeat(copies, 1), plain_answer(t.detach(), kind).repeat(copies, 1)
+    plain = 0.3 * plain_cross_entropy(z, label, loss) + 0.7 * plain_cross_entropy(z, answer, loss)
+    ours = distillation_loss(z, y, t, 0.3, kind)
+    same_with_gradient(ours, plain, batch["z"])
+    assert torch.autograd.grad(ours, t, allow_unused=True)[0] is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("answer", ["soft", "hard"])
+def test_cosub_with_distillation_has_three_shares(batch, kind, answer):
+    z, y, t = batch["z"], batch["y"], batch["t"]
+    loss = kind.split("-")[0]
+    other = plain_answer(torch.cat([z[4:], z[:4]]).detach(), kind)
+    taught = plain_answer(t.detach(), f"{loss}-{answer}").repeat(2, 1)
+    plain = (
+        0.2 * plain_cross_entropy(z, y.repeat(2, 1), loss)
+        + 0.3 * plain_cross_entropy(z, taught, loss)
+        + 0.5 * plain_cross_entropy(z, other, loss)
+    )
+    same_with_gradient(cosub_distillation_loss(z, y, t, 0.2, 0.3, kind, answer), plain, z)
+
+
+def test_shares_of_nothing_leave_the_simpler_methods(batch):
+    z, y, t = batch["z"], batch["y"], batch["t"]
+    assert torch.equal(cosub_distillation_loss(z, y, t, 0.4, 0.0), cosub_loss(z, y, 0.4))
+    torch.testing.assert_close(
+        cosub_distillation_loss(z, y, t, 0.4, 0.6, "bce-soft", "hard"), distillation_loss(z, y, t, 0.4, "bce-hard")
+    )
+    torch.testing.assert_close(distillation_loss(z, y, t, 1.0), F.binary_cross_entropy_with_logits(z, y.repeat(2, 1)))
+
+
+def test_losses_refuse_what_they_cannot_do(batch):
+    z, y = batch["z"], batch["y"]
+    with pytest.raises(ValueError, match="the teacher has 4 classes and the student 5"):
+        distillation_loss(z, y, torch.randn(4, 4))
+    with pytest.raises(ValueError, match=r"teacher_weight must be in \[0, 0.6\]"):
+        cosub_distillation_loss(z, y, batch["t"], 0.4, 0.7)
+    with pytest.raises(ValueError, match="two copies of 4 images and got 4 rows"):
+        cosub_distillation_loss(z[:4], y, batch["t"])
+
+
+# --- methods on networks
+
+
+class Given(nn.Module):
+    """Answers with logits of ours, and remembers what it was asked."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.seen = logits, []
+
+    def forward(self, images):
+        self.seen.append((images, torch.is_grad_enabled()))
+        return self.logits
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_each_method_asks_its_networks_once_and_its_teacher_without_gradient(kind, batch):
+    method = build(METHODS[kind]())
+    images = torch.randn(4, 3, 8, 8)
+    networks = {"network": Given(batch["z"][: 4 * method.copies])}
+    if method.needs:
+        networks[method.needs] = Given(batch["t"])
+    loss, logits = method(networks, images, batch["y"])
+    assert logits is networks["network"].logits
+    assert all(len(network.seen) == 1 and network.seen[0][0] is images for network in networks.values())
+    if method.needs in ("teacher", "mean-teacher"):
+        assert networks[method.needs].seen[0][1] is False
+        assert torch.autograd.grad(loss, batch["t"], allow_unused=True)[0] is None
+    if method.needs == "peer":
+        other = torch.autograd.grad(loss, batch["t"])[0]
+        assert other.abs().sum() > 0
+
+
+def test_cosub_with_weight_1_is_supervised_training_on_two_submodels(batch):
+    z, y = batch["z"], batch["y"]
+    cosub_method, supervised = build(Cosub(weight=1.0)), build(Supervised())
+    ours = cosub_method({"network": Given(z)}, torch.zeros(4, 3, 8, 8), y)[0]
+    first, second = (supervised({"network": Given(part)}, torch.zeros(4, 3, 8, 8), y)[0] for part in z.chunk(2))
+    same_with_gradient(ours, (first + second) / 2, z)
+
+
+def test_drop_rate_0_adds_no_gradient_beyond_the_labels(images, table):
+    """Two equal submodels teach each other what they answer: with soft targets that changes nothing."""
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=24, num_heads=3, num_classes=5)
+    cosub.attach(model, drop_rate=0.0).train()
+    labels, gradients = torch.arange(6) % 5, []
+    for weight in (0.5, 1.0):
+        model.zero_grad()
+        (cosub_loss(model(images), labels, weight) / weight).backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, value in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], value, rtol=1e-4, atol=1e-6)
+
+
+# --- runs
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A finished run on the same data at another resolution."""
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    run(tiny(out, seed=7, resolution=16))
+    return out
+
+
+def method_of(kind, teacher):
+    given = {"teacher": str(teacher)} if kind in ("distill", "cosub-distill") else {}
+    return METHODS[kind](**given, **({"momentum": 0.9} if kind == "mean-teacher" else {}))
+
+
+def trainer_of(out, method, **changes):
+    recipe = tiny(out, method=method, **changes)
+    trainer = Trainer(recipe, open_source(recipe.data), CPU, RunFolder(out), Reporter())
+    trainer.prepare()
+    RunFolder(out).claim(recipe)
+    return trainer
+
+
+@pytest.mark.parametrize("kind", ["distill", "mean-teacher", "cotrain", "cosub-distill"])
+def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
+    folder = tmp_path / "teacher"
+    recipes = []
+    for name in ("whole", "killed"):
+        folder.exists() or folder.symlink_to(teacher)
+        recipes.append(tiny(tmp_path / name, method=method_of(kind, folder), checkpoint_every=4, ema=0.9))
+    run(recipes[0])
+    run_and_kill(recipes[1], 9, "_train_step")
+    folder.unlink()  # a run that goes on has its teacher in the checkpoint
+    run(recipes[1])
+    ours, theirs = (checkpoints.latest(tmp_path / name / "checkpoints") for name in ("killed", "whole"))
+    assert set(ours.weights) == {"network", "averaged"} | ({build(recipes[0].method).needs} - {""})
+    for name, tensors in theirs.weights.items():
+        assert all(torch.equal(ours.weights[name][key], value) for key, value in tensors.items()), name
+    assert RunFolder(tmp_path / "killed").read_summary()["method"] == kind
+
+
+def test_the_teacher_does_not_change_and_gets_no_gradient(teacher, tmp_path):
+    trainer = trainer_of(tmp_path / "run", Distill(teacher=str(teacher)))
+    inside = trainer.others["teacher"].network
+    before = copy.deepcopy(inside.state_dict())
+    trainer.fit()
+    assert all(torch.equal(before[name], value) for name, value in inside.state_dict().items())
+    assert all(parameter.grad is None for parameter in inside.parameters())
+    assert all(torch.equal(before[name], value) for name, value in weights(teacher).items())
+    held = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+    assert not held & {id(parameter) for parameter in inside.parameters()}
+
+
+def test_the_mean_teacher_follows_the_closed_form(tmp_path, monkeypatch):
+    """t_n = m^n x_0 + (1 - m) sum_k m^(n-k) x_k over the steps' weights x_k."""
+    trainer = trainer_of(tmp_path / "run", MeanTeacher(momentum=0.9), optimizer=lively())
+    history = [copy.deepcopy(trainer.network.state_dict())]
+    step = Trainer._train_step
+
+    def recorded(self, *args):
+        value = step(self, *args)
+        history.append(copy.deepcopy(self.network.state_dict()))
+        return value
+
+    monkeypatch.setattr(Trainer, "_train_step", recorded)
+    trainer.fit()
+    assert len(history) == 23
+    for name, value in trainer.others["mean-teacher"].module.state_dict().items():
+        expected = 0.9**22 * history[0][name]
+        expected += sum(0.1 * 0.9 ** (22 - k) * history[k][name] for k in range(1, 23))
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+    assert not any(module.training for module in trainer.others["mean-teacher"].modules())
+
+
+def lively():
+    """A learning rate that moves the weights in a few steps."""
+    from cosub.recipes.config import Optimizer
+
+    return Optimizer(warmup_epochs=0.0)
+
+
+def test_two_networks_differ_and_both_learn(tmp_path):
+    trainer = trainer_of(tmp_path / "run", Cotrain(), optimizer=lively())
+    before = {name: copy.deepcopy(network.state_dict()) for name, network in trainer.trained.items()}
+    assert not torch.equal(before["network"]["head.weight"], before["peer"]["head.weight"])
+    tables = [trainer.submodel(range(2), name) for name in ("network", "peer")]
+    assert tables[0].kept == tables[1].kept
+    assert not torch.equal(tables[0].order, tables[1].order)
+    trainer.fit()
+    for name, network in trainer.trained.items():
+        unmoved = [key for key, value in network.state_dict().items() if torch.equal(value, before[name][key])]
+        assert unmoved == []
+    state = trainer.optimizer.state_dict()["state"]
+    assert len(state) == 2 * len(list(trainer.network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "parallel"), [("cotrain", "ddp"), ("mean-teacher", "fsdp"), ("cosub-distill", "fsdp"), ("cotrain", "fsdp")]
+)
+def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):
+    plain = {key: value for key, value in TINY.items() if key != "proj_drop_rate"}
+    arguments = {"model_args": plain, "method": method_of(kind, teacher), "micro_steps": 2}
+    run(tiny(tmp_path / "one", **arguments))
+    facts = run_together(tiny(tmp_path / "two", parallel=parallel, **arguments), 2)
+    assert facts == {"processes": 2, "sharded": [parallel == "fsdp"]}
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-5, atol=1e-5)
+
+
+# --- teachers
+
+
+def test_a_teacher_answers_as_its_own_network_does(teacher):
+    found, said = load_teacher(str(teacher), tuple(map(str, range(10))), 8, teacher.with_name("other"))
+    assert said == ["teacher: images are resized from 8 to 16 pixels for it"]
+    images = torch.randn(3, 3, 8, 8)
+    bigger = F.interpolate(images, (16, 16), mode="bicubic", antialias=True)
+    assert torch.equal(found.train()(images), cosub.load(teacher)(bigger))
+    assert found(images).requires_grad is False
+
+
+def test_a_teacher_of_timms_gets_images_normalised_its_way():
+    about = describe("vit_base_patch16_224.augreg_in1k", 32)
+    assert (about["resolution"], about["classes"], about["mean"]) == (224, 1000, [0.5] * 3)
+    small = {"embed_dim": 24, "depth": 1, "num_heads": 3}
+    teacher = Teacher({**about, "resolution": 32, "settings": small})
+    pixels = torch.rand(2, 3, 32, 32)
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    torch.testing.assert_close(
+        teacher((pixels - mean) / deviation), teacher.network((pixels - 0.5) / 0.5), rtol=1e-4, atol=1e-5
+    )
+    assert describe("regnety_160.deit_in1k", 192)["resolution"] == 192  # a convolutional network takes any size
+
+
+def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
+    digits = tuple(map(str, range(10)))
+
+    def refused(source, classes=digits, out=tmp_path / "own"):
+        with pytest.raises(InputError) as caught:
+            load_teacher(str(source), classes, 8, out)
+        return str(caught.value)
+
+    assert "is missing; name a finished run's folder" in refused("")
+    assert "is this run itself" in refused(teacher, out=teacher)
+    assert "has 10 classes and the data 9; train it on these data first" in refused(teacher, digits[:9])
+    assert "trained on other classes ('9' where the data have 'nine')" in refused(teacher, (*digits[:9], "nine"))
+    assert "holds no run" in refused(tmp_path)
+    assert "no name of timm's weights, did you mean regnety_160.deit_in1k?" in refused("regnety_160.deit_in1")
+    unfinished = tmp_path / "unfinished"
+    RunFolder(unfinished).claim(tiny(unfinished))
+    assert "has no model.safetensors yet; finish it" in refused(unfinished)
+    save_file({"head.weight": torch.zeros(1)}, unfinished / "model.safetensors", {"classes": json.dumps(digits)})
+    assert "do not fit this" in refused(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "distill"], "teacher: is missing"),
+        (["--method", "distill", "--teacher", "nowhere"], "teacher: nowhere: is no run's folder"),
+        (["--method", "mean-teacher", "--momentum", "1"], "momentum: 1.0: must be in [0, 1)"),
+        (["--method", "mean-teacher", "--momentum", "-0.1"], "momentum: -0.1: must be in [0, 1)"),
+        (
+            ["--method", "cosub-distill", "--weight", "0.6", "--teacher-weight", "0.5"],
+            "teacher_weight: 0.5: must be in",
+        ),
+        (["--momentum", "0.9"], "--momentum: belongs to --method mean-teacher"),
+        (["--method", "distil"], "did you mean distill?"),
+    ],
+)
+def test_wrong_words(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_teacher_that_is_the_students_own_unfinished_run(teacher, tmp_path):
+    out = tmp_path / "run"
+    run_and_kill(tiny(out, checkpoint_every=4), 9, "_train_step")
+    other = tiny(tmp_path / "other", method=Distill(teacher=str(out)))
+    with pytest.raises(InputError, match=r"has no model\.safetensors yet"):
+        run(other)
+    own = dataclasses.replace(other, method=CosubDistill(teacher=str(tmp_path / "other")))
+    with pytest.raises(InputError, match="is this run itself"):
+        run(own)
+    assert not (tmp_path / "other").exists()
