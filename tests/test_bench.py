@@ -2,11 +2,12 @@
 
 import pytest
 import timm
+import torch
 from timm.layers.drop import DropPath
 
 from cosub.attachment import attach, layers_per_block
 from cosub.bench.coverage import coverage
-from cosub.bench.step import Case, _mask, count
+from cosub.bench.step import FIGURE2, METHOD_WAYS, WAYS, Case, _mask, count, measure
 from cosub.blocks import KEPT, TWINS
 
 HUGE = ("deit3_huge_patch14_224", 0.6)
@@ -54,3 +55,17 @@ def test_what_is_masked_is_what_has_a_twin(model):
     layers = sum(layers_per_block(attach(timm.create_model(model), 0.25)))
     assert {slot.drop_prob for slot in slots} == {0.25}
     assert len(slots) * shared == layers
+
+
+def test_what_the_methods_cost_beside_figure_2():
+    """At rate 0 nothing is skipped, and the FLOPs are figure 2's: backward is twice forward."""
+    result = count(Case("deit3_small_patch16_224", 0.0, 4, resolution=64, depth=12, ways=(*WAYS, *METHOD_WAYS)))
+    for way, paper in FIGURE2.items():
+        assert result["ratio"]["flops"][way] == pytest.approx(paper["compute"], rel=0.02), way
+    case = Case("vit_tiny_patch16_224", 0.5, 4, resolution=32, depth=1, ways=(*WAYS, *METHOD_WAYS))
+    measured = measure(case, torch.device("cpu"), 1)
+    for way, paper in FIGURE2.items():
+        found = measured["figure2"][way]
+        assert (found["weights"], found["optimizer"]) == (paper["weights"], paper["optimizer"]), way
+        assert found["paper"] == paper
+    assert set(measured["seconds"]) == {*WAYS, *METHOD_WAYS}

@@ -3,10 +3,11 @@
 All ways are interleaved in one process, so that their ratios mean something.
 """
 
+import functools
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,13 +21,26 @@ from torch.utils.flop_counter import FlopCounterMode
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, compile_blocks
 from cosub.blocks import TWINS
+from cosub.choices import Operation
 from cosub.counting import saved_bytes, without_memory
 from cosub.errors import InputError
-from cosub.losses import cosub_loss, label_loss
+from cosub.losses import label_loss
+from cosub.methods import Method, build
 from cosub.network import check_resolution
+from cosub.recipes.config import METHODS
 
-Way = Literal["masked", "plain", "efficient", "cosub"]
+Way = Literal["masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill"]
 WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")
+METHOD_WAYS: tuple[Way, ...] = ("distill", "mean-teacher", "cotrain", "cosub-distill")
+
+# Figure 2: weights held, optimizer state, compute of forward and backward, as multiples of supervised training's.
+FIGURE2: dict[str, dict[str, float]] = {
+    "masked": {"weights": 1, "optimizer": 1, "compute": 1},
+    "distill": {"weights": 2, "optimizer": 1, "compute": 1.33},
+    "mean-teacher": {"weights": 2, "optimizer": 1, "compute": 1.33},
+    "cotrain": {"weights": 2, "optimizer": 2, "compute": 2},
+    "cosub": {"weights": 1, "optimizer": 1, "compute": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +59,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way made ready: a model of its own, and from a batch to the loss."""
+    """One way made ready: its networks by name, those of them that are trained, and from a batch to the loss."""
 
-    model: nn.Module
+    networks: nn.ModuleDict
+    trained: nn.ModuleList
     loss: Callable[[Tensor, Tensor], Tensor]
+    after: Callable[[], None]
+    """What a step does besides the optimizer."""
 
 
 def count(case: Case) -> dict[str, Any]:
@@ -58,13 +75,15 @@ def count(case: Case) -> dict[str, Any]:
     """
     flops, saved = {}, {}
     with torch.device("meta"):
-        empty = {way: _model(case) for way in case.ways}
+        empty = {way: _networks(case, way) for way in case.ways}
     with FakeTensorMode():
         for way in case.ways:
-            candidate = _candidate(case, way, without_memory(empty[way]))
-            batch = _batch(case, candidate.model, torch.device("cpu"))
+            for network in empty[way].values():
+                without_memory(network)
+            candidate = _candidate(case, way, empty[way])
+            batch = _batch(case, candidate.networks["network"], torch.device("cpu"))
             with FlopCounterMode(display=False) as counter:
-                with saved_bytes(candidate.model) as total:
+                with saved_bytes(candidate.networks) as total:
                     loss = candidate.loss(*batch)
                 loss.backward()
             flops[way], saved[way] = counter.get_total_flops(), total[0]
@@ -76,12 +95,12 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
 
     Each way has a model and an optimizer of its own; a way's peak leaves out what lies there for the others.
     """
-    candidates = {way: _candidate(case, way, _model(case).to(device)) for way in case.ways}
+    candidates = {way: _candidate(case, way, _networks(case, way).to(device)) for way in case.ways}
     optimizers = {
-        way: torch.optim.AdamW(candidate.model.parameters(), lr=1e-5, fused=True)
+        way: torch.optim.AdamW(candidate.trained.parameters(), lr=1e-5, fused=True)
         for way, candidate in candidates.items()
     }
-    batch = _batch(case, candidates[case.ways[0]].model, device)
+    batch = _batch(case, candidates[case.ways[0]].networks["network"], device)
     seconds: dict[str, list[float]] = {way: [] for way in case.ways}
     peak: dict[str, int] = {}
     for turn, way in itertools.product(range(-2, repeats), case.ways):  # two turns to warm up, and to compile
@@ -91,38 +110,86 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
         candidates[way].loss(*batch).backward()
         optimizers[way].step()
         optimizers[way].zero_grad(set_to_none=True)
+        candidates[way].after()
         _synchronize(device)
         if turn >= 0:
             seconds[way].append(time.perf_counter() - start)
             if device.type == "cuda":
-                own = 3 * sum(p.nbytes for p in candidates[way].model.parameters())  # weights, two moments
+                own = sum(p.nbytes for p in candidates[way].networks.parameters())
+                own += 2 * sum(p.nbytes for p in candidates[way].trained.parameters())  # two moments
                 peak[way] = torch.cuda.max_memory_allocated(device) - before + own
     medians = {way: statistics.median(values) for way, values in seconds.items()}
     spread = {way: [min(values), max(values)] for way, values in seconds.items()}
-    return {**_result(case, _name(device), seconds=medians, peak_bytes=peak), "spread": spread, "repeats": repeats}
+    result = _result(case, _name(device), seconds=medians, peak_bytes=peak)
+    return {**result, "figure2": _figure2(candidates), "spread": spread, "repeats": repeats}
 
 
-def _candidate(case: Case, way: Way, model: nn.Module) -> Candidate:
-    device = next(model.parameters()).device
-    model.train()
-    run: Callable[[Tensor], Tensor] = model
+def _networks(case: Case, way: Way) -> nn.ModuleDict:
+    """The networks that a way needs, all of the same architecture: a teacher is as large as its student."""
+    method = _method(way)
+    names = ["network", *([method.needs] if method is not None and method.needs else [])]
+    return nn.ModuleDict({name: _model(case) for name in names})
+
+
+def _method(way: Way) -> Method | None:
+    """The method of a way; the first three are operations, trained with the label alone."""
+    return build(METHODS[way]()) if way in METHODS else None
+
+
+def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
+    network, method = networks["network"].train(), _method(way)
+    others = {name: other for name, other in networks.items() if name != "network"}
+    trained = [network, *(other.train() for name, other in others.items() if name == "peer")]
+    after: Callable[[], None] = lambda: None  # noqa: E731
+    for name, other in others.items():
+        if name != "peer":
+            other.requires_grad_(False).eval()
+        if name == "mean-teacher":
+            after = functools.partial(_average, other, network)
     if way == "masked":
-        _mask(model, case.drop_rate)
-        run = torch.compile(model) if case.compiled else model
+        _mask(network, case.drop_rate)
+        run: dict[str, Any] = {"network": torch.compile(network) if case.compiled else network}
     else:
         operation = "plain" if way == "plain" else "efficient"
-        try:
-            attach(model, case.drop_rate, copies=2 if way == "cosub" else 1, operation=operation)
-        except ValueError as error:
-            raise InputError(f"model: {case.model}: {error}") from error
-        run = compile_blocks(model) if case.compiled else model
+        for model in trained:
+            _attach(case, model, method.copies if method is not None else 1, operation)
+        run = {"network": network, **others}
+        if case.compiled:
+            run |= {name: compile_blocks(model) for name, model in run.items() if model in trained}
 
     def loss(images: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=case.bf16):
-            logits = run(images)
-            return cosub_loss(logits, targets) if way == "cosub" else label_loss(logits, targets)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=case.bf16):
+            if method is None:
+                return label_loss(run["network"](images), targets)
+            return method(run, images, targets)[0]
 
-    return Candidate(model, loss)
+    return Candidate(networks, nn.ModuleList(trained), loss, after)
+
+
+def _attach(case: Case, model: nn.Module, copies: int, operation: Operation) -> None:
+    try:
+        attach(model, case.drop_rate, copies=copies, operation=operation)
+    except ValueError as error:
+        raise InputError(f"model: {case.model}: {error}") from error
+
+
+@torch.no_grad()
+def _average(teacher: nn.Module, network: nn.Module) -> None:
+    for averaged, parameter in zip(teacher.parameters(), network.parameters(), strict=True):
+        averaged.lerp_(parameter, 0.001)
+
+
+def _figure2(candidates: Mapping[Any, Candidate]) -> dict[str, dict[str, Any]]:
+    """Weights and optimizer state beside the paper's, as multiples of one network's."""
+    found: dict[str, dict[str, Any]] = {}
+    for way, candidate in candidates.items():
+        one = sum(p.numel() for p in candidate.networks["network"].parameters())
+        held, trained = (
+            sum(p.numel() for p in modules.parameters()) for modules in (candidate.networks, candidate.trained)
+        )
+        ratios = {"weights": round(held / one, 4), "optimizer": round(trained / one, 4)}
+        found[way] = {**ratios, "paper": FIGURE2.get(way)}
+    return found
 
 
 def _mask(model: nn.Module, rate: float) -> None:
@@ -154,7 +221,8 @@ def _model(case: Case) -> nn.Module:
 def _batch(case: Case, model: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     pixels = case.resolution or model.default_cfg["input_size"][-1]
     images = torch.randn(case.batch_size, 3, pixels, pixels, device=device)
-    return images, torch.randint(0, model.num_classes, (case.batch_size,), device=device)
+    classes = torch.randint(0, model.num_classes, (case.batch_size,), device=device)
+    return images, torch.nn.functional.one_hot(classes, model.num_classes).float()
 
 
 def _start_peak(device: torch.device) -> int:

@@ -33,7 +33,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Step:
-    """Cost of one training step: masked drop path, the plain operation, ours, and co-training, in one process."""
+    """Cost of a training step: masked drop path, the plain operation, ours, co-training and others, in one process."""
 
     model: str = "deit3_small_patch16_224"
     drop_rate: float = 0.5
@@ -46,7 +46,13 @@ class Step:
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
     """Count FLOPs and bytes saved for backward, without allocating anything."""
-    methods: tuple[Literal["masked", "plain", "efficient", "cosub"], ...] = ("masked", "plain", "efficient", "cosub")
+    methods: tuple[
+        Literal[
+            *("all", "masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill")
+        ],
+        ...,
+    ] = ("masked", "plain", "efficient", "cosub")
+    """all: those of figure 2 as well, with a teacher as large as the model, beside the paper's costs."""
     repeats: int = 10
     device: str = "auto"
 
@@ -81,7 +87,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError(f"bench: {what!r}: must be step, models, coverage or table7")
     options = parse(Step, words[1:], "cosub bench step")
     from cosub import distributed
-    from cosub.bench.step import Case, count, measure
+    from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
 
     case = Case(
         options.model,
@@ -90,7 +96,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         options.resolution,
         bf16=options.precision == "bf16",
         compiled=options.compile,
-        ways=options.methods,
+        ways=(*WAYS, *METHOD_WAYS) if "all" in options.methods else options.methods,
     )
     result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
     if not as_json:
@@ -103,7 +109,13 @@ def _print(result: dict[str, Any]) -> None:
     for measure in ("seconds", "flops", "saved_bytes", "peak_bytes"):
         for way, value in result.get(measure, {}).items():
             ratio = result["ratio"].get(measure, {}).get(way)
-            print(f"  {measure:<12}{way:<12}{value:>14.4g}" + ("" if ratio is None else f"{ratio:>9.3f} of masked"))
+            print(f"  {measure:<12}{way:<14}{value:>12.4g}" + ("" if ratio is None else f"{ratio:>9.3f} of masked"))
+    for way, found in result.get("figure2", {}).items():
+        paper = found["paper"] or {}
+        printed = "".join(
+            f"  {part} {found[part]:.2f} (paper {paper.get(part, '-')})" for part in ("weights", "optimizer")
+        )
+        print(f"  {'figure 2':<12}{way:<14}{printed}  compute (paper {paper.get('compute', '-')})")
 
 
 def _table7(as_json: bool) -> dict[str, Any]:
