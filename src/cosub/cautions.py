@@ -7,6 +7,7 @@ from cosub.attachment import state
 from cosub.blocks.twin import Twin
 from cosub.recipes.config import Recipe
 
+NO_FASTER = 0.1  # the paper's figure (section 4); measured on a CPU too
 FEW_ROWS = 16  # below it the statistics of a batch are mostly noise
 
 
@@ -38,6 +39,8 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             f"the effective drop rate is {effective:.4g} where {asked:.4g} was asked, because rows are whole; "
             "take --rounding spread or a larger --group-size"
         )
+    if 0 < recipe.drop_rate < NO_FASTER and effective:
+        found.append(f"a drop rate below {NO_FASTER} saves memory and hardly any time (docs/performance.md)")
     kept = min(state(network).kept(copies * recipe.group_size))
     branches = [module for twin in network.modules() if isinstance(twin, Twin) for module in twin.modules()]
     if kept < FEW_ROWS and any(isinstance(module, _BatchNorm) for module in branches):
