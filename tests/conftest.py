@@ -23,6 +23,7 @@ DATA = Path(os.environ.get("COSUB_DATA", Path(__file__).parents[2] / "shared" / 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start: the bits hang on the number of threads
 
 # One entry an architecture: how to build a small one.
 SMALL: dict[str, Callable[[], nn.Module]] = {

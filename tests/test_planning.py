@@ -12,7 +12,6 @@ from PIL import Image
 from tiny import tiny
 from torch.utils.flop_counter import FlopCounterMode
 
-import cosub.planning
 from cosub.attachment import active, state
 from cosub.choices import Checkpointing, OptimizerName
 from cosub.cli import main
@@ -26,7 +25,7 @@ from cosub.network import build_network
 from cosub.optim import STATE_TENSORS, build_optimizer, learning_rate
 from cosub.planning import Setting, _Estimate, plan
 from cosub.recipes import RECIPES, get
-from cosub.recipes.config import Digits, Folder, Optimizer, Recipe, Supervised
+from cosub.recipes.config import Cotrain, Digits, Folder, MeanTeacher, Optimizer, Recipe, Supervised
 from cosub.submodel import draw
 
 # Width 16, depth 2, patches of 4 on 8x8 pixels: 5 tokens with the class token, 10 classes.
@@ -60,7 +59,7 @@ def real_step(recipe: Recipe, groups: int, dtype: torch.dtype):
         kept = [groups * count for count in state(network).kept(rows)]
         submodel = draw(groups * rows, kept, torch.Generator())
         with active(network, submodel), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            return method(network, images, targets)[0]
+            return method({"network": network}, images, targets)[0]
 
     return network, loss
 
@@ -166,22 +165,18 @@ def test_micro_steps_and_devices_part_the_activations():
     assert (whole.groups_per_device, parted.groups_per_device, devices.groups_per_device) == (4, 4, 2)
 
 
-def test_the_methods_own_loss_is_counted(monkeypatch):
-    """A method that runs another forward (a teacher, say) costs a forward more."""
-
-    class Twice:
-        copies = 2
-
-        def __call__(self, model, images, targets):
-            with torch.no_grad():
-                model(images)
-            return build(get("digits").method)(model, images, targets)
-
-    once = plan(small(), Machine())
-    monkeypatch.setattr(cosub.planning, "build", lambda _config: Twice())
-    twice = plan(small(), Machine())
-    assert 1.3 < twice.flops / once.flops < 1.4
-    assert twice.replicated.activations == once.replicated.activations
+def test_other_networks_of_a_method_are_counted():
+    """Figure 2: a teacher costs a forward more and its weights, a second network all twice."""
+    alone = plan(small(method=Supervised()), Machine())
+    taught, both = (plan(small(method=method), Machine()) for method in (MeanTeacher(), Cotrain()))
+    assert taught.flops / alone.flops == pytest.approx(4 / 3, abs=0.06)
+    assert both.flops / alone.flops == pytest.approx(2, rel=1e-6)
+    assert alone.replicated.others == 0
+    assert taught.replicated.others == both.replicated.others == 4 * PARAMETERS
+    assert taught.replicated.gradients == alone.replicated.gradients
+    assert both.replicated.gradients == 2 * alone.replicated.gradients
+    assert both.replicated.optimizer == 2 * alone.replicated.optimizer
+    assert both.replicated.activations > 1.9 * alone.replicated.activations
 
 
 # --- steps, sizes, rates, time

@@ -77,7 +77,7 @@ def _create(recipe: Recipe, num_classes: int) -> nn.Module:
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The arguments of timm's model: the paper's where they are not timm's, then the recipe's own."""
     paper = {"init_values": 1e-4} if recipe.model.startswith("deit3") else {}
-    return {"drop_path_rate": 0.0, **paper, **recipe.model_args}  # some of timm's models ship with a rate of their own
+    return {**paper, **recipe.model_args}
 
 
 def _try(model: nn.Module, recipe: Recipe, num_classes: int) -> None:
@@ -101,12 +101,18 @@ def _unbuildable(recipe: Recipe, reason: str) -> InputError:
 
 
 def create(model: str, resolution: int, num_classes: int, settings: dict[str, Any]) -> nn.Module:
-    """timm's model for images of that size. Convolutional networks have no argument for it: they take any."""
+    """timm's model for images of that size, its own drop path off: some ship with a rate.
+
+    Convolutional networks have no argument for the size, because they take any; a few have none for drop path.
+    """
     import timm
 
-    try:
-        return timm.create_model(model, num_classes=num_classes, img_size=resolution, **settings)
-    except TypeError as error:
-        if "'img_size'" not in str(error):
-            raise
-        return timm.create_model(model, num_classes=num_classes, **settings)
+    optional: dict[str, Any] = {"img_size": resolution, "drop_path_rate": 0.0}
+    while True:
+        try:
+            return timm.create_model(model, num_classes=num_classes, **optional, **settings)
+        except TypeError as error:
+            unknown = [name for name in optional if f"'{name}'" in str(error)]
+            if not unknown:
+                raise
+            del optional[unknown[0]]
