@@ -56,7 +56,7 @@ def run(source: Path, out: Path) -> None:
     results = {}
     for method in METHODS:
         given = ["--teacher", str(teacher)] if "distill" in method else []
-        # Of 1,200 steps; the default, 0.999, averages over most of them.
+        # Of 1,500 steps; the default, 0.999, averages over most of them.
         given += ["--momentum", "0.99"] if method == "mean-teacher" else []
         results[method] = train(data, out / method, "--method", method, *given)
     (out / "methods.json").write_text(json.dumps(results, indent=2) + "\n")
