@@ -34,7 +34,7 @@ from cosub.methods import Method, build
 from cosub.network import build_network
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
-from cosub.recipes.config import CosubDistill, Distill, MeanTeacher, Recipe
+from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
@@ -168,20 +168,21 @@ class Trainer:
             for name, network in self.trained.items():
                 for line in load_weights(network, recipe.weights):
                     self.reporter.say(f"weights: {line}" if name == "network" else f"weights of the {name}: {line}")
-        if isinstance(recipe.method, Distill | CosubDistill):
-            classes = self.source.classes
-            teacher, said = load_teacher(recipe.method.teacher, classes, recipe.resolution, self.folder.path)
+        if self.method.needs == "teacher":
+            name: str = recipe.method.teacher  # pyright: ignore[reportAttributeAccessIssue]
+            teacher, said = load_teacher(name, self.source.classes, recipe.resolution, self.folder.path)
             self.others["teacher"] = teacher.to(self.world.device)
             for line in said:
                 self.reporter.say(line)
 
     def _make_ready(self) -> None:
         """Copy, then compile, then shard, then the optimizer: each needs the one before."""
-        method, wanted = self.recipe.method, self.recipe.runtime.compile
+        wanted = self.recipe.runtime.compile
         if self.recipe.ema:
             self.others["averaged"] = _averaged(self.network, self.recipe.ema)
-        if isinstance(method, MeanTeacher):
-            self.others["mean-teacher"] = _averaged(self.network, method.momentum).eval()
+        if self.method.needs == "mean-teacher":
+            momentum: float = self.recipe.method.momentum  # pyright: ignore[reportAttributeAccessIssue]
+            self.others["mean-teacher"] = _averaged(self.network, momentum).eval()
         self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
         if self.compiled:
             for network in self.trained.values():
@@ -205,7 +206,8 @@ class Trainer:
                 raise RunError(
                     f"compile: on: the blocks cannot be compiled here ({reason}); take auto or off"
                 ) from error
-            uncompile_blocks(self.network)
+            for network in self.trained.values():
+                uncompile_blocks(network)
             self.reporter.warn(f"going on uncompiled, because the blocks cannot be compiled here ({reason})")
 
     def _rehearse(self) -> None:
