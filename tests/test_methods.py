@@ -256,7 +256,19 @@ def test_two_networks_differ_and_both_learn(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "parallel"), [("cotrain", "ddp"), ("mean-teacher", "fsdp"), ("cosub-distill", "fsdp"), ("cotrain", "fsdp")]
+    ("kind", "parallel"),
+    [
+        ("cosub-distill", "fsdp"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("cotrain", "ddp"),
+                ("cotrain", "fsdp"),
+                ("mean-teacher", "fsdp"),
+                ("distill", "ddp"),
+            )
+        ),
+    ],
 )
 def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):
     plain = {key: value for key, value in TINY.items() if key != "proj_drop_rate"}

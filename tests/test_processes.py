@@ -43,7 +43,12 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("processes", "parallel", "micro_steps"),
-    [(2, "ddp", 1), (3, "ddp", 2), (2, "fsdp", 1), (3, "fsdp", 2)],
+    [
+        (2, "ddp", 1),
+        (2, "fsdp", 1),
+        pytest.param(3, "ddp", 2, marks=pytest.mark.slow),
+        pytest.param(3, "fsdp", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_equal_one_process(alone, tmp_path, processes, parallel, micro_steps):
     out, expected = alone
@@ -58,7 +63,9 @@ def test_equal_one_process(alone, tmp_path, processes, parallel, micro_steps):
         assert summary[key] == expected[key]
 
 
-@pytest.mark.parametrize(("before", "after"), [("fsdp", None), (None, "fsdp"), ("fsdp", "ddp")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("fsdp", None), (None, "fsdp"), pytest.param("fsdp", "ddp", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, after, monkeypatch):
     """Written by two sharded processes and read by one, and the other way round."""
     out = tmp_path / "run"
