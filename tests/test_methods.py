@@ -330,6 +330,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     ("words", "message"),
     [
         (["--method", "distill"], "teacher: is missing"),
+        (["--method", "distill", "--dry-run"], "teacher: is missing"),
         (["--method", "distill", "--teacher", "nowhere"], "teacher: nowhere: is no run's folder"),
         (["--method", "mean-teacher", "--momentum", "1"], "momentum: 1.0: must be in [0, 1)"),
         (["--method", "mean-teacher", "--momentum", "-0.1"], "momentum: -0.1: must be in [0, 1)"),

@@ -66,9 +66,7 @@ def load_teacher(source: str, classes: tuple[str, ...], resolution: int, out: Pa
     Raises:
         InputError: if there is none, it is the student's own run or not finished, or has other classes.
     """
-    if not source:
-        raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
-    if Path(source).resolve() == out.resolve():
+    if source and Path(source).resolve() == out.resolve():
         raise InputError(f"teacher: {source}: is this run itself; name another, finished run")
     about = describe(source, resolution)
     if about["classes"] != len(classes):
@@ -95,6 +93,8 @@ def describe(source: str, resolution: int) -> dict[str, Any]:
     Raises:
         InputError: if there is none of that name, or its run is not finished.
     """
+    if not source:
+        raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
     if Path(source).is_dir():
         return _of_run(Path(source))
     name = source.removeprefix("timm:")

@@ -164,15 +164,16 @@ class Trainer:
         """What a new run reads: the weights that its recipe names, and its teacher."""
         recipe = self.recipe
         if recipe.weights:
+            said = {name: load_weights(network, recipe.weights) for name, network in self.trained.items()}
             self.reporter.say(f"weights: starting from {recipe.weights}")
-            for name, network in self.trained.items():
-                for line in load_weights(network, recipe.weights):
+            for name, lines in said.items():
+                for line in lines:
                     self.reporter.say(f"weights: {line}" if name == "network" else f"weights of the {name}: {line}")
         if self.method.needs == "teacher":
-            name: str = recipe.method.teacher  # pyright: ignore[reportAttributeAccessIssue]
-            teacher, said = load_teacher(name, self.source.classes, recipe.resolution, self.folder.path)
+            source: str = recipe.method.teacher  # pyright: ignore[reportAttributeAccessIssue]
+            teacher, lines = load_teacher(source, self.source.classes, recipe.resolution, self.folder.path)
             self.others["teacher"] = teacher.to(self.world.device)
-            for line in said:
+            for line in lines:
                 self.reporter.say(line)
 
     def _make_ready(self) -> None:
