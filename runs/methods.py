@@ -56,6 +56,9 @@ def run(source: Path, out: Path) -> None:
     results = {}
     for method in METHODS:
         given = ["--teacher", str(teacher)] if "distill" in method else []
+        # Soft answers: a teacher that fits the training set answers with the label, and hard distillation from it is
+        # supervised training to the bit.
+        given += {"distill": ["--loss", "bce-soft"], "cosub-distill": ["--teacher-answer", "soft"]}.get(method, [])
         # Of 1,500 steps; the default, 0.999, averages over most of them.
         given += ["--momentum", "0.99"] if method == "mean-teacher" else []
         results[method] = train(data, out / method, "--method", method, *given)
