@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import DATA  # noqa: F401  (sets the threads of a worker)
 from safetensors.torch import save_file
 from tiny import TINY, run, run_and_kill, run_together, tiny, weights
 from torch import nn

@@ -64,8 +64,22 @@ class Supervised(Strict):
         return self.loss
 
 
+class Taught(Strict):
+    """What methods with another teacher than the label share: the label's share in the loss, and a kind of it."""
+
+    weight: float
+    loss: CosubKind
+
+    def __post_init__(self) -> None:
+        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+
+    @property
+    def targets(self) -> LabelLoss:
+        return "bce" if self.loss.startswith("bce") else "ce"
+
+
 @dataclass(frozen=True)
-class Cosub(Strict):
+class Cosub(Taught):
     """Submodel co-training, equation 2: two submodels an image, each teaches the other."""
 
     kind: Fixed[Suppress[Literal["cosub"]]] = "cosub"
@@ -74,16 +88,9 @@ class Cosub(Strict):
     loss: CosubKind = "bce-soft"
     """Binary or softmax cross-entropy, and the other's answer soft or hard (Table 3)."""
 
-    def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
-
-    @property
-    def targets(self) -> LabelLoss:
-        return _loss_of(self.loss)
-
 
 @dataclass(frozen=True)
-class Distill(Strict):
+class Distill(Taught):
     """Figure 2 (b): the label, and the answer of a frozen teacher to the same augmented image."""
 
     kind: Fixed[Suppress[Literal["distill"]]] = "distill"
@@ -94,16 +101,9 @@ class Distill(Strict):
     loss: CosubKind = "bce-hard"
     """Binary or softmax cross-entropy, and the teacher's answer soft or hard."""
 
-    def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
-
-    @property
-    def targets(self) -> LabelLoss:
-        return _loss_of(self.loss)
-
 
 @dataclass(frozen=True)
-class MeanTeacher(Strict):
+class MeanTeacher(Taught):
     """Figure 2 (c): the label, and the answer of the network with averaged weights."""
 
     kind: Fixed[Suppress[Literal["mean-teacher"]]] = "mean-teacher"
@@ -115,16 +115,12 @@ class MeanTeacher(Strict):
     """Binary or softmax cross-entropy, and the teacher's answer soft or hard."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+        super().__post_init__()
         require(0 <= self.momentum < 1, "momentum", self.momentum, "must be in [0, 1)")
-
-    @property
-    def targets(self) -> LabelLoss:
-        return _loss_of(self.loss)
 
 
 @dataclass(frozen=True)
-class Cotrain(Strict):
+class Cotrain(Taught):
     """Figure 2 (d): two networks teach each other; the first one is what comes out."""
 
     kind: Fixed[Suppress[Literal["cotrain"]]] = "cotrain"
@@ -133,16 +129,9 @@ class Cotrain(Strict):
     loss: CosubKind = "bce-soft"
     """Binary or softmax cross-entropy, and the other's answer soft or hard."""
 
-    def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
-
-    @property
-    def targets(self) -> LabelLoss:
-        return _loss_of(self.loss)
-
 
 @dataclass(frozen=True)
-class CosubDistill(Strict):
+class CosubDistill(Taught):
     """Table 4's last row: submodel co-training, and a frozen teacher for both submodels."""
 
     kind: Fixed[Suppress[Literal["cosub-distill"]]] = "cosub-distill"
@@ -157,17 +146,9 @@ class CosubDistill(Strict):
     teacher_answer: Answer = "hard"
 
     def __post_init__(self) -> None:
-        require(0 <= self.weight <= 1, "weight", self.weight, "must be in [0, 1]")
+        super().__post_init__()
         left = 1 - self.weight
         require(0 <= self.teacher_weight <= left, "teacher_weight", self.teacher_weight, f"must be in [0, {left:g}]")
-
-    @property
-    def targets(self) -> LabelLoss:
-        return _loss_of(self.loss)
-
-
-def _loss_of(kind: CosubKind) -> LabelLoss:
-    return "bce" if kind.startswith("bce") else "ce"
 
 
 # --- data
