@@ -228,7 +228,7 @@ class _Estimate:
         """What the method needs besides the network. Of a teacher its description is read, not its weights."""
         method = self.recipe.method
         if isinstance(method, Distill | CosubDistill):
-            about = describe(method.teacher, self.recipe.resolution)
+            about = describe(method.teacher, self.recipe.resolution, self.recipe.inputs)
             return {"teacher": Teacher({**about, "classes": classes})}
         if not self.method.needs:
             return {}

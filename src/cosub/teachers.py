@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import get_pretrained_cfg, is_model_pretrained
 from torch import Tensor, nn
 
 from cosub.errors import InputError
 from cosub.network import create, settings_of
+from cosub.recipes.config import Inputs
 from cosub.recipes.files import nearest, read
 from cosub.weights import load_weights
+
+_IMAGENET = Inputs()
 
 
 class Teacher(nn.Module):
@@ -34,7 +36,7 @@ class Teacher(nn.Module):
         self.requires_grad_(False).eval()
         # From images normalised as a student's to images normalised as the teacher's.
         channels = list(
-            zip(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, about["mean"], about["deviation"], strict=True)
+            zip(about["student_mean"], about["student_std"], about["mean"], about["deviation"], strict=True)
         )
         self.factor = [deviation / theirs for _, deviation, _, theirs in channels]
         self.shift = [(mean - their_mean) / theirs for mean, _, their_mean, theirs in channels]
@@ -54,7 +56,9 @@ class Teacher(nn.Module):
         return self.network(images)
 
 
-def load_teacher(source: str, classes: tuple[str, ...], resolution: int, out: Path) -> tuple[Teacher, list[str]]:
+def load_teacher(
+    source: str, classes: tuple[str, ...], resolution: int, out: Path, inputs: Inputs = _IMAGENET
+) -> tuple[Teacher, list[str]]:
     """The teacher of that name with its weights, and a line for each thing to know about it.
 
     Args:
@@ -62,13 +66,14 @@ def load_teacher(source: str, classes: tuple[str, ...], resolution: int, out: Pa
         classes: the student's.
         resolution: the student's, in pixels.
         out: the student's own folder.
+        inputs: how the student's images are normalised.
 
     Raises:
         InputError: if there is none, it is the student's own run or not finished, or has other classes.
     """
     if source and Path(source).resolve() == out.resolve():
         raise InputError(f"teacher: {source}: is this run itself; name another, finished run")
-    about = describe(source, resolution)
+    about = describe(source, resolution, inputs)
     if about["classes"] != len(classes):
         raise InputError(
             f"teacher: {source}: has {about['classes']} classes and the data {len(classes)}; train it on these data "
@@ -87,16 +92,17 @@ def load_teacher(source: str, classes: tuple[str, ...], resolution: int, out: Pa
     return teacher, said
 
 
-def describe(source: str, resolution: int) -> dict[str, Any]:
-    """What a teacher is, without its weights.
+def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[str, Any]:
+    """What a teacher is, without its weights, for a student of that resolution and those inputs.
 
     Raises:
         InputError: if there is none of that name, or its run is not finished.
     """
     if not source:
         raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
+    student = {"student_mean": list(inputs.mean), "student_std": list(inputs.std)}
     if Path(source).is_dir():
-        return _of_run(Path(source))
+        return {**_of_run(Path(source)), **student}
     name = source.removeprefix("timm:")
     if not is_model_pretrained(name):
         known = timm.list_pretrained()
@@ -112,6 +118,7 @@ def describe(source: str, resolution: int) -> dict[str, Any]:
         "names": [],
         "mean": list(found.mean),
         "deviation": list(found.std),
+        **student,
     }
 
 
@@ -133,6 +140,6 @@ def _of_run(folder: Path) -> dict[str, Any]:
         "resolution": recipe.resolution,
         "classes": len(names),
         "names": names,
-        "mean": list(IMAGENET_DEFAULT_MEAN),
-        "deviation": list(IMAGENET_DEFAULT_STD),
+        "mean": list(recipe.inputs.mean),
+        "deviation": list(recipe.inputs.std),
     }

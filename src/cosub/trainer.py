@@ -76,7 +76,7 @@ class Trainer:
         self.others: dict[str, nn.Module] = {}
         self.rows = self.method.copies * recipe.group_size  # of a group
         self.kept = state(self.network).kept(self.rows)
-        self.transform = training(recipe.resolution, recipe.augment)
+        self.transform = training(recipe.resolution, recipe.augment, recipe.inputs.interpolation)
         self.precision = _precision(recipe, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.fingerprint = fingerprint(source)
@@ -171,7 +171,9 @@ class Trainer:
                     self.reporter.say(f"weights: {line}" if name == "network" else f"weights of the {name}: {line}")
         if self.method.needs == "teacher":
             source: str = recipe.method.teacher  # pyright: ignore[reportAttributeAccessIssue]
-            teacher, lines = load_teacher(source, self.source.classes, recipe.resolution, self.folder.path)
+            teacher, lines = load_teacher(
+                source, self.source.classes, recipe.resolution, self.folder.path, recipe.inputs
+            )
             self.others["teacher"] = teacher.to(self.world.device)
             for line in lines:
                 self.reporter.say(line)
@@ -303,7 +305,7 @@ class Trainer:
     def _forward_backward(self, runners: Runners, batch: Batch, groups: range) -> Tensor:
         recipe, device = self.recipe, self.world.device
         torch.manual_seed(derive("step", recipe.seed, self.step, groups.start))
-        images = normalize(batch.images.to(device, non_blocking=True))
+        images = normalize(batch.images.to(device, non_blocking=True), recipe.inputs)
         labels = batch.labels.to(device, non_blocking=True)
         images, targets = mix_groups(
             images,
@@ -380,6 +382,7 @@ class Trainer:
             len(self.source.classes),
             self.recipe.resolution,
             self.world,
+            inputs=self.recipe.inputs,
             submodels=submodels,
             workers=self.recipe.runtime.workers,
             bad_share=self.recipe.bad_share,

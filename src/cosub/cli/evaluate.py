@@ -67,6 +67,7 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
         len(trained.classes),
         trained.recipe.resolution,
         world,
+        inputs=trained.recipe.inputs,
         submodels=wanted,
         batch_size=options.batch_size,
         workers=options.workers,
@@ -76,7 +77,8 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
         return None
     if options.show:
         target = Path(options.run) / "examples.png"
-        show_examples(network, examples, trained.classes, trained.recipe.resolution, options.show, target)
+        recipe = trained.recipe
+        show_examples(network, examples, trained.classes, recipe.resolution, recipe.inputs, options.show, target)
     values = {
         "run": options.run,
         "top1": next(iter(result.submodels.values()), result.top1),

@@ -51,7 +51,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     network = trained.network.to(device)
     per_block = layers_per_block(network)
     submodel = None if options.keep is None else keep_layers(evenly(per_block, options.keep), sum(per_block), 1)
-    transform = evaluation(trained.recipe.resolution)
+    transform = evaluation(trained.recipe.resolution, trained.recipe.inputs)
     predictions, bad = [], []
     for path in paths:
         try:
@@ -60,7 +60,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
             bad.append(str(error))
             continue
         with torch.inference_mode(), active(network, submodel) if submodel else nullcontext():
-            scores = network(normalize(image[None].to(device))).softmax(1)[0].cpu()
+            scores = network(normalize(image[None].to(device), trained.recipe.inputs)).softmax(1)[0].cpu()
         values, order = scores.topk(min(options.top, len(scores)))
         classes = [
             {"class": trained.classes[int(index)], "probability": float(value)}

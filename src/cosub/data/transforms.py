@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
 from torch import Tensor
 from torchvision import transforms
 
+from cosub.choices import Interpolation
 from cosub.errors import InputError
-from cosub.recipes.config import Augment
+from cosub.recipes.config import Augment, Inputs
 
-_BICUBIC = transforms.InterpolationMode.BICUBIC
+_IMAGENET = Inputs()
 
 Transform = Callable[[Image.Image], Tensor]
 
 
-def training(resolution: int, augment: Augment) -> Transform:
+def training(resolution: int, augment: Augment, interpolation: Interpolation = "bicubic") -> Transform:
     """Crop, flip, policy, jitter: PIL image to `(3, H, W)` of uint8.
 
     Raises:
@@ -32,7 +32,7 @@ def training(resolution: int, augment: Augment) -> Transform:
             hflip=augment.flip,
             color_jitter=augment.jitter or None,  # pyright: ignore[reportArgumentType]
             auto_augment=augment.policy or None,
-            interpolation="bicubic",
+            interpolation=interpolation,
             use_prefetcher=True,
             separate=True,
         )
@@ -43,50 +43,55 @@ def training(resolution: int, augment: Augment) -> Transform:
     primary, secondary, final = parts
     match augment.crop:
         case "simple":
-            primary = simple_crop(resolution, augment.flip)
+            primary = simple_crop(resolution, augment.flip, interpolation)
         case "center":
-            primary = _center_crop(resolution, augment.flip)
+            primary = _center_crop(resolution, augment.flip, interpolation)
         case "random-resized":
             pass
     return transforms.Compose([primary, secondary, final])
 
 
-def simple_crop(resolution: int, flip: float) -> transforms.Compose:
+def simple_crop(resolution: int, flip: float, interpolation: Interpolation = "bicubic") -> transforms.Compose:
     """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels, crop; by less where 4 is much."""
     padding = min(4, max(1, resolution // 8))
     return transforms.Compose(
         [
-            transforms.Resize(resolution, interpolation=_BICUBIC),
+            transforms.Resize(resolution, interpolation=_resampling(interpolation)),
             transforms.RandomCrop(resolution, padding=padding, padding_mode="reflect"),
             transforms.RandomHorizontalFlip(flip),
         ]
     )
 
 
-def _center_crop(resolution: int, flip: float) -> transforms.Compose:
+def _center_crop(resolution: int, flip: float, interpolation: Interpolation) -> transforms.Compose:
     return transforms.Compose(
         [
-            transforms.Resize(resolution, interpolation=_BICUBIC),
+            transforms.Resize(resolution, interpolation=_resampling(interpolation)),
             transforms.CenterCrop(resolution),
             transforms.RandomHorizontalFlip(flip),
         ]
     )
 
 
-def evaluation(resolution: int) -> Transform:
-    """Resize the shorter side and crop the centre, crop ratio 1 as in the paper."""
-    return transforms_imagenet_eval(resolution, crop_pct=1.0, interpolation="bicubic", use_prefetcher=True)
+def _resampling(interpolation: Interpolation) -> transforms.InterpolationMode:
+    return transforms.InterpolationMode(interpolation)
 
 
-def normalize(images: Tensor) -> Tensor:
-    """uint8 `(B, 3, H, W)` to float32 with ImageNet's mean and deviation, on the images' device."""
-    mean, deviation = _statistics(images.device)
+def evaluation(resolution: int, inputs: Inputs = _IMAGENET) -> Transform:
+    """Resize the shorter side and crop the centre, by the crop ratio of `inputs`: PIL image to uint8 `(3, H, W)`."""
+    return transforms_imagenet_eval(
+        resolution, crop_pct=inputs.crop_ratio, interpolation=inputs.interpolation, use_prefetcher=True
+    )
+
+
+def normalize(images: Tensor, inputs: Inputs = _IMAGENET) -> Tensor:
+    """uint8 `(B, 3, H, W)` to float32 with the mean and deviation of `inputs`, on the images' device."""
+    mean, deviation = _statistics(inputs, images.device)
     return (images.float() - mean) / deviation
 
 
 @functools.cache
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+def _statistics(inputs: Inputs, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copied to a device once, not in every step."""
-    values = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    mean, deviation = (torch.tensor(value, device=device).view(1, 3, 1, 1) * 255 for value in values)
+    mean, deviation = (torch.tensor(value, device=device).view(1, 3, 1, 1) * 255 for value in (inputs.mean, inputs.std))
     return mean, deviation

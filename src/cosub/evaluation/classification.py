@@ -16,8 +16,10 @@ from cosub.data.sources import Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.distributed import World
 from cosub.errors import RunError
+from cosub.recipes.config import Inputs
 from cosub.submodel import evenly, keep_layers
 
+_IMAGENET = Inputs()
 SHARES = (0.75, 0.5)
 
 
@@ -39,6 +41,7 @@ def evaluate(
     resolution: int,
     world: World,
     *,
+    inputs: Inputs = _IMAGENET,
     submodels: Mapping[str, Sequence[int]] | None = None,
     batch_size: int = 256,
     workers: int = 0,
@@ -56,7 +59,7 @@ def evaluate(
     layers = {"": None, **(submodels or {})}
     top1 = {name: _accuracy(num_classes, 1, world) for name in layers}
     top5 = _accuracy(num_classes, min(5, num_classes), world)
-    dataset = TestSet(examples, evaluation(resolution), range(world.rank, len(examples.labels), world.size))
+    dataset = TestSet(examples, evaluation(resolution, inputs), range(world.rank, len(examples.labels), world.size))
     loader = test_loader(dataset, batch_size, workers, world.device.type == "cuda")
     bad: list[str] = []
     training = network.training
@@ -67,7 +70,7 @@ def evaluate(
         for batch in itertools.islice(itertools.chain(loader, itertools.repeat([])), most):
             labels, images = None, nothing
             if isinstance(batch, Batch):
-                images = normalize(batch.images.to(world.device, non_blocking=True))
+                images = normalize(batch.images.to(world.device, non_blocking=True), inputs)
                 labels = batch.labels.to(world.device, non_blocking=True)
             bad += batch.bad if isinstance(batch, Batch) else batch
             for name, kept in layers.items():

@@ -8,16 +8,23 @@ from torch import nn
 
 from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
+from cosub.recipes.config import Inputs
 
 
 def show_examples(
-    network: nn.Module, examples: Examples, classes: Sequence[str], resolution: int, number: int, target: Path
+    network: nn.Module,
+    examples: Examples,
+    classes: Sequence[str],
+    resolution: int,
+    inputs: Inputs,
+    number: int,
+    target: Path,
 ) -> None:
     """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title."""
     from matplotlib.figure import Figure
 
     total = len(examples.labels)
-    transform = evaluation(resolution)
+    transform = evaluation(resolution, inputs)
     shown = []
     for place in range(min(number, total)):
         index = place * total // min(number, total)
@@ -28,7 +35,7 @@ def show_examples(
     device = next(network.parameters()).device
     batch = torch.stack([torch.as_tensor(transform(image)) for image, _ in shown]).to(device)
     with torch.inference_mode():
-        probabilities = network(normalize(batch)).softmax(1).cpu()
+        probabilities = network(normalize(batch, inputs)).softmax(1).cpu()
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")

@@ -17,6 +17,8 @@ from cosub.choices import (
     Compile,
     CosubKind,
     Crop,
+    DecayRule,
+    Interpolation,
     LabelLoss,
     OptimizerName,
     Parallel,
@@ -218,6 +220,9 @@ class Augment(Strict):
     """Share of the groups that are mixed."""
     smoothing: float = 0.0
     """Label smoothing, for softmax cross-entropy only."""
+    repeats: int = 1
+    """Repeated augmentation: how often an image comes in an epoch, each time changed anew. An epoch keeps its length,
+    and so sees a share 1 / repeats of the images (DeiT: 3)."""
 
     def __post_init__(self) -> None:
         require(0 < self.min_area <= 1, "augment.min_area", self.min_area, "must be in (0, 1]")
@@ -226,6 +231,26 @@ class Augment(Strict):
         for name in ("jitter", "mixup", "cutmix"):
             require(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "must be 0 or more")
         require(0 <= self.smoothing < 1, "augment.smoothing", self.smoothing, "must be in [0, 1)")
+        require(self.repeats >= 1, "augment.repeats", self.repeats, "must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Inputs(Strict):
+    """What the network expects of an image: published weights come with their own values."""
+
+    crop_ratio: float = 1.0
+    """Share of the shorter side that the centre crop of an evaluation keeps; the paper's is 1."""
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from red, green and blue in [0, 1]; ImageNet's."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """What the difference is divided by; ImageNet's."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.crop_ratio <= 1, "inputs.crop_ratio", self.crop_ratio, "must be in (0, 1]")
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        require(finite, "inputs.mean, inputs.std", (self.mean, self.std), "must be finite numbers")
+        require(min(self.std) > 0, "inputs.std", self.std, "must be positive")
 
 
 @dataclass(frozen=True)
@@ -242,8 +267,13 @@ class Optimizer(Strict):
     min_lr: float = 1e-5
     clip: float = 1.0
     """Largest norm of the gradient; 0 turns clipping off."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each block to the one before it; 1: the same rate everywhere (Table 10)."""
+    layer_decay_rule: DecayRule = "paper"
+    """paper: the last block and the head have the full rate (Appendix A.1); timm: the last block is decayed once."""
 
     def __post_init__(self) -> None:
+        require(0 < self.layer_decay <= 1, "optimizer.layer_decay", self.layer_decay, "must be in (0, 1]")
         for name in ("weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "clip"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "must be 0 or more")
 
@@ -309,6 +339,8 @@ class Recipe(Strict):
     scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
+    classes: int = 0
+    """Classes that the data must have; 0: as many as they have."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
     drop_rate: float = 0.1
     """The paper's tau: share of the rows that skip a residual layer."""
@@ -326,6 +358,7 @@ class Recipe(Strict):
     seed: int = 0
     data: DataConfig = field(default_factory=Digits)
     augment: Augment = field(default_factory=Augment)
+    inputs: Inputs = field(default_factory=Inputs)
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: float = 0.0
     """Decay of the averaged weights; when set, they are what is evaluated and saved as the model."""
@@ -339,6 +372,7 @@ class Recipe(Strict):
         _require_finite(self)
         require(bool(re.fullmatch(r"[\w.-]+", self.name)), "name", self.name, "letters, digits, '.', '_', '-' only")
         require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
+        require(self.classes >= 0, "classes", self.classes, "must be 0 or more")
         for name in ("resolution", "epochs", "batch_size", "group_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "must be positive")

@@ -90,6 +90,6 @@ def _first(error: Any) -> str:
 def _known_keys() -> list[str]:
     from cosub.recipes import config
 
-    kinds = [config.Recipe, config.Augment, config.Optimizer, config.Runtime]
+    kinds = [config.Recipe, config.Augment, config.Inputs, config.Optimizer, config.Runtime]
     kinds += [*config.METHODS.values(), *config.SOURCES.values()]
     return [item.name for kind in kinds for item in dataclasses.fields(kind)]
