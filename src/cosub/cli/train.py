@@ -9,7 +9,7 @@ from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes import DEFAULT, get
-from cosub.recipes.config import METHODS, SOURCES, Recipe
+from cosub.recipes.config import METHODS, SOURCES, Recipe, method_for
 from cosub.recipes.files import nearest, read
 
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder goes on where it stopped.
@@ -111,4 +111,4 @@ def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str |
     if name not in kinds:
         flag = "--source" if field == "data" else f"--{field}"
         raise InputError(f"{flag}: {name!r}: must be one of {', '.join(kinds)}{nearest(name, list(kinds))}")
-    return dataclasses.replace(recipe, **{field: kinds[name]()})
+    return dataclasses.replace(recipe, **{field: method_for(recipe, name) if field == "method" else kinds[name]()})

@@ -5,7 +5,7 @@ Every member of a union carries its `kind`, so that a recipe read from a file is
 
 import math
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -409,3 +409,9 @@ METHODS: dict[str, type[Any]] = {
     "cosub-distill": CosubDistill,
 }
 SOURCES: dict[str, type[Any]] = {"digits": Digits, "folder": Folder, "hub": Hub}
+
+
+def method_for(recipe: Recipe, name: str) -> Any:
+    """The method of that name, a key of METHODS, with binary or softmax cross-entropy as the recipe's own."""
+    default = METHODS[name]()
+    return replace(default, loss=default.loss.replace(default.targets, recipe.method.targets, 1))
