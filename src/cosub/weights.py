@@ -111,8 +111,8 @@ def _from_hub(name: str) -> Weights:
         return load_state_dict_from_hf(name, filename=_FILE)
     except Exception as error:  # a network raises what it likes
         raise InputError(
-            f"weights: hf-hub:{name}: its {_FILE} cannot be had ({_short(error)}); check the name and the network, "
-            "other files are not taken from there"
+            f"weights: hf-hub:{name}: its {_FILE} cannot be had ({_short(error)}); check the name and the network, or "
+            f"fetch that file elsewhere and name it, --weights FOLDER/{_FILE}; other files are not taken from there"
         ) from error
 
 

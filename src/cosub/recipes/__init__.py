@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import convnets, imagenet, imagenet21k, selfsupervised, small, transfer
+from cosub.recipes import convnets, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 from cosub.recipes.paper import Entry, function
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune.finetune,
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
@@ -23,6 +24,7 @@ PAPER: dict[str, Entry] = {
 RECIPES |= {name: function(entry) for name, entry in PAPER.items()}
 
 DEFAULT = "digits"
+FINETUNE = "finetune"
 
 
 def get(name: str) -> Recipe:

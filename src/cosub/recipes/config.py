@@ -14,6 +14,7 @@ from tyro.conf import Fixed, Suppress, arg
 from cosub.choices import (
     Answer,
     Checkpointing,
+    Choose,
     Compile,
     CosubKind,
     Crop,
@@ -339,6 +340,9 @@ class Recipe(Strict):
     scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
+    choose: Choose = "last"
+    """Which weights the run gives: the last step's, or the best epoch's on validation images, which are then held out
+    of the training images where the data have none."""
     classes: int = 0
     """Classes that the data must have; 0: as many as they have."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
