@@ -1,14 +1,15 @@
 """Folders of images, one folder a class."""
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from cosub.data.decoding import EXTENSIONS, decode
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import Source, existing
 from cosub.errors import InputError
 from cosub.recipes.config import Folder
 
@@ -73,7 +74,7 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+        found = sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
         if not found:
             raise InputError(f"data.path: {folder}: has no images ({' '.join(EXTENSIONS)}); fill or remove it")
         paths += found
@@ -81,10 +82,11 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
     return tuple(folder.name for folder in folders), Files(paths, labels)
 
 
-def existing(path: str) -> Path:
-    if not path:
-        raise InputError("data.path: is not given; name the folder of images with --data.path PATH")
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise InputError(f"data.path: {path}: is not a folder; name the folder of images with --data.path PATH")
-    return root
+def files_below(root: Path) -> Iterator[Path]:
+    """All files below a folder. One inside that cannot be listed is an error: pathlib would pass it over in silence."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
+        yield from (Path(folder, name) for name in names)
