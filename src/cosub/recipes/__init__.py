@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import convnets, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
+from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 from cosub.recipes.paper import Entry, function
@@ -13,6 +13,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
+    "digits-few": few.digits_few,
+    "cifar10-few": few.cifar10_few,
+    "cifar10-hour": few.cifar10_hour,
 }
 
 # The paper's, with the rows of its tables that each leads to.

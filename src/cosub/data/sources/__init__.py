@@ -9,13 +9,25 @@ from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
 from cosub.data.sources.inaturalist import inaturalist
+from cosub.data.sources.sampling import Part, sampled, with_validation
 from cosub.data.sources.shards import shards
 from cosub.data.sources.source import Examples, Source, existing
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
 from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Shards, Torchvision
 
-__all__ = ["EXTENSIONS", "BadImage", "Examples", "Source", "all_images", "decode", "fingerprint", "open_source"]
+__all__ = [
+    "EXTENSIONS",
+    "BadImage",
+    "Examples",
+    "Part",
+    "Source",
+    "all_images",
+    "decode",
+    "fingerprint",
+    "open_source",
+    "with_validation",
+]
 
 
 def open_source(config: DataConfig, classes: int = 0) -> Source:
@@ -31,7 +43,7 @@ def open_source(config: DataConfig, classes: int = 0) -> Source:
     """
     where = getattr(config, "path", "digits")
     try:
-        source = _checked(_open(config), where)
+        source = sampled(_checked(_open(config), where), config)
     except OSError as error:
         raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
     found = len(source.classes)
@@ -62,6 +74,8 @@ def _open(config: DataConfig) -> Source:
 def fingerprint(source: Source) -> str:
     """What tells one data set from another without reading its images: names of classes, labels in order."""
     values = [source.classes, list(source.train.labels), list(source.test.labels)]
+    if source.validation not in (None, source.test):
+        values.append(list(source.validation.labels))
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

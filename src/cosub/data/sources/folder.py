@@ -32,18 +32,27 @@ class Files:
 def folder(config: Folder) -> Source:
     root = existing(config.path)
     train_root = root / "train" if (root / "train").is_dir() else root
-    test_root = next((root / name for name in ("val", "validation", "test") if (root / name).is_dir()), None)
-    if train_root is root:
-        test_root = None
     classes, train = class_folders(train_root)
-    if test_root is not None:
-        test_classes, test = class_folders(test_root)
-        if extra := sorted(set(test_classes) - set(classes)):
-            raise InputError(f"data.path: {test_root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
-        index = {name: classes.index(name) for name in test_classes}
-        test = Files(test.paths, [index[test_classes[label]] for label in test.labels])
-        return Source(classes, train, test)
-    return Source(classes, *_split(train, config, root))
+    if train_root is root:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    found = {name: root / name for name in ("val", "validation", "test") if (root / name).is_dir()}
+    if not found:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    sets = {name: _of_classes(folder, classes, train_root) for name, folder in found.items()}
+    validation = sets.get("val", sets.get("validation"))
+    test = sets.get("test", validation)
+    assert test is not None
+    return Source(classes, train, test, validation)
+
+
+def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files:
+    """The images of another split, labelled as the training images are."""
+    names, files = class_folders(root)
+    if extra := sorted(set(names) - set(classes)):
+        raise InputError(f"data.path: {root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(names[label]) for label in files.labels])
 
 
 def _split(files: Files, config: Folder, root: Path) -> tuple[Files, Files]:

@@ -30,6 +30,13 @@ class Source:
     classes: tuple[str, ...]
     train: Examples
     test: Examples
+    validation: Examples | None = None
+    """Images on which choices may be made; the test images themselves where a folder has no others."""
+
+    @property
+    def watched(self) -> Examples:
+        """What a run may look at before it ends: validation images where there are any, else the test images."""
+        return self.test if self.validation is None else self.validation
 
 
 def existing(path: str, what: str = "the folder of images") -> Path:
