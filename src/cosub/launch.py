@@ -17,7 +17,7 @@ import cosub
 from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
-from cosub.data.sources import open_source
+from cosub.data.sources import open_source, with_validation
 from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.plot import plot_runs
@@ -50,7 +50,10 @@ def train(recipe: Recipe) -> dict[str, Any]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        trainer = Trainer(recipe, open_source(recipe.data, recipe.classes), world, folder, reporter)
+        source = open_source(recipe.data, recipe.classes)
+        if recipe.choose == "best":
+            source = with_validation(source)
+        trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)
@@ -153,8 +156,14 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 def _finish(trainer: Trainer) -> dict[str, Any]:
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
-    if trainer.source.validation is not None:
-        more["validation_top1"] = trainer.evaluate(trainer.source.validation).top1
+    source, best = trainer.source, trainer.counters.best
+    if source.validation is source.test:
+        more["validation_top1"] = result.top1
+    elif source.validation is not None:
+        more["validation_top1"] = trainer.evaluate(source.validation).top1
+    if trainer.recipe.choose == "best":
+        chosen_on = "test" if source.watched is source.test else "validation"
+        more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
     weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
@@ -191,6 +200,9 @@ def result_table(summary: dict[str, Any]) -> dict[str, str]:
     rows = {"top-1": f"{summary['top1']:.4f} (full network, {summary['num_images']:,} images)"}
     for share, top1 in summary["top1_submodels"].items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+    if epoch := summary.get("chosen_epoch"):
+        on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
+        rows["chosen"] = f"epoch {epoch}, by {on}"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows

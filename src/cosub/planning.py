@@ -45,7 +45,7 @@ class Memory:
     gradients: int
     optimizer: int
     averaged: int
-    """The averaged network, where the recipe has one."""
+    """The averaged network and the best epoch's, where the recipe has them."""
     others: int
     """A second network, a teacher, or the mean teacher's averaged weights."""
     activations: int
@@ -258,7 +258,8 @@ class _Estimate:
         """As if all gradients were there from the start of backward, which is so from the second micro-step on."""
         parts = self.machine.devices if sharded else 1
         weights, gradients = _bytes(self.network, parts)
-        averaged, others = weights if self.recipe.ema else 0, 0
+        copies = int(self.recipe.ema > 0) + int(self.recipe.choose == "best")
+        averaged, others = copies * weights, 0
         for network in self.others.values():
             more, theirs = _bytes(network, parts)
             others += more

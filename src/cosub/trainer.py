@@ -4,6 +4,7 @@ A run is a function of its recipe: every random choice of a step is seeded from 
 from (seed, epoch, position). Where it runs changes rounding at most.
 """
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -56,6 +57,7 @@ class Counters:
 
     seconds: float = 0.0
     bad: set[str] = field(default_factory=set)
+    best: tuple[int, float] = (0, -1.0)  # epoch and accuracy, where the recipe chooses by validation images
 
 
 class Trainer:
@@ -95,7 +97,12 @@ class Trainer:
 
     @property
     def result(self) -> nn.Module:
-        """What is evaluated and saved: the averaged network where the recipe averages."""
+        """What is saved: the best epoch's network where the recipe chooses one, else the last step's."""
+        return self.others.get("best", self.latest)
+
+    @property
+    def latest(self) -> nn.Module:
+        """What is evaluated during training: the averaged network where the recipe averages."""
         averaged = self.others.get("averaged")
         return averaged.module if isinstance(averaged, AveragedModel) else self.network
 
@@ -151,7 +158,8 @@ class Trainer:
             load_network(network, found.weights[name])
         load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
-        self.counters = Counters(found.counters["seconds"], set(found.counters["bad"]))
+        counted = found.counters
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), tuple(counted["best"]))
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
     @property
@@ -187,6 +195,8 @@ class Trainer:
         if self.method.needs == "mean-teacher":
             momentum: float = self.recipe.method.momentum  # pyright: ignore[reportAttributeAccessIssue]
             self.others["mean-teacher"] = _averaged(self.network, momentum).eval()
+        if self.recipe.choose == "best":
+            self.others["best"] = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
         if self.compiled:
             for network in self.trained.values():
@@ -245,6 +255,7 @@ class Trainer:
         counters = {
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
+            "best": list(self.counters.best),
             "data": self.fingerprint,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
@@ -351,11 +362,11 @@ class Trainer:
         paused = time.perf_counter()
         ended_epoch = self.step % self.steps_per_epoch == 0
         epochs = self.step // self.steps_per_epoch
-        every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
-        if ended_epoch and epochs % every == 0 and self.step < self.total_steps:
-            found = {"top1": self.evaluate(self.source.watched).top1, **self.evaluate_training()}
+        if ended_epoch and self._evaluation_due(epochs):
+            top1 = self.evaluate(self.source.watched, network=self.latest).top1
+            self._choose(epochs, top1)
             if logs is not None:
-                logs.write({"step": self.step, "epoch": epochs, **found})
+                logs.write({"step": self.step, "epoch": epochs, "top1": top1, **self.evaluate_training()})
         stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
             if window.values:
@@ -366,6 +377,23 @@ class Trainer:
         window.started = window.started + now - paused if window.values else now
         if stopping:
             raise Stopped(f"stopped at step {self.step} of {self.total_steps}; the same command continues the run")
+
+    def _evaluation_due(self, epochs: int) -> bool:
+        if self.recipe.choose == "best":  # a choice must not hang on how often somebody looks
+            return True
+        every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
+        return epochs % every == 0 and self.step < self.total_steps
+
+    def _choose(self, epoch: int, top1: float) -> None:
+        """Keep the network where it is the best so far; of equal ones the first."""
+        if self.recipe.choose == "last" or top1 <= self.counters.best[1]:
+            return
+        self.counters.best = epoch, top1
+        now = {**dict(self.latest.named_parameters()), **dict(self.latest.named_buffers())}
+        best = self.others["best"]
+        with torch.no_grad():
+            for name, value in itertools.chain(best.named_parameters(), best.named_buffers()):
+                value.copy_(now[name])
 
     def _checkpoint_due(self, ended_epoch: bool) -> bool:
         every = self.recipe.runtime.checkpoint_every
@@ -379,12 +407,14 @@ class Trainer:
         """Accuracy on the images that were trained on, unchanged, where the recipe asks for it."""
         if not self.recipe.runtime.evaluate_training:
             return {}
-        return {"train_top1": self.evaluate(self.source.train).top1}
+        return {"train_top1": self.evaluate(self.source.train, network=self.latest).top1}
 
-    def evaluate(self, examples: Examples, submodels: dict[str, list[int]] | None = None) -> Result:
-        """Accuracy of the result network, and of submodels, on images of the source."""
+    def evaluate(
+        self, examples: Examples, submodels: dict[str, list[int]] | None = None, network: nn.Module | None = None
+    ) -> Result:
+        """Accuracy of the result network, or of another, and of submodels, on images of the source."""
         return evaluate(
-            self.result,
+            network or self.result,
             examples,
             len(self.source.classes),
             self.recipe.resolution,

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -146,6 +147,7 @@ def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pi
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        multiprocessing_context=_context(workers),
         worker_init_fn=_leave_signals_to_the_trainer,
     )
 
@@ -157,8 +159,14 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
         num_workers=workers,
         collate_fn=collate_test,
         pin_memory=pin_memory,
+        multiprocessing_context=_context(workers),
         worker_init_fn=_leave_signals_to_the_trainer,
     )
+
+
+def _context(workers: int) -> str | None:
+    """Workers are children of the training process, and end when it is killed: a server between them would live on."""
+    return "fork" if workers and sys.platform == "linux" else None
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:
