@@ -3,15 +3,19 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import convnets, imagenet, imagenet21k, selfsupervised, small, transfer
+from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 from cosub.recipes.paper import Entry, function
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune.finetune,
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
+    "digits-few": few.digits_few,
+    "cifar10-few": few.cifar10_few,
+    "cifar10-hour": few.cifar10_hour,
 }
 
 # The paper's, with the rows of its tables that each leads to.
@@ -23,6 +27,7 @@ PAPER: dict[str, Entry] = {
 RECIPES |= {name: function(entry) for name, entry in PAPER.items()}
 
 DEFAULT = "digits"
+FINETUNE = "finetune"
 
 
 def get(name: str) -> Recipe:
