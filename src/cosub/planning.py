@@ -24,14 +24,14 @@ from cosub.machine import Machine
 from cosub.methods import build
 from cosub.network import build_network
 from cosub.optim import STATE_TENSORS, learning_rate, warmup_steps
-from cosub.recipes.config import CosubDistill, DataConfig, Digits, Distill, Recipe, require
+from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, require
+from cosub.recipes.paper import IMAGENET, IMAGES
 from cosub.steps import share, steps_per_epoch
 from cosub.submodel import draw
 from cosub.teachers import Teacher, describe
 
 Known = Literal["given", "source", "assumed"]
 
-IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
 _DIGITS = 1797
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "selective", "blocks")
@@ -166,14 +166,15 @@ def plan(
     Args:
         recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
         machine: the devices.
-        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's.
-        classes: likewise, 10 or 1000.
+        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's, or
+            21k's for a recipe of its classes.
+        classes: likewise: 10, the recipe's, or 1000.
 
     Raises:
         InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
             built or has no twins, an unknown augmentation.
     """
-    size = _size(recipe.data, images, classes)
+    size = _size(recipe, images, classes)
     per_epoch = steps_per_epoch(recipe, size.images)
     training(recipe.resolution, recipe.augment)  # refuses what training would
     estimate = _Estimate(recipe, machine, size.classes)
@@ -320,10 +321,11 @@ def _part(parameter: nn.Parameter, parts: int) -> int:
     return math.ceil(length / parts) * (parameter.nbytes // length)
 
 
-def _size(data: DataConfig, images: int | None, classes: int | None) -> Size:
+def _size(recipe: Recipe, images: int | None, classes: int | None) -> Size:
+    data = recipe.data
     require(images is None or images >= 1, "images", images, "must be 1 or more")
     require(classes is None or classes >= 2, "classes", classes, "must be 2 or more")
-    known = (IMAGENET_IMAGES, IMAGENET_CLASSES)
+    known = (IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
         known = (_DIGITS - math.ceil(data.test_share * _DIGITS), 10)
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
