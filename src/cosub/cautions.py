@@ -48,6 +48,11 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             f"BatchNorm in a branch sees the rows kept alone, and in some layers that is {kept} of a group: "
             "take a larger --group-size"
         )
+    if recipe.augment.repeats > recipe.num_groups:
+        found.append(
+            f"augment.repeats {recipe.augment.repeats} is more than the {recipe.num_groups} groups of a batch, so copies "
+            "of an image share a group, where mixing may pair an image with itself: take a smaller --group-size"
+        )
     if len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")
     return found
