@@ -8,12 +8,16 @@ from cosub.blocks.twin import Twin
 from cosub.recipes.config import Recipe
 
 NO_FASTER = 0.1  # the paper's figure (section 4); measured on a CPU too
+LAMB_RATE = 2e-3  # at large batches: the paper's AdamW has 1e-3 at 2048, DeiT-III's LAMB 3e-3 and 4e-3
+LARGE_BATCH = 1024
 FEW_ROWS = 16  # below it the statistics of a batch are mostly noise
 
 
 def effective_rate(recipe: Recipe, network: nn.Module) -> float:
     """The mean drop rate over the layers of an attached network, rows being whole."""
     rows = state(network).copies * recipe.group_size
+    if recipe.rounding == "bernoulli":  # exact on average
+        return sum(state(network).rates) / len(state(network).rates)
     kept = state(network).kept(rows)
     return 1 - sum(kept) / (rows * len(kept))
 
@@ -50,8 +54,13 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
         )
     if recipe.augment.repeats > recipe.num_groups:
         found.append(
-            f"augment.repeats {recipe.augment.repeats} is more than the {recipe.num_groups} groups of a batch, so copies "
-            "of an image share a group, where mixing may pair an image with itself: take a smaller --group-size"
+            f"augment.repeats {recipe.augment.repeats} is more than the {recipe.num_groups} groups of a batch, so "
+            "copies of an image share a group, where mixing may pair an image with itself: take a smaller --group-size"
+        )
+    if recipe.optimizer.name == "adamw" and recipe.batch_size >= LARGE_BATCH and recipe.peak_lr >= LAMB_RATE:
+        found.append(
+            f"lr {recipe.lr:g} makes a rate of {recipe.peak_lr:.3g}, which is LAMB's: for AdamW the paper has "
+            "1e-3 at a batch of 2048; take --lr 1e-3 or --optimizer.name lamb"
         )
     if len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")

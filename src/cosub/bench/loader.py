@@ -17,10 +17,11 @@ from timm.data import create_loader
 from timm.data.dataset import ImageDataset
 from torch import Tensor
 
-from cosub.data.decoding import BadImage, rgb
+from cosub.data.decoding import EXTENSIONS, BadImage, rgb
 from cosub.data.loading import Slice, StepSampler, TrainingSet, training_loader
-from cosub.data.sources.folder import Files
+from cosub.data.sources.folder import Files, files_below
 from cosub.data.transforms import RandomResizedCrop, normalize, training
+from cosub.errors import InputError
 from cosub.recipes.config import Augment
 
 BATCH = 50
@@ -32,7 +33,7 @@ AUGMENTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One row: what is loaded, and how it is changed. A repeat goes over `images` files, the same again from the end."""
+    """One row: what is loaded, and how it is changed. A repeat goes over `images` files, in rounds."""
 
     files: Files
     resolution: int
@@ -42,7 +43,7 @@ class Case:
 
 
 class _Reader:
-    """The same files, opened as timm's reader of folders opens them."""
+    """The same files for timm, which opens them."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -50,8 +51,8 @@ class _Reader:
     def __len__(self) -> int:
         return len(self.files.paths)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.files.paths[index].open("rb"), self.files.labels[index]
+    def __getitem__(self, index: int) -> tuple[Path, int]:
+        return self.files.paths[index], self.files.labels[index]
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _difference(files: Files, index: int, crop: RandomResizedCrop) -> tuple[floa
     return float(np.abs(small.numpy().astype(int) - full.numpy().astype(int)).mean()), scale
 
 
-def readable(files: Files) -> Files:
+def _readable(files: Files) -> Files:
     """The files that can be decoded: timm's loader would put others in the place of the rest, or stop."""
     kept = []
     for index in range(len(files.paths)):
@@ -170,9 +171,14 @@ def _processor_seconds() -> float:
 
 
 def files_of(root: Path) -> Files:
-    """The images below a folder, those of train where it has that; labels do not matter here."""
-    from cosub.data.decoding import EXTENSIONS
+    """The images below a folder, those of train where it has that; labels do not matter here.
 
+    Raises:
+        InputError: if there is none that can be read.
+    """
     below = root / "train" if (root / "train").is_dir() else root
-    paths = sorted(path for path in below.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    return readable(Files(paths, [0] * len(paths)))
+    paths = sorted(path for path in files_below(below) if path.suffix.lower() in EXTENSIONS)
+    files = _readable(Files(paths, [0] * len(paths)))
+    if not files.paths:
+        raise InputError(f"data.path: {below}: has no image that can be read ({' '.join(EXTENSIONS)})")
+    return files

@@ -2,10 +2,11 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -28,7 +29,7 @@ _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 class Look:
     """What was seen of one image. `pixels` is a hash of what training would see of it; empty where it is damaged."""
 
-    split: Literal["train", "test"]
+    split: str
     name: str
     damaged: str = ""
     odd: tuple[str, ...] = ()
@@ -39,14 +40,14 @@ class Look:
 class Report:
     """Findings, by name of the image."""
 
-    images: dict[str, int] = field(default_factory=lambda: {"train": 0, "test": 0})
+    images: Counter[str] = field(default_factory=Counter)  # looked at, by split
     damaged: list[str] = field(default_factory=list)
     odd: dict[str, list[str]] = field(default_factory=dict)
-    doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of test, and the one of train that it is
+    doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
     _seen: dict[bytes, str] = field(default_factory=dict)
 
     def add(self, look: Look) -> None:
-        """Note an image; all of train come before those of test."""
+        """Note an image; those of train come first."""
         self.images[look.split] += 1
         if look.damaged:
             self.damaged.append(look.damaged)
@@ -59,11 +60,19 @@ class Report:
             self.doubled.append((look.name, self._seen[look.pixels]))
 
 
+def splits(source: Source) -> dict[str, Examples]:
+    """The sets of a source by name, train first; validation images that are the test images are one set."""
+    sets = {"train": source.train}
+    if source.validation is not None and source.validation is not source.test:
+        sets["validation"] = source.validation
+    return {**sets, "test": source.test}
+
+
 def looks(source: Source, workers: int) -> Iterator[Look]:
     """Look at every image of a source, those of train first, each decoded whole, in as many processes."""
-    for split in ("train", "test"):
+    for split, examples in splits(source).items():
         loader = DataLoader(
-            _Looked(getattr(source, split), split),
+            _Looked(examples, split),
             batch_size=16,
             num_workers=workers,
             collate_fn=list,
@@ -74,7 +83,7 @@ def looks(source: Source, workers: int) -> Iterator[Look]:
 
 
 class _Looked(Dataset[Look]):
-    def __init__(self, examples: Examples, split: Literal["train", "test"]) -> None:
+    def __init__(self, examples: Examples, split: str) -> None:
         self.examples, self.split = examples, split
 
     def __len__(self) -> int:
@@ -84,7 +93,7 @@ class _Looked(Dataset[Look]):
         return look(self.examples, index, self.split)
 
 
-def look(examples: Examples, index: int, split: Literal["train", "test"]) -> Look:
+def look(examples: Examples, index: int, split: str) -> Look:
     """Decode one image whole, and note what is unusual about it."""
     name = examples.name(index)
     try:

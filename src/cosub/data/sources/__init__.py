@@ -4,35 +4,78 @@ import hashlib
 import json
 
 from cosub.data.decoding import EXTENSIONS, BadImage, decode
+from cosub.data.imagenet import describe
 from cosub.data.sources.digits import digits
-from cosub.data.sources.folder import Files, class_folders, existing, folder
+from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
-from cosub.data.sources.source import Examples, Source
+from cosub.data.sources.inaturalist import inaturalist
+from cosub.data.sources.sampling import Part, sampled, with_validation
+from cosub.data.sources.shards import shards
+from cosub.data.sources.source import Examples, Source, existing
+from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits, Folder, Hub
+from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Shards, Torchvision
 
-__all__ = ["EXTENSIONS", "BadImage", "Examples", "Source", "all_images", "decode", "fingerprint", "open_source"]
+__all__ = [
+    "EXTENSIONS",
+    "BadImage",
+    "Examples",
+    "Part",
+    "Source",
+    "all_images",
+    "decode",
+    "fingerprint",
+    "open_source",
+    "with_validation",
+]
 
 
-def open_source(config: DataConfig) -> Source:
+def open_source(config: DataConfig, classes: int = 0) -> Source:
     """Open the data of a recipe.
 
+    Args:
+        config: which data.
+        classes: how many classes they must have; 0 for any number.
+
     Raises:
-        InputError: for a path that is missing or holds no data set, a single class, a label outside the classes.
+        InputError: for a path that is missing, cannot be read or holds no data set, a single class, a label outside
+            the classes, another number of classes than asked for.
     """
+    where = getattr(config, "path", "digits")
+    try:
+        source = sampled(_checked(_open(config), where), config)
+    except OSError as error:
+        raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
+    found = len(source.classes)
+    if classes and found != classes:
+        raise InputError(
+            f"classes: {classes}: the recipe is for {describe(classes)}, and {where} has {describe(found)}; name other "
+            f"data, or set --classes {found} (0: as many as there are)"
+        )
+    return source
+
+
+def _open(config: DataConfig) -> Source:
     match config:
         case Digits():
-            source = digits(config)
+            return digits(config)
         case Folder():
-            source = folder(config)
+            return folder(config)
         case Hub():
-            source = hub(config)
-    return _checked(source, getattr(config, "path", "digits"))
+            return hub(config)
+        case Shards():
+            return shards(config)
+        case INaturalist():
+            return inaturalist(config)
+        case Torchvision():
+            return torchvision(config)
 
 
 def fingerprint(source: Source) -> str:
     """What tells one data set from another without reading its images: names of classes, labels in order."""
     values = [source.classes, list(source.train.labels), list(source.test.labels)]
+    if source.validation not in (None, source.test):
+        values.append(list(source.validation.labels))
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

@@ -1,13 +1,14 @@
 """Folders of images, one folder a class."""
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import Source, existing
 from cosub.errors import InputError
 from cosub.recipes.config import Folder
 
@@ -30,18 +31,27 @@ class Files:
 def folder(config: Folder) -> Source:
     root = existing(config.path)
     train_root = root / "train" if (root / "train").is_dir() else root
-    test_root = next((root / name for name in ("val", "validation", "test") if (root / name).is_dir()), None)
-    if train_root is root:
-        test_root = None
     classes, train = class_folders(train_root)
-    if test_root is not None:
-        test_classes, test = class_folders(test_root)
-        if extra := sorted(set(test_classes) - set(classes)):
-            raise InputError(f"data.path: {test_root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
-        index = {name: classes.index(name) for name in test_classes}
-        test = Files(test.paths, [index[test_classes[label]] for label in test.labels])
-        return Source(classes, train, test)
-    return Source(classes, *_split(train, config, root))
+    if train_root is root:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    found = {name: root / name for name in ("val", "validation", "test") if (root / name).is_dir()}
+    if not found:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    sets = {name: _of_classes(folder, classes, train_root) for name, folder in found.items()}
+    validation = sets.get("val", sets.get("validation"))
+    test = sets.get("test", validation)
+    assert test is not None
+    return Source(classes, train, test, validation)
+
+
+def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files:
+    """The images of another split, labelled as the training images are."""
+    names, files = class_folders(root)
+    if extra := sorted(set(names) - set(classes)):
+        raise InputError(f"data.path: {root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(names[label]) for label in files.labels])
 
 
 def _split(files: Files, config: Folder, root: Path) -> tuple[Files, Files]:
@@ -72,7 +82,7 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+        found = sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
         if not found:
             raise InputError(f"data.path: {folder}: has no images ({' '.join(EXTENSIONS)}); fill or remove it")
         paths += found
@@ -80,10 +90,11 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
     return tuple(folder.name for folder in folders), Files(paths, labels)
 
 
-def existing(path: str) -> Path:
-    if not path:
-        raise InputError("data.path: is not given; name the folder of images with --data.path PATH")
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise InputError(f"data.path: {path}: is not a folder; name the folder of images with --data.path PATH")
-    return root
+def files_below(root: Path) -> Iterator[Path]:
+    """All files below a folder. One inside that cannot be listed is an error: pathlib would pass it over in silence."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
+        yield from (Path(folder, name) for name in names)

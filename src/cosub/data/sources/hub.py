@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.data.decoding import BadImage, Read, decode, rgb
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import Source, numbered
 from cosub.errors import InputError
 from cosub.recipes.config import Hub
 
@@ -51,20 +51,12 @@ def hub(config: Hub) -> Source:
     column, label = _columns(train.features, config.path)
     feature = train.features[label]
     labels = [list(part[label]) for part in (train, test)]
-    names = getattr(feature, "names", None) or _numbered(labels[0], config.path)
+    names = getattr(feature, "names", None) or numbered(labels[0], config.path)
     sets = [
         HubRows(part.data.column(column), part_labels, split)
         for part, part_labels, split in zip((train, test), labels, (config.train_split, config.test_split), strict=True)
     ]
     return Source(tuple(names), sets[0], sets[1])
-
-
-def _numbered(labels: list[Any], path: str) -> list[str]:
-    """Names for labels that have none: the numbers themselves."""
-    numbers = {label for label in labels if label is not None}
-    if len(numbers) and max(numbers) >= 10 * len(numbers) + 1000:
-        raise InputError(f"data.path: {path}: its labels go to {max(numbers)} and are few: number the classes from 0")
-    return [str(number) for number in range(max(numbers, default=-1) + 1)]
 
 
 def _load(config: Hub) -> dict[str, Any]:
