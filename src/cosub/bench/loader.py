@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.data import create_loader
 from timm.data.dataset import ImageDataset
+from timm.data.loader import create_loader
 from torch import Tensor
 
 from cosub.data.decoding import EXTENSIONS, BadImage, rgb

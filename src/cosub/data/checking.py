@@ -151,7 +151,8 @@ def _exif(image: Image.Image) -> list[str]:
         try:
             exif.load(image.info["exif"])
             orientation = exif.get(_ORIENTATION, 1)
-            dict(exif), exif.get_ifd(_EXIF_IFD)
+            for tags in (exif, exif.get_ifd(_EXIF_IFD)):
+                dict(tags)
         except Exception as error:  # Pillow warns of some faults and raises for others
             return [f"EXIF that does not parse ({' '.join(str(error).split())[:80]})"]
     return [f"EXIF turns it (orientation {orientation}), and training does not"] if orientation not in (0, 1) else []
