@@ -25,6 +25,7 @@ from cosub.progress import Reporter, Terminal
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.sharding import full
+from cosub.steps import images_of_epoch
 from cosub.trainer import Trainer
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
@@ -86,6 +87,8 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
+        "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
+        + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
         "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
         f"{trainer.world.size} processes, {trainer.share.micro_steps} micro-steps",
         "steps": f"{trainer.total_steps:,} ({recipe.epochs} epochs of {trainer.steps_per_epoch})",

@@ -39,7 +39,7 @@ from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
-from cosub.steps import share, steps_per_epoch
+from cosub.steps import images_of_epoch, share, steps_per_epoch
 from cosub.submodel import Submodel, concatenate
 from cosub.teachers import Teacher, load_teacher
 from cosub.weights import load_weights
@@ -286,7 +286,9 @@ class Trainer:
         dataset = TrainingSet(self.source.train, self.transform, recipe.seed)
         steps = range(self.step, self.total_steps)
         size = len(self.source.train.labels)
-        sampler = StepSampler(size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps)
+        sampler = StepSampler(
+            size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps, recipe.augment.repeats
+        )
         return iter(training_loader(dataset, sampler, recipe.runtime.workers, self.world.device.type == "cuda"))
 
     def _train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
@@ -366,7 +368,9 @@ class Trainer:
             top1 = self.evaluate(self.source.watched, network=self.latest).top1
             self._choose(epochs, top1)
             if logs is not None:
-                logs.write({"step": self.step, "epoch": epochs, "top1": top1, **self.evaluate_training()})
+                found = {"top1": top1, **self.evaluate_training()}
+                found["distinct_images"] = images_of_epoch(self.recipe, self.steps_per_epoch)
+                logs.write({"step": self.step, "epoch": epochs, **found})
         stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
             if window.values:

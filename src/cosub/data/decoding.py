@@ -22,10 +22,11 @@ def rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def decode(opened: Callable[[], Any], name: str, read: Read = rgb) -> Any:
+def decode(opened: Callable[[], Any], name: str | Callable[[], str], read: Read = rgb) -> Any:
     """What `read` makes of an image; by default all of it, in RGB.
 
-    `opened` gives a path or a file. Pillow's warnings are not passed on: a damaged image would repeat them each epoch.
+    `opened` gives a path or a file; `name` may be a function, where it takes reading to know it. Pillow's warnings are
+    not passed on: a damaged image would repeat them in each epoch.
 
     Raises:
         BadImage: naming the image, for whatever Pillow raises; its decoders and `opened` raise what they like.
@@ -36,4 +37,4 @@ def decode(opened: Callable[[], Any], name: str, read: Read = rgb) -> Any:
             with Image.open(opened()) as image:
                 return read(image)
     except Exception as error:
-        raise BadImage(f"{name} ({type(error).__name__}: {error})") from error
+        raise BadImage(f"{name if isinstance(name, str) else name()} ({type(error).__name__}: {error})") from error
