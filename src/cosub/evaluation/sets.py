@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
@@ -22,11 +22,11 @@ from cosub.errors import InputError
 class EvaluationSet:
     """Images to score.
 
-    `answers` is None where an image's label is its class. Else labels are its rows: the classes that count as right,
-    the first repeated to fill a row.
+    `protocol` says how they were found; "test": as a recipe says. `answers` is None where an image's label is its
+    class. Else labels are its rows: the classes that count as right, the first repeated to fill a row.
     """
 
-    protocol: Protocol
+    protocol: Protocol | Literal["test"]
     path: str
     examples: Examples
     answers: Int[Tensor, "n most"] | None = None
@@ -50,7 +50,9 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise InputError(f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH")
+        raise InputError(
+            f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH"
+        )
     try:
         if protocol == "real":
             return _real(_inner(root), path, classes, real)
@@ -70,7 +72,9 @@ def _inner(root: Path) -> Path:
 
 def _real(root: Path, path: str, classes: Sequence[str], real: str) -> EvaluationSet:
     if not is_imagenet(classes):
-        raise InputError(f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}")
+        raise InputError(
+            f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}"
+        )
     labels = _labels(real)
     found = sorted(item for item in files_below(root) if item.suffix.lower() in EXTENSIONS)
     places = [_place(item, len(labels)) for item in found]
