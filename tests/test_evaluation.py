@@ -87,7 +87,9 @@ def test_the_real_samples_indices(data):
     """The published table gives each synset's index."""
     rows = [line.split("\t") for line in (data / "imagenet-1k-sample-index.tsv").read_text().splitlines()[1:]]
     chosen = open_set("val", str(data / "imagenet-1k-sample"), synsets())
-    labels = {path.parent.name: label for path, label in zip(chosen.examples.paths, chosen.examples.labels, strict=True)}
+    labels = {
+        path.parent.name: label for path, label in zip(chosen.examples.paths, chosen.examples.labels, strict=True)
+    }
     assert labels == {row[0]: int(row[1]) for row in rows}
 
 
@@ -181,7 +183,7 @@ def test_wrong_real_labels(tmp_path, content, name, message):
 
 
 def test_real_needs_imagenets_classes(real):
-    with pytest.raises(InputError, match="ReaL is for ImageNet-1k's classes, and the network has 2 classes"):
+    with pytest.raises(InputError, match="ReaL labels ImageNet-1k's classes, and the network has 2 classes"):
         open_set("real", str(real[0]), ("cat", "dog"), real[1])
 
 
@@ -263,8 +265,14 @@ def test_several_sets_give_a_table(imagenet_run, real, tmp_path, capsys):
     assert "16 pixels, crop 0.5" in out
     assert "position embedding resampled from 4x4 to 2x2" in err
     rows = json.loads(call(capsys, *words, "--json")[1])["sets"]
-    assert [(row["set"], row["num_images"], row["unlabelled"]) for row in rows] == [("val", 6, 0), ("v2", 1, 0), ("real", 4, 2)]
-    one = json.loads(call(capsys, "evaluate", imagenet_run, "--protocol", "v2", "--data.path", tmp_path / "v2", "--json")[1])
+    assert [(row["set"], row["num_images"], row["unlabelled"]) for row in rows] == [
+        ("val", 6, 0),
+        ("v2", 1, 0),
+        ("real", 4, 2),
+    ]
+    one = json.loads(
+        call(capsys, "evaluate", imagenet_run, "--protocol", "v2", "--data.path", tmp_path / "v2", "--json")[1]
+    )
     assert (one["set"], one["num_images"], one["resolution"]) == ("v2", 1, 32)
 
 

@@ -70,6 +70,8 @@ def opened(root: Path, **settings):
 
 # --- shards
 
+FEW_CORES = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 
 def test_shards_hold_what_was_put_in(shards):
     source = opened(shards)
@@ -81,6 +83,7 @@ def test_shards_hold_what_was_put_in(shards):
     assert opened(shards).classes == ("a", "b", "c")
 
 
+@FEW_CORES
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_epoch_of_shards_is_an_epoch(shards, workers, processes):
@@ -98,6 +101,7 @@ def test_an_epoch_of_shards_is_an_epoch(shards, workers, processes):
         assert sorted(seen) == list(range(60))
 
 
+@FEW_CORES
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_evaluation_sees_each_image_of_the_shards_once(shards, workers, processes):
@@ -135,7 +139,9 @@ def test_where_the_index_lies_is_no_part_of_what_a_run_is():
 
 def test_a_length_is_needed_and_may_be_given(shards):
     (shards / "_info.json").unlink()
-    with pytest.raises(InputError, match=r"nothing says how many images its train shards hold.*sizes\.json.*--data\.length N"):
+    with pytest.raises(
+        InputError, match=r"nothing says how many images its train shards hold.*sizes\.json.*--data\.length N"
+    ):
         opened(shards)
     with pytest.raises(InputError, match="its validation shards"):
         opened(shards, length=60)
@@ -161,7 +167,12 @@ def test_folders_of_shards(shards):
 def cut(path: Path, where: str) -> None:
     """A member and its padding are 512 bytes of header and 512 of content: a sample is 2048 bytes."""
     content = path.read_bytes()
-    places = {"in a member": 2048 * 9 + 600, "in a header": 2048 * 9 + 100, "between members": 2048 * 9, "to nothing": 0}
+    places = {
+        "in a member": 2048 * 9 + 600,
+        "in a header": 2048 * 9 + 100,
+        "between members": 2048 * 9,
+        "to nothing": 0,
+    }
     path.write_bytes(content[: places[where]])
 
 
@@ -447,7 +458,10 @@ def test_cars(tmp_path):
     root = tmp_path / "stanford_cars"
     (root / "devkit").mkdir(parents=True)
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array(["Audi", "BMW"], dtype=object)})
-    for split, where in (("cars_train", "devkit/cars_train_annos.mat"), ("cars_test", "cars_test_annos_withlabels.mat")):
+    for split, where in (
+        ("cars_train", "devkit/cars_train_annos.mat"),
+        ("cars_test", "cars_test_annos_withlabels.mat"),
+    ):
         (root / split).mkdir()
         cars(root / where, ["00001.jpg", "00002.jpg"])
         (root / split / "00002.jpg").write_bytes(grey(2))
