@@ -7,13 +7,21 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from rich.table import Table
 from rich.text import Text
+
+Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 Item = TypeVar("Item")
+
+
+def watched(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The same items; a bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    yield from track(items, what, total, console=console, transient=True, disable=not console.is_terminal)
 
 
 class Reporter:
