@@ -20,6 +20,7 @@ from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source, with_validation
 from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
+from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
 from cosub.recipes.config import Recipe
@@ -56,6 +57,9 @@ def train(recipe: Recipe) -> dict[str, Any]:
             source = with_validation(source)
         trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
+        if recipe.optimizer.layer_decay < 1:
+            rates = rate_table(recipe, trainer.network)
+            reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
         for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
