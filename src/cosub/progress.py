@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.panel import Panel
@@ -86,6 +87,33 @@ class Terminal(Reporter):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress through `total` pieces of work: the function that is yielded is told how many more are done.
+
+    A bar on a terminal; elsewhere a line every ten seconds.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda more: bar.advance(task, more)
+        return
+    done, started = 0, time.monotonic()
+    last = started
+
+    def advance(more: int) -> None:
+        nonlocal done, last
+        done, now = done + more, time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES or (done == total and last > started):
+            last = now
+            left = (now - started) / done * (total - done)
+            print(f"{title} {done / total:.0%}  left {_clock(left)}", file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def _clock(seconds: float) -> str:

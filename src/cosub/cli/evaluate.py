@@ -1,6 +1,5 @@
 """cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N]"""
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,11 +52,12 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     from cosub import distributed
     from cosub.evaluation.classification import evaluate, shares_of
+    from cosub.evaluation.images import open_set
     from cosub.evaluation.pictures import show_examples
     from cosub.run import load_run
 
     trained = load_run(options.run)
-    examples = _examples(trained, options.data.path)
+    examples = open_set(trained.recipe.data, trained.classes, options.data.path or "test")
     world = distributed.join(options.device)
     network = trained.network.to(world.device)
     wanted = {} if options.keep is None else shares_of(network, (options.keep,))
@@ -93,24 +93,3 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
         what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
         print(f"top-1 {values['top1']:.4f}  ({what}, {result.num_images:,} images, {options.run})")
     return values
-
-
-def _examples(trained: Any, path: str) -> Any:
-    """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
-    from cosub.data.sources import all_images, open_source
-
-    data = trained.recipe.data
-    if path:
-        if data.kind == "digits":
-            raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
-        data = dataclasses.replace(data, path=path)
-        examples = all_images(data, trained.classes)
-        if examples is not None:
-            return examples
-    source = open_source(data)
-    if source.classes != trained.classes:
-        raise InputError(
-            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
-            f"({', '.join(trained.classes[:3])}, ...)"
-        )
-    return source.test
