@@ -50,7 +50,6 @@ def draw(found: Sequence[Count], target: Path) -> None:
         probabilities.plot(kept, [count.probability for count in mine], label=_label(mine[0]), **look)
     numbers.set(xlabel="residual layers kept", ylabel="submodels", yscale="log")
     probabilities.set(xlabel="residual layers kept", ylabel="probability in training", ylim=(0, None))
-    probabilities.legend(frameon=False, fontsize=8)
     save(figure, target)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+_RESOLUTION = 100  # dots an inch
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
 _COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:gray", "tab:olive")
@@ -12,8 +13,12 @@ def panels(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
     """A figure and its `(rows, columns)` axes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(3.6 * columns, 4.6), 3.2 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
+    figure = Figure(figsize=(max(3.6 * columns, 4.6), 3.0 * rows + 0.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # pyright: ignore[reportOptionalMemberAccess]
+    axes = figure.subplots(rows, columns, squeeze=False, **settings)
+    for panel in axes.flat:
+        panel.locator_params(axis="x", nbins=6)
+    return figure, axes
 
 
 def style(index: int, *, line: bool = True) -> dict[str, Any]:
@@ -27,9 +32,20 @@ def style(index: int, *, line: bool = True) -> dict[str, Any]:
     }
 
 
-def save(figure: Any, target: Path, resolution: int = 130) -> None:
-    """Write a PNG; `resolution` in dots an inch."""
+def short(name: str) -> str:
+    """A set's name for a label: of a path, its last two parts."""
+    return "/".join(Path(name).parts[-2:])
+
+
+def save(figure: Any, target: Path) -> None:
+    """Write a PNG, with one legend for all panels below them."""
+    found: dict[str, Any] = {}
     for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(target, dpi=resolution)
+        axes.title.set_fontsize(10)
+    columns = max(1, int(figure.get_figwidth() / 2.4))
+    figure.legend(found.values(), found, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+    figure.savefig(target, dpi=_RESOLUTION, pil_kwargs={"optimize": True})

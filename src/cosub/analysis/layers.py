@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cosub.analysis.drawing import panels, save, style
+from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
@@ -113,13 +113,14 @@ def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Pat
             for index, name in enumerate(agreed.sets):
                 part = [item for item in mine if item.set == name]
                 values = [getattr(item, value) for item in part if item.missing]
-                panel.plot(range(len(values)), values, label=name, **style(index))
+                panel.plot(
+                    range(len(values)), values, label=f"without one {agreed.unit}, {short(name)}", **style(index)
+                )
                 full = next(getattr(item, value) for item in part if not item.missing)
                 look = {**style(index), "marker": None}
-                panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"{name}, full network")
+                panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"full network, {short(name)}")
             panel.set(xlabel=f"{agreed.unit} left out", ylabel="top-1 accuracy" if value == "top1" else "loss")
-        row[0].set_title(agreed.run, fontsize=9)
-        row[0].legend(frameon=False, fontsize=7)
+        row[0].set_title(agreed.run)
         _against(row[2], mine, agreed)
     save(figure, target)
 
@@ -132,5 +133,5 @@ def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement) -> None:
         note = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 6}
         panel.annotate(str(index), place, **note)
     rho = "not defined" if agreed.loss_rho is None else f"{agreed.loss_rho:.2f}"
-    panel.set(xlabel=f"loss, {agreed.sets[0]}", ylabel=f"loss, {agreed.sets[1]}")
-    panel.set_title(f"Spearman's rho {rho}", fontsize=9)
+    x, y = map(short, agreed.sets)
+    panel.set(xlabel=f"loss, {x}", ylabel=f"loss, {y}", title=f"Spearman's rho {rho}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.analysis.drawing import panels, save, style
+from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
 from cosub.distributed import World
@@ -68,6 +68,5 @@ def draw(found: Sequence[Accuracy], target: Path) -> None:
         for index, run in enumerate(runs):
             look = {**style(index, line=False), "markersize": 7}
             panel.plot(values[run, first], values[run, other], label=run, **look)
-        panel.set(xlabel=f"top-1 on {first}", ylabel=f"top-1 on {other}", xlim=ends, ylim=ends)
-    axes[0, -1].legend(frameon=False, fontsize=8)
+        panel.set(xlabel=f"top-1 on {short(first)}", ylabel=f"top-1 on {short(other)}", xlim=ends, ylim=ends)
     save(figure, target)

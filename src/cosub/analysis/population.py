@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cosub.analysis.drawing import panels, save, style
@@ -34,7 +35,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Depth:
-    """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the loss's mean."""
+    """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the loss's mean.
+
+    `low` and `high` are the first and the last decile: top-1 is skewed, and a deviation would reach beyond 1.
+    """
 
     run: str
     scale: str
@@ -44,6 +48,8 @@ class Depth:
     mean: float
     deviation: float
     least: float
+    low: float
+    high: float
     best: float
     loss: float
     best_layers: tuple[int, ...]
@@ -121,6 +127,7 @@ def by_depth(members: Sequence[Member], num_layers: int) -> list[Depth]:
 def _depth(group: Sequence[Member], num_layers: int) -> Depth:
     values = [member.top1 for member in group]
     best = max(group, key=lambda member: (member.top1, -member.loss))
+    low, high = np.quantile(values, (0.1, 0.9)).tolist()
     return Depth(
         run=best.run,
         scale=best.scale,
@@ -130,6 +137,8 @@ def _depth(group: Sequence[Member], num_layers: int) -> Depth:
         mean=statistics.fmean(values),
         deviation=statistics.pstdev(values),
         least=min(values),
+        low=low,
+        high=high,
         best=best.top1,
         loss=statistics.fmean(member.loss for member in group),
         best_layers=best.layers,
@@ -137,7 +146,7 @@ def _depth(group: Sequence[Member], num_layers: int) -> Depth:
 
 
 def draw(depths: Sequence[Depth], target: Path) -> None:
-    """A panel for each factor: mean with standard deviation (lines), and the best submodel (hollow)."""
+    """A panel for each factor: mean with first and last decile (lines), and the best submodel (hollow)."""
     figure, axes = panels(1, len(SCALES), sharey=True)
     runs = list(dict.fromkeys(depth.run for depth in depths))
     for panel, scale in zip(axes[0], SCALES, strict=True):
@@ -145,12 +154,15 @@ def draw(depths: Sequence[Depth], target: Path) -> None:
             curve = [depth for depth in depths if (depth.run, depth.scale) == (run, scale)]
             look = style(index)
             # Side by side, so that the bars of two runs do not hide each other.
-            places = [depth.kept + 0.12 * (index - (len(runs) - 1) / 2) for depth in curve]
-            means, deviations = [depth.mean for depth in curve], [depth.deviation for depth in curve]
-            panel.errorbar(places, means, deviations, label=f"{run}: mean, deviation", capsize=2.5, **look)
+            places = [depth.kept + 0.16 * (index - (len(runs) - 1) / 2) for depth in curve]
+            means = [depth.mean for depth in curve]
+            bars = [max(0, depth.mean - depth.low) for depth in curve], [max(0, d.high - d.mean) for d in curve]
+            panel.errorbar(places, means, bars, label=f"{run}: mean, deciles", capsize=2.5, elinewidth=0.8, **look)
             hollow = {**look, "linestyle": "none", "markerfacecolor": "white", "markersize": 6}
             panel.plot(places, [depth.best for depth in curve], label=f"{run}: best", **hollow)
+        ticks = sorted({depth.kept for depth in depths})
         panel.set(xlabel="residual layers kept", title=_TITLES[scale])
-    axes[0, 0].set(ylabel="top-1 accuracy", ylim=(0, 1.02))
-    axes[0, -1].legend(frameon=False, fontsize=8, loc="lower right")
+        if len(ticks) <= 10:
+            panel.set_xticks(ticks)
+    axes[0, 0].set(ylabel="top-1 accuracy")
     save(figure, target)

@@ -57,7 +57,7 @@ def mark(subject: Subject) -> Mark:
 
 
 def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
-    """A panel for each rounding: effective against asked, a line for each number of rows, a cross for each run."""
+    """A panel for each rounding: effective against asked; a line for each number of rows, a marker for each run."""
     roundings = get_args(Rounding)
     figure, axes = panels(1, len(roundings), sharey=True)
     for panel, rounding in zip(axes[0], roundings, strict=True):
@@ -67,11 +67,10 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
             curve = [rate for rate in mine if rate.rows == rows]
             look = {**style(index), "marker": None, "drawstyle": "steps-mid"}
             panel.plot([rate.asked for rate in curve], [rate.effective for rate in curve], label=f"{rows} rows", **look)
-        for item in (item for item in marks if item.rounding == rounding):
-            panel.plot(item.asked, item.effective, "x", color="black", markersize=8, markeredgewidth=2)
-            note = {"xytext": (6, -10), "textcoords": "offset points", "fontsize": 8}
-            panel.annotate(f"{item.run}, {item.rows} rows", (item.asked, item.effective), **note)
+        for index, item in enumerate(marks):
+            if item.rounding == rounding:
+                look = {**style(index, line=False), "markerfacecolor": "none", "markersize": 8 + 3 * index}
+                panel.plot(item.asked, item.effective, label=f"{item.run}, {item.rows} rows", **look)
         panel.set(xlabel="drop rate asked for", title=_TITLES[rounding])
     axes[0, 0].set(ylabel="effective drop rate")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
     save(figure, target)

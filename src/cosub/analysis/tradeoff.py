@@ -131,10 +131,9 @@ def draw(points: Sequence[Point], target: Path) -> None:
             places = [(getattr(point, measure), point.top1) for point in mine]
             panel.plot(*zip(*places, strict=True), label=run, **style(index))
             for point, place in zip(mine if several else (), places, strict=False):
-                note = {"xytext": (5, -9), "textcoords": "offset points", "fontsize": 7}
+                note = {"xytext": (5, 4 if index % 2 else -9), "textcoords": "offset points", "fontsize": 7}
                 panel.annotate(str(point.resolution), place, **note)
         panel.set(xlabel=title)
         panel.margins(0.15)
     axes[0, 0].set(ylabel="top-1 accuracy")
-    axes[0, 0].legend(frameon=False, fontsize=8)
     save(figure, target)

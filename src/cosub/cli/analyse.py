@@ -3,23 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from cosub.cli.evaluate import DataPath
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.recipes.files import nearest
 
-Batch = Annotated[int, arg(name="batch-size")]
-
 
 def _require(options: Any, **least: int) -> None:
     for name, value in least.items():
-        for given in getattr(options, name) if isinstance(getattr(options, name), tuple) else (getattr(options, name),):
-            if given < value:
-                raise InputError(f"{name}: {given}: must be {value} or more")
+        given = getattr(options, name)
+        for number in given if isinstance(given, tuple) else (given,):
+            if number < value:
+                raise InputError(f"{name}: {number}: must be {value} or more")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Population:
     """Images at most, drawn from the seed; 0 for all."""
     seed: int = 0
     device: str = "auto"
-    batch_size: Batch = 256
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         _require(self, submodels=1, limit=0, batch_size=1, keep=1)
@@ -64,7 +63,7 @@ class Layers:
     """Images of a set at most, drawn from the seed; 0 for all."""
     seed: int = 0
     device: str = "auto"
-    batch_size: Batch = 256
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         _require(self, limit=0, batch_size=1)
@@ -82,7 +81,7 @@ class Counts:
     """Folder of the results; by default analysis in the run's folder, or here."""
     layers: int = 64
     """Residual layers; ViT-H has 64."""
-    drop_rate: Annotated[tuple[float, ...], arg(name="drop-rate")] = (0.5,)
+    drop_rate: tuple[float, ...] = (0.5,)
     """Drop rates, the same in all layers."""
 
     def __post_init__(self) -> None:
@@ -103,7 +102,7 @@ class Quantisation:
     out: str = ""
     """Folder of the results; by default analysis in the run's folder, or here."""
     rows: tuple[int, ...] = (4, 8, 32, 128)
-    """Rows of a layer, that is copies times the images of a group; those of the runs are added."""
+    """Rows of a layer, that is copies times the images of a group: a line for each."""
     layers: int = 24
     """Residual layers, over which the rounding spread evens the rate out."""
 
@@ -129,7 +128,7 @@ class Overfitting:
     seed: int = 0
     device: str = "auto"
     workers: int = 0
-    batch_size: Batch = 256
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         _require(self, limit=0, workers=0, batch_size=1)
@@ -157,7 +156,7 @@ class Tradeoff:
     seed: int = 0
     device: str = "auto"
     workers: int = 0
-    batch_size: Batch = 256
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         _require(self, resolutions=1, repeats=1, limit=0, workers=0, batch_size=1)
@@ -266,8 +265,7 @@ def _quantisation(options: Quantisation, files: dict[str, Path]) -> dict[str, An
     from cosub.analysis.subjects import load_subjects
 
     marks = [mark(subject) for subject in load_subjects(options.runs)]
-    rows = sorted({*options.rows, *(item.rows for item in marks)})
-    rates = quantisation(rows, options.layers)
+    rates = quantisation(options.rows, options.layers)
     _write(files, rates, lambda target: draw(rates, marks, target))
     return {"rates": _plain(rates), "marks": _plain(marks)}
 
