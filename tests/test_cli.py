@@ -336,7 +336,14 @@ def flags_of_help(capsys, *words):
     return sorted(set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out)) - {"--help"})
 
 
-def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
+def keys_of_analysis(capsys, name, run, out):
+    quick = {"counts": [], "quantisation": [], "population": ["--limit", 10, "--submodels", 1]}
+    quick["tradeoff"] = ["--limit", 10, "--repeats", 1, "--batch-size", 2]
+    words = quick.get(name, ["--limit", 10])
+    return sorted(json.loads(call(capsys, "analyse", name, run, "--out", out, *words, "--json")[1]))
+
+
+def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys, tmp_path):
     import cosub
 
     promised = json.loads((finished / "summary.json").read_text())
@@ -355,6 +362,7 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
         "summary": sorted(promised),
         "evaluate": sorted(evaluated),
         "plan": sorted(planned),
+        "analyse": {name: keys_of_analysis(capsys, name, finished, tmp_path / name) for name in ANALYSES},
     }
     from pathlib import Path
 
