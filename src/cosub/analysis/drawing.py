@@ -12,9 +12,10 @@ _COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown
 def panels(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
     """A figure and its `(rows, columns)` axes."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(max(3.6 * columns, 4.6), 3.0 * rows + 0.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # pyright: ignore[reportOptionalMemberAccess]
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    figure = Figure(figsize=(max(3.6 * columns, 4.6), 3.0 * rows + 0.4), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, **settings)
     for panel in axes.flat:
         panel.locator_params(axis="x", nbins=6)
