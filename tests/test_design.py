@@ -34,7 +34,7 @@ LAYERS = [
         "steps",
     },
     {"evaluation", "run", "bench", "planning", "teachers"},
-    {"plot", "sharding"},
+    {"plot", "sharding", "analysis"},
     {"trainer"},
     {"launch"},
     {"cli"},

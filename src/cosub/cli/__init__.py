@@ -12,6 +12,7 @@ from cosub.errors import CosubError
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a run's network, or of a submodel",
+    "analyse": "what submodels are worth: analyse population, layers, counts, quantisation, overfitting, tradeoff",
     "predict": "the most likely classes of images",
     "plot": "curves of one or more runs",
     "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage; bench loader",
