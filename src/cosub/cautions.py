@@ -14,6 +14,8 @@ FEW_ROWS = 16  # below it the statistics of a batch are mostly noise
 def effective_rate(recipe: Recipe, network: nn.Module) -> float:
     """The mean drop rate over the layers of an attached network, rows being whole."""
     rows = state(network).copies * recipe.group_size
+    if recipe.rounding == "bernoulli":  # exact on average
+        return sum(state(network).rates) / len(state(network).rates)
     kept = state(network).kept(rows)
     return 1 - sum(kept) / (rows * len(kept))
 

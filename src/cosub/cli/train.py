@@ -73,7 +73,7 @@ def _recipe(named: str) -> Recipe:
 
 
 def _model_args(words: list[str]) -> dict[str, Any]:
-    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, 0.1, true."""
+    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, true, [2,2,6]."""
     words[:] = [part for word in words for part in _opened(word)]
     found: dict[str, Any] = {}
     while "--model-args" in words:
@@ -102,6 +102,8 @@ def _value(text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
     return value if isinstance(value, int | float | bool) else text
 
 

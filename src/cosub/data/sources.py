@@ -1,5 +1,6 @@
 """Where images come from. A source gives two sets, train and test, and the names of its classes."""
 
+import functools
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ from PIL import Image
 
 from cosub.errors import InputError
 from cosub.recipes.config import DataConfig, Digits, Folder, Hub
+from cosub.seeds import derive
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -43,6 +45,28 @@ class Source:
     classes: tuple[str, ...]
     train: Examples
     test: Examples
+    validation: Examples | None = None
+    """Images held out of the training set, where the recipe asks for them."""
+
+    @property
+    def watched(self) -> Examples:
+        """What a run may look at before it ends: validation images where there are any, else the test images."""
+        return self.test if self.validation is None else self.validation
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a set, in a given order."""
+
+    whole: Examples
+    indices: Sequence[int]
+
+    @functools.cached_property
+    def labels(self) -> Sequence[int]:
+        return [self.whole.labels[index] for index in self.indices]
+
+    def image(self, index: int) -> Image.Image:
+        return self.whole.image(self.indices[index])
 
 
 def open_source(config: DataConfig) -> Source:
@@ -58,12 +82,33 @@ def open_source(config: DataConfig) -> Source:
             source = _folder(config)
         case Hub():
             source = _hub(config)
-    return _checked(source, getattr(config, "path", "digits"))
+    return _sampled(_checked(source, getattr(config, "path", "digits")), config)
+
+
+def _sampled(source: Source, config: DataConfig) -> Source:
+    """The validation images are the same whatever else is asked for; the training images come from the others."""
+    asked, held_out = config.train_images, config.validation_images
+    if not asked and not held_out:
+        return source
+    number = len(source.train.labels)
+    if max(asked, 1) + held_out > number:
+        raise InputError(
+            f"data.train_images: {asked}: and {held_out} validation images are more than the {number:,} training "
+            "images; ask for fewer"
+        )
+    order = np.random.default_rng(derive("validation")).permutation(number)
+    held, others = order[:held_out], order[held_out:]
+    shuffled = np.random.default_rng(derive("training images", config.subset_seed)).permutation(others)
+    train = Part(source.train, sorted((shuffled[:asked] if asked else others).tolist()))
+    validation = Part(source.train, sorted(held.tolist())) if held_out else None
+    return Source(source.classes, train, source.test, validation)
 
 
 def fingerprint(source: Source) -> str:
     """What tells one data set from another without reading its images: names of classes, labels in order."""
     values = [source.classes, list(source.train.labels), list(source.test.labels)]
+    if source.validation is not None:
+        values.append(list(source.validation.labels))
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

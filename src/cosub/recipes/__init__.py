@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import small
+from cosub.recipes import few, small
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 
@@ -11,6 +11,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
+    "digits-few": few.digits_few,
+    "cifar10-few": few.cifar10_few,
+    "cifar10-hour": few.cifar10_hour,
 }
 
 DEFAULT = "digits"

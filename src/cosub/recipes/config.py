@@ -157,7 +157,23 @@ class CosubDistill(Taught):
 
 
 @dataclass(frozen=True)
-class Digits(Strict):
+class Sampled(Strict):
+    """Fewer images than a source has, and images held out of its training set, on which choices are made."""
+
+    train_images: int = 0
+    """Train on so many of the training images; 0: all that are not held out."""
+    validation_images: int = 0
+    """Hold so many training images out as a validation set, always the same; test images then choose nothing."""
+    subset_seed: int = 0
+    """Which training images are taken, where not all are."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "validation_images"):
+            require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Digits(Sampled):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: real, embedded, offline."""
 
     kind: Fixed[Suppress[Literal["digits"]]] = "digits"
@@ -166,11 +182,12 @@ class Digits(Strict):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.test_share < 1, "data.test_share", self.test_share, "must be in (0, 1)")
 
 
 @dataclass(frozen=True)
-class Folder(Strict):
+class Folder(Sampled):
     """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
 
     kind: Fixed[Suppress[Literal["folder"]]] = "folder"
@@ -181,11 +198,12 @@ class Folder(Strict):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.val_share < 1, "data.val_share", self.val_share, "must be in (0, 1)")
 
 
 @dataclass(frozen=True)
-class Hub(Strict):
+class Hub(Sampled):
     """The layout of image sets on the Hugging Face Hub: Parquet files in a folder, or a name."""
 
     kind: Fixed[Suppress[Literal["hub"]]] = "hub"
@@ -294,6 +312,8 @@ class Runtime(Strict):
     """Steps between checkpoints; 0: at the end of an epoch, if a minute has gone by."""
     evaluate_every: int = 0
     """Epochs between evaluations; 0: about ten in a run."""
+    evaluate_training: bool = False
+    """Evaluations measure the images that were trained on as well, unchanged: over-fitting."""
     keep_checkpoints: int = 2
     compile: Compile = "auto"
     """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
@@ -332,7 +352,7 @@ class Recipe(Strict):
     name: Fixed[Suppress[str]]
     model: str
     """A timm model of a supported family."""
-    model_args: Suppress[dict[str, int | float | bool | str]] = field(default_factory=dict)
+    model_args: Suppress[dict[str, int | float | bool | str | tuple[int, ...]]] = field(default_factory=dict)
     """Arguments of the timm model. Cleared when another --model is named."""
     weights: str = ""
     """Start from these weights: a file, a run's folder, a name of timm's weights, or hf-hub:OWNER/NAME; empty: from
@@ -347,7 +367,8 @@ class Recipe(Strict):
     schedule: Schedule = "uniform"
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
-    """How the rows kept become a whole number; spread rounds up in some layers and down in others."""
+    """How the rows kept become a whole number; spread rounds up in some layers and down in others;
+    bernoulli keeps each row by chance, as before the paper: shapes then change from step to step."""
     epochs: int = 100
     batch_size: int = 256
     """Distinct images an optimizer step, over all processes and micro-steps."""

@@ -57,6 +57,12 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
     return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
 
 
+def overrides(recipe: Recipe, base: Recipe) -> dict[str, Any]:
+    """The fields, of those that change results, in which a recipe differs from the one that it was made from."""
+    values = _flat(dataclasses.asdict(recipe))
+    return {key: values[key] for key in differences(recipe, base) if key in values}
+
+
 def nearest(word: str, known: list[str]) -> str:
     """', did you mean X?' or nothing."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
