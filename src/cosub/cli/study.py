@@ -129,7 +129,7 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     if not as_json:
         for item in listed:
             seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
-            print(f"{item['run']:<44} {item['state']:<12} {item['steps']:>7} steps  {seconds}")
+            print(f"{item['run']:<44} {item['state']:<12} {item['steps'] or '?':>7} steps  {seconds}")
     left = [item for item in listed if item["state"] in ("new", "interrupted")]
     total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
     if not as_json:

@@ -11,7 +11,8 @@ from cosub.studies.tables import STUDIES
 Scale = Literal["minutes", "hour", "paper"]
 
 # Digits need no path and are quick; what asks for photographs says so here.
-_PHOTOGRAPHS = {"headline", "table10", "transfer"}
+_PHOTOGRAPHS = {"headline", "table8", "table10", "transfer"}
+_TO_DIGITS = {"table10", "transfer"}
 
 
 def study(name: str, scale: Scale = "minutes", recipe: str = "") -> Study:
@@ -26,7 +27,10 @@ def study(name: str, scale: Scale = "minutes", recipe: str = "") -> Study:
         raise InputError(
             f"study: {name!r}: there is none of that name{nearest(name, list(STUDIES))}; cosub study lists them"
         )
-    return STUDIES[name](get(recipe or _recipe(name, scale)))
+    base = get(recipe or _recipe(name, scale))
+    if name in _TO_DIGITS and base.data.kind == "digits":
+        raise InputError(f"recipe: {base.name}: is trained on digits, and {name} goes from photographs to digits; name another")
+    return STUDIES[name](base)
 
 
 def _recipe(name: str, scale: Scale) -> str:

@@ -176,7 +176,7 @@ def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> No
     if not job.run.cell.shown:
         say(f"{job.run}: trained, for others to use; {left}")
         return
-    line = place.ledger.record(job.run, job.run.folder(place.out))
+    line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
     say(f"{job.run}: top-1 {line['top1']:.4f}, {line['seconds']:.0f} s; {left}")
 
 
