@@ -50,7 +50,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        trainer = Trainer(recipe, open_source(recipe.data), world, folder, reporter)
+        trainer = Trainer(recipe, open_source(recipe.data, recipe.classes), world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)

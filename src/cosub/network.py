@@ -46,6 +46,18 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
     return model
 
 
+def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
+    """timm's model of the recipe, not attached: any that timm knows.
+
+    Raises:
+        InputError: for a model that timm does not know, or that cannot be built at the recipe's resolution.
+    """
+    model = _create(recipe, num_classes)
+    check_resolution(model, recipe.model, recipe.resolution)
+    _try(model, recipe, num_classes)
+    return model
+
+
 def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
     """Raises InputError if the model's patches do not tile an image."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import few, small
+from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
+from cosub.recipes.paper import Entry, function
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune.finetune,
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
@@ -16,7 +18,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar10-hour": few.cifar10_hour,
 }
 
+# The paper's, with the rows of its tables that each leads to.
+PAPER: dict[str, Entry] = {
+    entry.name: entry
+    for family in (imagenet, convnets, imagenet21k, selfsupervised, transfer)
+    for entry in family.ENTRIES
+}
+RECIPES |= {name: function(entry) for name, entry in PAPER.items()}
+
 DEFAULT = "digits"
+FINETUNE = "finetune"
 
 
 def get(name: str) -> Recipe:

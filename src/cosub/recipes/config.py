@@ -5,7 +5,7 @@ Every member of a union carries its `kind`, so that a recipe read from a file is
 
 import math
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -14,6 +14,7 @@ from tyro.conf import Fixed, Suppress, arg
 from cosub.choices import (
     Answer,
     Checkpointing,
+    Choose,
     Compile,
     CosubKind,
     Crop,
@@ -213,6 +214,50 @@ class Hub(Sampled):
     test_split: str = "test"
 
 
+@dataclass(frozen=True)
+class Shards(Sampled):
+    """webdataset's layout: tar files PATH/*SPLIT*.tar or PATH/SPLIT/*.tar, each image with its .cls or .json."""
+
+    kind: Fixed[Suppress[Literal["shards"]]] = "shards"
+    path: str = ""
+    """The folder. Its _info.json (timm's) or sizes.json says how many images the shards hold."""
+    train_split: str = "train"
+    test_split: str = "validation"
+    length: int = 0
+    """Training images, where no file in the folder says how many."""
+    test_length: int = 0
+    """Test images, likewise."""
+    index: str = ""
+    """A file (.npz) that keeps where each image lies, so that the next start need not read through the shards."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("length", "test_length"):
+            require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "must be 0 or more")
+        require(self.index == "" or self.index.endswith(".npz"), "data.index", self.index, "must end in .npz")
+
+
+@dataclass(frozen=True)
+class INaturalist(Sampled):
+    """iNaturalist 2018 or 2019 from its JSON: PATH/trainYEAR.json, PATH/valYEAR.json, and the images they name."""
+
+    kind: Fixed[Suppress[Literal["inaturalist"]]] = "inaturalist"
+    path: str = ""
+    """The folder."""
+    year: Literal[2018, 2019] = 2018
+
+
+@dataclass(frozen=True)
+class Torchvision(Sampled):
+    """Files as torchvision leaves them on disk. Nothing is downloaded."""
+
+    kind: Fixed[Suppress[Literal["torchvision"]]] = "torchvision"
+    path: str = ""
+    """torchvision's root: it holds cifar-10-batches-bin, cifar-100-binary, flowers-102 or stanford_cars."""
+    name: Literal["cifar10", "cifar100", "flowers102", "cars"] = "cifar10"
+    """Flowers' training and validation images are trained on together, as in the paper (Table A.2)."""
+
+
 # --- training
 
 
@@ -342,7 +387,7 @@ class Runtime(Strict):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-DataConfig = Annotated[Digits | Folder | Hub, Field(discriminator="kind")]
+DataConfig = Annotated[Digits | Folder | Hub | Shards | INaturalist | Torchvision, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -359,6 +404,9 @@ class Recipe(Strict):
     scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
+    choose: Choose = "last"
+    """Which weights the run gives: the last step's, or the best epoch's on validation images, which are then held out
+    of the training images where the data have none."""
     classes: int = 0
     """Classes that the data must have; 0: as many as they have."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
@@ -429,4 +477,17 @@ METHODS: dict[str, type[Any]] = {
     "cosub": Cosub,
     "cosub-distill": CosubDistill,
 }
-SOURCES: dict[str, type[Any]] = {"digits": Digits, "folder": Folder, "hub": Hub}
+SOURCES: dict[str, type[Any]] = {
+    "digits": Digits,
+    "folder": Folder,
+    "hub": Hub,
+    "shards": Shards,
+    "inaturalist": INaturalist,
+    "torchvision": Torchvision,
+}
+
+
+def method_for(recipe: Recipe, name: str) -> Any:
+    """The method of that name, a key of METHODS, with binary or softmax cross-entropy as the recipe's own."""
+    default = METHODS[name]()
+    return replace(default, loss=default.loss.replace(default.targets, recipe.method.targets, 1))

@@ -1,0 +1,39 @@
+"""Bytes to an image, and what is said of one that cannot be read."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+# Takes an image that was opened, of which no pixel was decoded, and decodes what is wanted of it.
+Read = Callable[[Image.Image], Any]
+
+
+class BadImage(Exception):
+    """An image that cannot be read; the message names it."""
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """The whole image in RGB, converted only where it is in another mode."""
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def decode(opened: Callable[[], Any], name: str, read: Read = rgb) -> Any:
+    """What `read` makes of an image; by default all of it, in RGB.
+
+    `opened` gives a path or a file. Pillow's warnings are not passed on: a damaged image would repeat them each epoch.
+
+    Raises:
+        BadImage: naming the image, for whatever Pillow raises; its decoders and `opened` raise what they like.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(opened()) as image:
+                return read(image)
+    except Exception as error:
+        raise BadImage(f"{name} ({type(error).__name__}: {error})") from error
