@@ -235,6 +235,13 @@ def call(capsys, *words):
     return status, captured.out, captured.err
 
 
+def test_the_papers_own_recipes_are_listed(capsys):
+    status, out, _ = call(capsys, "table5", "--scale", "paper", "--json")
+    assert status == 0
+    assert len(json.loads(out)["rows"]) == 6
+    assert "83.55" in call(capsys, "table5", "--scale", "paper")[1]
+
+
 def test_dry_run_lists_and_costs(small, tmp_path, capsys):
     words = ["table5", "--recipe", "small", "--seeds", 2, "--out", tmp_path / "out", "--ledger", tmp_path / "l.jsonl"]
     status, out, _ = call(capsys, *words, "--dry-run", "--json")
@@ -268,7 +275,7 @@ def test_a_study_ends_in_a_table_and_a_page(small, tmp_path, capsys):
         (["tabel5"], "study: 'tabel5': there is none of that name, did you mean table5?"),
         (["table5", "--recipe", "digit"], "did you mean digits"),
         (["table5", "--scale", "day"], "--scale: 'day': must be one of minutes, hour, paper"),
-        (["table5", "--scale", "paper"], "scale: paper: needs the recipe"),
+        (["esd", "--scale", "paper"], "scale: paper: esd is no table of the recipes"),
         (["table5", "--seeds", "-1"], "seeds: -1: must be 0 or more"),
         (["table5", "--jobs", "0"], "jobs: 0: must be 1 or more"),
         (["table5", "--budget-minutes", "0"], "budget_minutes: 0.0: must be positive"),

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.recipes.config import require
-from cosub.studies import STUDIES, Scale, study
+from cosub.studies import STUDIES, Scale, printed, study
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Options:
     name: Positional[str] = ""
     """A study."""
     scale: Scale = "minutes"
-    """minutes: one core, a minute or two a run; hour: one GPU; paper: the real recipe, named with --recipe."""
+    """minutes: one core, a minute or two a run; hour: one GPU; paper: lists the real recipes and their commands."""
     recipe: str = ""
     """Start from this recipe instead of the scale's."""
     seeds: int = 0
@@ -66,6 +66,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         return _write(options, as_json)
     if not options.name:
         return _list(as_json)
+    if options.scale == "paper" and not options.recipe and (rows := printed(options.name)):
+        return _paper(rows, as_json)
     made = study(options.name, options.scale, options.recipe)
     needs_path = [cell for cell in made.cells if getattr(cell.recipe.data, "path", None) == ""]
     if needs_path and not options.data.path and not options.dry_run:
@@ -80,6 +82,13 @@ def _list(as_json: bool) -> dict[str, Any]:
     if not as_json:
         print("\n".join(f"{name:<10} {title}" for name, title in titles.items()))
     return {"studies": titles}
+
+
+def _paper(rows: list[dict[str, str]], as_json: bool) -> dict[str, Any]:
+    """What trains the paper's own rows: `cosub train`, on many GPUs."""
+    if not as_json:
+        print("\n".join(f"{row['row']:<28} {row['paper']:<20} {row['command']}" for row in rows))
+    return {"rows": rows}
 
 
 def _place(options: Options) -> Any:
