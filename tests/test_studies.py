@@ -196,7 +196,10 @@ def test_runs_are_trained_once_and_recorded(small, tmp_path, monkeypatch):
     assert work(missing, place, 2, None, said.append) == 0
     assert any(message.startswith("start, seed 0: trained, for others to use") for message in said)
     lines = Ledger(place.ledger.path).lines
-    assert {(one["cell"], one["device"]) for one in lines} == {("supervised", "cpu, 1 thread"), ("tuned", "cpu, 1 thread")}
+    assert {(one["cell"], one["device"]) for one in lines} == {
+        ("supervised", "cpu, 1 thread"),
+        ("tuned", "cpu, 1 thread"),
+    }
     assert all(len(one["curve"]) == 2 and one["validation_top1"] is not None for one in lines)
     assert lines[0]["overrides"].keys() >= {"method.kind"}
     assert needed(made, 1, place) == []
@@ -212,7 +215,7 @@ def test_a_failed_run_is_named_and_others_are_trained(small, tmp_path):
     after = Cell("after", changed(small, {"method": Supervised()}), uses={"weights": "wrong"})
     made = Study("headline", "Wrong", "", (wrong, Cell("right", changed(small, {"epochs": 1})), after))
     place = Place(tmp_path, Ledger(tmp_path / "runs.jsonl"))
-    with pytest.raises(RunError, match="1 of 3 runs failed.*timm does not know it"):
+    with pytest.raises(RunError, match=r"1 of 3 runs failed.*timm does not know it"):
         work(needed(made, 1, place), place, 1, None, lambda message: None)
     assert [one["cell"] for one in place.ledger.lines] == ["right"]
 

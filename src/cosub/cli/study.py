@@ -47,10 +47,13 @@ class Options:
     """Folder of the run folders, shared by all studies."""
     ledger: str = "docs/runs.jsonl"
     """A line for each finished run."""
+    workers: int = 0
+    """Processes that load images, for each run; 0 loads in the run's own."""
     data: DataPath = field(default_factory=DataPath)
 
     def __post_init__(self) -> None:
         require(self.seeds >= 0, "seeds", self.seeds, "must be 0 or more")
+        require(self.workers >= 0, "workers", self.workers, "must be 0 or more")
         require(self.jobs >= 1, "jobs", self.jobs, "must be 1 or more")
         require(
             self.budget_minutes is None or self.budget_minutes > 0,
@@ -95,7 +98,7 @@ def _place(options: Options) -> Any:
     from cosub.studies.ledger import Ledger
     from cosub.studies.work import Place
 
-    return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path)
+    return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path, options.workers)
 
 
 def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
@@ -115,10 +118,10 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     (folder / "table.md").write_text(report.markdown(made, found, "picture.png" if drawn else ""))
     if left:
         _say(f"{left} runs left; the same command goes on")
+    networks = [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown]
     if not as_json:
-        print(report.table(found))
-        print("\n".join(report.remarks(made, found)))
-        print(folder / "table.md")
+        print("\n".join([report.table(found), *report.remarks(made, found), str(folder / "table.md")]))
+        print("\n".join(networks if made.weights else []))
     return {
         "study": made.name,
         "recipe": made.cells[0].recipe.name,
@@ -126,7 +129,7 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
         "rows": [report.as_json(row) for row in found],
         "remarks": report.remarks(made, found),
         "folder": str(folder),
-        "runs": [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown],
+        "runs": networks,
     }
 
 

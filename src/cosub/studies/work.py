@@ -31,9 +31,12 @@ class Place:
     ledger: Ledger
     data: str = ""
     """Where the images are, for recipes that need to be told."""
+    workers: int = 0
+    """Processes that load images, for each run."""
 
     def recipe(self, run: Run) -> Recipe:
-        recipe = run.ready(self.out)
+        """The recipe of a run as it is trained here."""
+        recipe = changed(run.ready(self.out), {"runtime.workers": self.workers})
         return changed(recipe, {"data.path": self.data}) if hasattr(recipe.data, "path") else recipe
 
     def state(self, run: Run) -> str:

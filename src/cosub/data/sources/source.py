@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cosub.data.decoding import Read, rgb
-
 from cosub.errors import InputError
 
 
