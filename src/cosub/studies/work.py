@@ -77,7 +77,7 @@ _DONE = ("recorded", "finished")
 def collect(study: Study, seeds: int, place: Place) -> None:
     """Record what is finished in its folder and not recorded: another study's, or of a command that was killed."""
     for run in study.runs(seeds):
-        if place.ledger.find(run) is None and place.state(run) == "finished":
+        if run.cell.shown and place.ledger.find(run) is None and place.state(run) == "finished":
             place.ledger.record(run, run.folder(place.out))
 
 
@@ -86,7 +86,6 @@ class Job:
     run: Run
     process: Any
     log: Path
-    started: float
 
 
 def work(
@@ -154,7 +153,7 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=_train, args=(recipe, str(log), threads))
     process.start()
-    return Job(run, process, log, time.monotonic())
+    return Job(run, process, log)
 
 
 def _train(recipe: Recipe, log: str, threads: int) -> None:
