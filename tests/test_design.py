@@ -37,6 +37,7 @@ LAYERS = [
     {"plot", "sharding", "analysis"},
     {"trainer"},
     {"launch"},
+    {"studies"},
     {"cli"},
     {"__init__", "__main__"},
 ]
