@@ -33,7 +33,7 @@ LAYERS = [
         "steps",
     },
     {"evaluation", "run", "bench", "planning", "teachers"},
-    {"plot", "sharding"},
+    {"plot", "sharding", "export"},
     {"trainer"},
     {"launch"},
     {"cli"},

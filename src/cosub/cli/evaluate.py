@@ -57,7 +57,7 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     from cosub.run import load_run
 
     trained = load_run(options.run)
-    examples = _examples(trained, options.data.path)
+    examples = examples_of(trained, options.data.path)
     world = distributed.join(options.device)
     network = trained.network.to(world.device)
     wanted = {} if options.keep is None else shares_of(network, (options.keep,))
@@ -95,7 +95,7 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     return values
 
 
-def _examples(trained: Any, path: str) -> Any:
+def examples_of(trained: Any, path: str) -> Any:
     """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
     from cosub.data.sources import all_images, open_source
 
