@@ -18,6 +18,7 @@ LAYERS = [
     {"submodel"},
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
+    {"removal"},
     {"attachment"},
     {
         "methods",
