@@ -39,8 +39,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     source = open_run(options.run)
     say = Terminal().say
     images = real_images(examples_of(source.trained, options.data.path), source.trained.recipe)
-    logits = answers(source.network, images)
-    plain = plain_model(source.trained.network, source.facts.kept, source.scale)
+    logits = answers(source.trained.network, images)
+    plain = plain_model(source.model, source.facts.kept, source.trained.recipe.kept_scale)
     difference = require_same(answers(plain.model, images), logits, SAME, "the plain model")
     values = {"run": options.run, "format": options.format, "images": len(images), "module": plain.needs_module}
     if options.format == "timm":

@@ -14,7 +14,6 @@ from timm.models.vision_transformer import Block
 from timm.models.xcit import XCABlock
 from torch import nn
 
-from cosub.errors import InputError
 from cosub.models.patchconvnet import PatchConvBlock
 
 # What each residual layer of a block ends in, the first of these that it has: the factors of LayerScale, or a
@@ -36,11 +35,12 @@ _ENDS: dict[type[nn.Module], tuple[tuple[str, ...], ...]] = {
 }
 
 
-def fold(block: nn.Module, layer: int, factor: float) -> None:
+def fold(block: nn.Module, layer: int, factor: float) -> bool:
     """Multiply a residual layer of a timm block by a factor, in place.
 
-    Raises:
-        InputError: if its branch does not end in anything linear, e.g. in an activation or in squeeze-and-excitation.
+    Returns:
+        Whether its branch ends in something that can take it; otherwise nothing was changed. A branch may end in an
+        activation, or in squeeze-and-excitation.
     """
     ends = _ENDS.get(type(block))
     found = (
@@ -48,13 +48,11 @@ def fold(block: nn.Module, layer: int, factor: float) -> None:
     )
     gated = isinstance(block, BasicBlock | Bottleneck) and block.se is not None
     if found is None or gated:
-        raise InputError(
-            f"kept_scale: {factor:g}: the branch of {type(block).__name__} ends in nothing linear that could take the "
-            "factor; slim with factor 1"
-        )
+        return False
     with torch.no_grad():
         for parameter in [found] if isinstance(found, nn.Parameter) else found.parameters(recurse=False):
             parameter.mul_(factor)
+    return True
 
 
 def _get(block: nn.Module, name: str) -> Any:

@@ -70,7 +70,7 @@ def settings(facts: Facts, plain: Plain) -> Settings:
     inputs = facts.recipe.inputs
     model: dict[str, Any] = {"pretrained_cfg": {"architecture": plain.architecture}, "label_names": [*facts.classes]}
     if plain.needs_module:
-        model["removed_layers"] = plain.removed
+        model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled}
     data = {
         "input_size": (3, facts.recipe.resolution, facts.recipe.resolution),
         "interpolation": inputs.interpolation,

@@ -12,7 +12,7 @@ from cosub.export.plain import Plain
 
 def require_name(repository: str) -> None:
     """Raises InputError for what is not OWNER/NAME."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository, re.ASCII):
         raise InputError(f"repo: {repository!r}: must be OWNER/NAME; say where on the Hub with --repo")
 
 

@@ -1,6 +1,5 @@
-"""From an attached network, or a submodel of it, to a timm model that knows nothing of cosub."""
+"""A submodel as a timm model that knows nothing of cosub."""
 
-import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
-from cosub.attachment import detach
-from cosub.blocks.twin import Twin
+from cosub.blocks import TWINS
+from cosub.errors import InputError
 from cosub.export import standalone
 from cosub.export.factors import fold
 from cosub.models.patchconvnet import PatchConvNet
+from cosub.removal import blocks_of
 
 Removed = dict[str, list[int]]
 
@@ -53,10 +53,11 @@ _OF_WEIGHTS = frozenset({"tag", "license", "description", "origin_url", "paper_n
 
 @dataclass(frozen=True)
 class Plain:
-    """A timm model in eval mode, and the residual layers that had to be taken out of it, by block."""
+    """A timm model in eval mode, the residual layers that had to be taken out of it, by block, and what is scaled."""
 
     model: nn.Module
     removed: Removed
+    scaled: dict[str, float]
 
     @property
     def architecture(self) -> str:
@@ -66,39 +67,51 @@ class Plain:
     @property
     def needs_module(self) -> bool:
         """Whether timm alone cannot build it from its arguments."""
-        return bool(self.removed) or isinstance(self.model, PatchConvNet)
+        return bool(self.removed or self.scaled) or isinstance(self.model, PatchConvNet)
 
 
-def plain_model(network: nn.Module, kept: Sequence[int], scale: float = 1.0) -> Plain:
+def plain_model(model: nn.Module, kept: Sequence[int], scale: float = 1.0) -> Plain:
     """The submodel that passes through some residual layers, each times `scale`, as a model of timm's.
 
     Blocks of which nothing is kept disappear where the architecture has an argument for its depth and the blocks after
     them stay what they are; other residual layers are taken out of timm's full model.
 
     Args:
-        network: an attached network with the weights of what is kept; stays as it is.
+        model: timm's full model, not attached, with the weights of what is kept; it is changed.
         kept: indices of the residual layers, in the order in which they run.
         scale: what their branches are multiplied by.
 
     Raises:
-        InputError: if the factor cannot be folded into a branch.
+        InputError: if a branch cannot take the factor.
     """
-    places = [(name, module.cosub) for name, module in network.named_modules() if isinstance(module, Twin)]
-    model = _unlabelled(detach(copy.deepcopy(network)).eval())
+    model = _unlabelled(model.eval())
+    names = {module: name for name, module in model.named_modules()}
     removed: Removed = {}
-    for name, place in places:
-        for layer in range(place.num_layers):
-            if place.first_layer + layer not in kept:
-                removed.setdefault(name, []).append(layer)
-            elif scale != 1:
-                fold(model.get_submodule(name), layer, scale)
-    whole = {name for name, place in places if len(removed.get(name, ())) == place.num_layers > 0}
-    if not removed:
-        return Plain(model, {})
-    if whole == removed.keys() and (shallow := _shallower(model, whole)) is not None:
-        return Plain(shallow, {})
+    scaled: dict[str, float] = {}
+    whole, layer = set(), 0
+    for block in blocks_of(model):
+        name, layers = names[block], TWINS[type(block)].layers_of(block)
+        gone = [number for number in range(layers) if layer + number not in kept]
+        layer += layers
+        if scale != 1 and not all(fold(block, number, scale) for number in {*range(layers)} - {*gone}):
+            _require_slot(block, layers, scale)
+            scaled[name] = scale
+        if gone:
+            removed[name] = gone
+        if len(gone) == layers:
+            whole.add(name)
+    if removed and not scaled and whole == removed.keys() and (shallow := _shallower(model, whole)) is not None:
+        return Plain(shallow, {}, {})
     standalone.remove(model, removed)
-    return Plain(model, removed)
+    standalone.scale(model, scaled)
+    return Plain(model, removed, scaled)
+
+
+def _require_slot(block: nn.Module, layers: int, scale: float) -> None:
+    if layers > 1 or not hasattr(block, "drop_path"):
+        raise InputError(
+            f"kept_scale: {scale:g}: a branch of {type(block).__name__} cannot take it; slim with factor 1"
+        )
 
 
 def _unlabelled(model: nn.Module) -> nn.Module:
@@ -131,37 +144,26 @@ def _without_imports(source: str) -> str:
 def _shallower(model: nn.Module, whole: set[str]) -> nn.Module | None:
     """timm's model with a smaller depth and the weights of the blocks that stay; None where a depth cannot say it."""
     argument = next((argument for kind, argument in _DEPTH.items() if isinstance(model, kind)), None)
-    if argument is None or any(_reshapes(model.get_submodule(name)) for name in whole):
+    blocks = {name: module for name, module in model.named_modules() if type(module) in TWINS}
+    if argument is None or not all(TWINS[type(blocks[name])].vanishes(blocks[name]) for name in whole):
         return None
-    stages = list(dict.fromkeys(name.rpartition(".")[0] for name in _blocks(model, whole)))
+    stages = list(dict.fromkeys(name.rpartition(".")[0] for name in blocks))
     left = {stage: [index for index in _children(model, stage) if f"{stage}.{index}" not in whole] for stage in stages}
-    depths = [len(blocks) for blocks in left.values()]
+    depths = [len(indices) for indices in left.values()]
     if not all(depths):
         return None
     settings = {**vars(model)["_model_args"], argument: depths if isinstance(model, _STAGES) else depths[0]}
     with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
         shallow = _unlabelled(timm.create_model(_name(model), **settings).eval())
-    renamed = {f"{stage}.{old}": f"{stage}.{new}" for stage, blocks in left.items() for new, old in enumerate(blocks)}
+    renamed = {f"{stage}.{old}": f"{stage}.{new}" for stage, indices in left.items() for new, old in enumerate(indices)}
     if any(_shift(model, old) != _shift(shallow, new) for old, new in renamed.items()):
         return None
     shallow.load_state_dict(_renumbered(model.state_dict(), left, renamed))
     return shallow
 
 
-def _blocks(model: nn.Module, some: set[str]) -> list[str]:
-    """Names of all blocks of the kinds that some blocks are of, in order."""
-    kinds = {type(model.get_submodule(name)) for name in some}
-    return [name for name, module in model.named_modules() if type(module) in kinds]
-
-
 def _children(model: nn.Module, stage: str) -> list[int]:
     return [int(name) for name, _ in model.get_submodule(stage).named_children()]
-
-
-def _reshapes(block: Any) -> bool:
-    """Whether a block without its branches still does something: a convolution on the way around them."""
-    ways = (getattr(block, "shortcut", None), getattr(block, "downsample", None))
-    return any(isinstance(way, nn.Module) and not isinstance(way, nn.Identity) for way in ways)
 
 
 def _shift(model: nn.Module, block: str) -> Any:

@@ -1,32 +1,25 @@
-"""What is exported: a finished run, whole or slimmed, and what it answers."""
+"""What is exported: a finished run, whole or slimmed."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor
+from torch import nn
 
-from cosub.attachment import active, layers_per_block
+from cosub.blocks import TWINS
+from cosub.errors import InputError
 from cosub.export.card import Facts
+from cosub.network import create, settings_of
+from cosub.removal import blocks_of
 from cosub.run import RunFolder, Trained, load_run
-from cosub.submodel import keep_layers
 
 
 @dataclass(frozen=True)
 class Source:
-    """A run's network, and which of its residual layers are kept with which factor."""
+    """A run, and timm's full model with the run's weights; branches that the run lacks have any."""
 
     trained: Trained
     facts: Facts
-    scale: float
-
-    def network(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
-        """The run's logits."""
-        every = len(self.facts.kept) == self.facts.layers
-        submodel = keep_layers(self.facts.kept, self.facts.layers, len(images), self.scale)
-        with nullcontext() if every else active(self.trained.network, submodel):
-            return self.trained.network(images)
+    model: nn.Module
 
 
 def open_run(run: str) -> Source:
@@ -35,10 +28,14 @@ def open_run(run: str) -> Source:
     Raises:
         InputError: if the folder holds no finished run.
     """
-    trained = load_run(run)
     folder = RunFolder(Path(run))
-    layers = sum(layers_per_block(trained.network))
-    kept = getattr(trained.recipe, "kept_layers", ()) or tuple(range(layers))
+    trained = load_run(run)
     summary = folder.read_summary() if folder.summary.exists() else {}
-    facts = Facts(trained.recipe, trained.classes, summary, kept, layers)
-    return Source(trained, facts, getattr(trained.recipe, "kept_scale", 1.0))
+    if (state := summary.get("state", "done")) != "done":
+        raise InputError(f"run: {folder.path}: is {state}, not done; finish it with the same train command")
+    recipe = trained.recipe
+    model = create(recipe.model, recipe.resolution, len(trained.classes), settings_of(recipe))
+    model.load_state_dict(trained.network.state_dict(), strict=False)  # load_run has seen that its own are all there
+    layers = sum(TWINS[type(block)].layers_of(block) for block in blocks_of(model))
+    kept = recipe.kept_layers or tuple(range(layers))
+    return Source(trained, Facts(recipe, trained.classes, summary, kept, layers), model)

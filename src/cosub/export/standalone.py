@@ -5,8 +5,9 @@
     network = load()  # eval mode; timm.data.resolve_model_data_config(network) is its preprocessing
 
 `config.json` beside this file says which model timm builds, and in `removed_layers` what is then taken out: names of
-blocks, and of each the residual layers by number, in the order in which they run. `model.safetensors` holds the weights
-of what is left, under timm's names.
+blocks, and of each the residual layers by number, in the order in which they run. `scaled_blocks` names those whose
+branch is multiplied by a factor that no weight could take. `model.safetensors` holds the weights of what is left, under
+timm's names.
 """
 
 import json
@@ -36,6 +37,7 @@ def load(folder: str | Path = Path(__file__).parent) -> nn.Module:
         config["architecture"], pretrained=False, pretrained_cfg=described, **config["model_args"]
     )
     remove(model, config["removed_layers"])
+    scale(model, config["scaled_blocks"])
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
 
@@ -52,6 +54,23 @@ def remove(model: nn.Module, removed: dict[str, list[int]]) -> None:
         else:
             for layer in layers:
                 _silence(block, *names[layer])
+
+
+def scale(model: nn.Module, factors: dict[str, float]) -> None:
+    """Multiply the branches of blocks of one residual layer, in place: names of blocks, and factors."""
+    for name, factor in factors.items():
+        model.get_submodule(name).drop_path = Times(factor)  # where timm would drop the branch
+
+
+class Times(nn.Module):
+    """Multiplies by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
 
 
 class Around(nn.Module):
