@@ -13,11 +13,12 @@ import torch
 from conftest import SMALL
 from test_cli import call
 from test_data import picture
-from tiny import run, tiny
+from tiny import run, tiny, weights
 from torch import nn
 
 import cosub
 from cosub.blocks import TWINS
+from cosub.checkpoint import save_weights
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError
 from cosub.export import graph, hub
@@ -29,6 +30,7 @@ from cosub.export.standalone import _LAYERS
 from cosub.recipes import get
 from cosub.recipes.files import dump
 from cosub.removal import blocks_of, remove_layers
+from cosub.run import load_run
 
 # Families of which whole blocks may go by timm's own argument.
 BY_DEPTH = sorted(SMALL.keys() - {"regnet", "efficientnet"})
@@ -144,8 +146,14 @@ def test_the_module_file_says_nothing_of_cosub():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    """After so short a training all images look alike: its head is made sharper, so that it tells them apart."""
     out = tmp_path_factory.mktemp("export") / "run"
     run(tiny(out))
+    file = out / "model.safetensors"
+    values = weights(out)
+    values["head.weight"] *= 30
+    values["head.bias"].zero_()
+    save_weights(values, file, {"classes": json.dumps([str(digit) for digit in range(10)])})
     return out
 
 
@@ -156,9 +164,6 @@ def half(finished, tmp_path_factory):
 
 
 def slimmed(finished, out, kept, scale):
-    from cosub.checkpoint import save_weights
-    from cosub.run import load_run
-
     trained = load_run(finished)
     recipe = dataclasses.replace(trained.recipe, kept_layers=kept, kept_scale=scale)
     model = remove_layers(cosub.detach(trained.network), kept)
@@ -221,7 +226,7 @@ def test_timm_alone_gives_the_same_classes(which, request, capsys, digit_files):
     expected = predicted(source, capsys, digit_files)
     assert list(classes) == expected[0]
     assert list(probabilities) == pytest.approx(expected[1], abs=1e-5)
-    assert max(probabilities) - min(probabilities) > 1e-3
+    assert len(set(classes)) > 1
     assert int(first.split()[0]) == classes[0]
     assert float(first.split()[1]) == pytest.approx(probabilities[0], abs=1e-5)
     config = json.loads((folder / "config.json").read_text())
@@ -484,5 +489,7 @@ def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
     graph._export(plain.model, photographs[:2], tmp_path / "model.onnx", said.append)
     found = graph.answers(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
     difference = require_same(found, expected, 1e-4, family)
+    spread = float(expected.std())
+    assert difference < 1e-4 * spread  # small networks with small heads have small logits
     with capsys.disabled():
-        print(f"\n{family:<14} {difference:.1e}  {'unfused' if said else 'fused'}  {' '.join(said)}")
+        print(f"\n{family:<14} {difference:.1e} of {spread:.1e}  {'unfused' if said else 'fused'}  {' '.join(said)}")
