@@ -91,7 +91,8 @@ class ClassQuery(nn.Module):
         self.q, self.k, self.v, self.proj = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B 1 D"]:
-        return self.proj(F.scaled_dot_product_attention(self.q(x[:, :1]), self.k(x), self.v(x)))
+        query, key, value = (part.unsqueeze(1) for part in (self.q(x[:, :1]), self.k(x), self.v(x)))  # its one head
+        return self.proj(F.scaled_dot_product_attention(query, key, value).squeeze(1))
 
 
 class PoolBlock(nn.Module):
