@@ -181,7 +181,7 @@ class PatchConvNet(nn.Module):
     def forward_head(self, x: Float[Tensor, "B D H W"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
         """Attention pooling, norm and classifier; with `pre_logits` without the classifier."""
         patches = x.flatten(2).transpose(1, 2)
-        token = self.cls_token.expand(len(x), -1, -1)
+        token = self.cls_token.expand(x.shape[0], -1, -1)
         for block in self.blocks_token_only:
             token = block(token, patches)
         pooled = self.norm(token[:, 0])
