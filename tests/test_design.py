@@ -18,6 +18,7 @@ LAYERS = [
     {"submodel"},
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
+    {"removal"},
     {"attachment"},
     {
         "methods",
@@ -34,7 +35,7 @@ LAYERS = [
         "steps",
     },
     {"evaluation", "run", "bench", "planning", "teachers"},
-    {"plot", "sharding", "analysis"},
+    {"plot", "sharding", "analysis", "export"},
     {"trainer"},
     {"launch"},
     {"studies"},
