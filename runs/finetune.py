@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python runs/finetune.py --data PATH --out out/finetune      # about 40 minutes on one core
 
 PATH holds tiny-imagenet-dev and cifar10 in the Hub's layout. A small ViT is pre-trained, supervised, on Tiny ImageNet
-at 48 pixels; `finetune` trains it further on 1,000 photographs of CIFAR-10 at 32 pixels, with layer decay. From scratch it
-sees as many images, with one rate for all layers. Each of the four ways takes the better of two learning rates on 100
-validation images (seed 0), and is repeated with other seeds. Writes finetune.json and prints a table; the same command
-continues what was interrupted.
+at 48 pixels; `finetune` trains it further on 1,000 photographs of CIFAR-10 at 32 pixels, with layer decay. From
+scratch it sees as many images, with one rate for all layers. Each of the four ways takes the better of two learning
+rates on 100 validation images (seed 0), and is repeated with other seeds. Writes finetune.json and prints a table; the
+same command continues what was interrupted.
 """
 
 import json
