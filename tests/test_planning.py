@@ -346,7 +346,7 @@ def test_the_command_says_that_it_does_not_fit_and_what_would(capsys):
     words += ["--source", "folder", "--device", "cpu", "--device-memory-gb"]
     assert main([*words, "0.0015", "--group-size", "16"]) == 0
     out = capsys.readouterr().out
-    assert "ASSUMED, ImageNet-1k's; say --images N" in out
+    assert "ASSUMED, ImageNet's; say --images N" in out
     assert "DOES NOT FIT in 0.0015 GB" in out
     for remedy in ("--micro-steps 4  ", "--micro-steps 4, --checkpointing selective  "):
         assert f"  {remedy}" in out.split("what fits:")[1]
