@@ -37,6 +37,7 @@ LAYERS = [
     {"plot", "sharding"},
     {"trainer"},
     {"launch"},
+    {"slimming"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -88,6 +88,35 @@ class Terminal(Reporter):
             self.bar = None
 
 
+class Meter:
+    """How far a command has come that does not train: a bar on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self.console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.bar = Progress(*columns, *times, console=self.console, disable=not self.console.is_terminal)
+
+    def __enter__(self) -> "Meter":
+        self.started = self.last_line = time.monotonic()
+        self.task = self.bar.add_task(self.title, total=self.total)
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def advance(self, number: int = 1) -> None:
+        self.done += number
+        self.bar.update(self.task, completed=self.done)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last_line >= _SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = (now - self.started) / self.done * (self.total - self.done)
+            print(f"{self.title}  {self.done / self.total:.0%}  left {_clock(left)}", file=sys.stderr, flush=True)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a run's network, or of a submodel",
     "predict": "the most likely classes of images",
+    "slim": "a smaller network of a run: choose residual layers, take the others out",
     "plot": "curves of one or more runs",
     "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage",
     "recipes": "list the recipes, or print one",
