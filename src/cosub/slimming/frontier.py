@@ -16,7 +16,7 @@ from cosub.slimming.slim import Opened, open_run, params_of
 from cosub.slimming.strategies import layer_scales
 
 FULL = "full network"
-COLUMNS = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers")
+COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers")
 
 # Told apart by shape as well as by colour; the one to beat is black.
 _STYLES = {
@@ -70,7 +70,7 @@ def default_depths(layers: int) -> list[int]:
 
 def _strategies(request: Request, opened: Opened) -> list[Strategy]:
     """Those that were asked for, every-other first; layerscale only where there is one, unless it was named."""
-    wanted = [strategy for strategy in STRATEGIES if strategy in {*request.strategies, "every-other"}]
+    wanted: list[Strategy] = [strategy for strategy in STRATEGIES if strategy in {*request.strategies, "every-other"}]
     if set(request.strategies) == set(STRATEGIES):
         try:
             layer_scales(opened.trained.network)

@@ -19,25 +19,20 @@ class DataPath:
 
 @dataclass(frozen=True)
 class Request:
-    """Make a smaller network of a run: keep some of its residual layers. The result is a run's folder as any other.
-
-    every-other   whole blocks, spread evenly over depth
-    ends          the first and the last layers
-    layerscale    those whose LayerScale factors are largest
-    cosine        those that turn the stream most
-    leave-one-out those whose loss is highest without them
-    greedy        one layer after another goes, that one without which the loss is lowest
-    search        as greedy, with several candidates at each depth, within a number of evaluations
-    """
+    """Make a smaller network of a run: keep some of its residual layers. The result is a run's folder as any other."""
 
     run: Positional[str]
     """The run's folder."""
     keep: int | None = None
     """Residual layers to keep; attention and MLP are two."""
     strategy: Strategy = "greedy"
+    """Which ones: whole blocks spread evenly over depth (every-other); the first and the last (ends); those with the
+    largest LayerScale factors; those that turn the stream most (cosine); those without which the loss is highest
+    (leave-one-out); what is left when one layer after another has gone, each time that one without which the loss is
+    lowest (greedy); the same with several candidates at each depth (search)."""
     calibration: str = ""
-    """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default, of the run's own
-    training images."""
+    """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default on training
+    images of the run."""
     images: int = 1000
     """Calibration images, drawn at random from there."""
     seed: int = 0
