@@ -60,9 +60,9 @@ def hold(examples: Examples, indices: Sequence[int], recipe: Recipe) -> Images:
 
 
 def some(number: int, of: int, seed: int, purpose: str) -> list[int]:
-    """So many indices at random, or all where there are fewer."""
+    """So many indices at random, or all where there are fewer, in random order."""
     generator = torch.Generator().manual_seed(derive(purpose, seed))
-    return sorted(torch.randperm(of, generator=generator)[:number].tolist())
+    return torch.randperm(of, generator=generator)[:number].tolist()
 
 
 def calibration_images(source: Source, recipe: Recipe, path: str, number: int, seed: int) -> Images:

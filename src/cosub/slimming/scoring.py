@@ -1,5 +1,7 @@
 """What submodels are worth: their loss on calibration images, their accuracy, their time."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosub.attachment import active, state
@@ -23,14 +26,14 @@ Layers = tuple[int, ...]  # the residual layers that a submodel keeps, ascending
 class Scorer:
     """Losses of submodels of an attached network in eval mode on calibration images.
 
-    `tick` is called once for every batch of every submodel.
+    `tick` is told how many batches of a submodel are done. Images are in random order.
     """
 
     network: nn.Module
     images: Images
     loss: LabelLoss
     batch_size: int
-    tick: Callable[[], None] = field(default=lambda: None)
+    tick: Callable[[int], None] = field(default=lambda _: None)
     evaluations: int = 0
 
     @property
@@ -45,7 +48,6 @@ class Scorer:
     def num_batches(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
-    @torch.inference_mode()
     def losses(self, base: Layers, candidates: Sequence[Layers]) -> list[float]:
         """The mean loss of each candidate, computed from the first block on in which it differs from `base`.
 
@@ -53,19 +55,41 @@ class Scorer:
         `batch_size` times 4 bytes times the sum of the blocks' outputs (ViT-B at 224 pixels: 7 MB an image). Equal to
         the bit to computing every submodel from the start.
         """
+        self.evaluations += len(candidates)
+        return (self._sums(base, candidates, range(self.num_batches)) / len(self.images)).tolist()
+
+    def better_half(self, base: Layers, candidates: Sequence[Layers], least: int = 1) -> dict[Layers, float]:
+        """The mean loss of that half of the candidates, or `least`, whose loss on a quarter of the images is lowest.
+
+        The best of many is rarely in the worse half of a quarter, and time is that of 5/8 of the evaluations. With
+        fewer than eight batches, all candidates see all images.
+        """
+        quarter = self.num_batches // 4
+        if quarter < 2:
+            return dict(zip(candidates, self.losses(base, candidates), strict=True))
+        self.evaluations += len(candidates)
+        first = self._sums(base, candidates, range(quarter))
+        order = first.argsort(stable=True).tolist()[: max(math.ceil(len(candidates) / 2), least)]
+        self.tick((len(candidates) - len(order)) * (self.num_batches - quarter))
+        better = [candidates[place] for place in order]
+        sums = first[order] + self._sums(base, better, range(quarter, self.num_batches))
+        return dict(zip(better, (sums / len(self.images)).tolist(), strict=True))
+
+    @torch.inference_mode()
+    def _sums(self, base: Layers, candidates: Sequence[Layers], batches: range) -> Float[Tensor, "candidates"]:
+        """Of the losses of all images in some of the batches."""
         blocks = blocks_of(self.network)
         starts = [_first_change(blocks, base, candidate) for candidate in candidates]
         sums = torch.zeros(len(candidates), dtype=torch.float64)
-        for images, labels in self._batches():
+        for images, labels in itertools.islice(self._batches(), batches.start, batches.stop):
             with recorded(blocks) as outputs:
                 self._logits(images, base)
             for place, (start, candidate) in enumerate(zip(starts, candidates, strict=True)):
                 with resumed(blocks, outputs, start):
                     logits = self._logits(images, candidate)
                 sums[place] += label_loss(logits, labels, self.loss).double().cpu() * len(labels)
-                self.tick()
-        self.evaluations += len(candidates)
-        return (sums / len(self.images)).tolist()
+                self.tick(1)
+        return sums
 
     @torch.inference_mode()
     def turns(self) -> list[float]:
@@ -83,7 +107,7 @@ class Scorer:
             finally:
                 state(self.network).watch = None
             sums += torch.stack(seen)
-            self.tick()
+            self.tick(1)
         self.evaluations += 1
         return (sums / len(self.images)).tolist()
 

@@ -109,10 +109,12 @@ def beam(scorer: Scorer, depth: int, width: int) -> dict[int, Layers]:
     best = {scorer.num_layers: scorer.everything}
     for remaining in range(scorer.num_layers - 1, depth - 1, -1):
         losses: dict[Layers, float] = {}
+        seen: set[Layers] = set()
         for base in bases:
             candidates = [_without(base, layer) for layer in base]
-            candidates = [candidate for candidate in candidates if candidate not in losses]
-            losses |= zip(candidates, scorer.losses(base, candidates), strict=True)
+            candidates = [candidate for candidate in candidates if candidate not in seen]
+            seen |= set(candidates)
+            losses |= scorer.better_half(base, candidates, width)
         bases = sorted(losses, key=lambda candidate: (losses[candidate], candidate))[:width]
         best[remaining] = bases[0]
     return best
