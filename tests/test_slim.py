@@ -212,6 +212,16 @@ def test_the_factor_with_the_lowest_loss_is_taken(tmp_path):
     assert twice.recipe.kept_scale == pytest.approx(slimmed.factor * twice.factor)
 
 
+def test_weights_are_shared_with_the_run_and_statistics_are_not(tmp_path):
+    recipe = dataclasses.replace(tiny(tmp_path), model="resnet10t", model_args={}, resolution=32)
+    before = Trained(recipe, tuple("abcde"), build_network(recipe, 5, 1).eval())
+    mean = before.network.get_submodule("bn1").running_mean.clone()
+    slimmed = make(before, (1, 2), scorer_of(SMALL["vit"]()).images, "ce", 4)
+    assert slimmed.network.fc.weight.data_ptr() == before.network.fc.weight.data_ptr()
+    assert torch.equal(before.network.get_submodule("bn1").running_mean, mean)
+    assert not torch.equal(slimmed.network.get_submodule("bn1").running_mean, mean)
+
+
 def test_batch_norm_gets_the_statistics_of_the_images():
     network = cosub.attach(SMALL["resnet18"](), 0.2, copies=1).eval()
     images = scorer_of(SMALL["vit"](), number=9).images

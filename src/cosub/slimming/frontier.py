@@ -10,6 +10,7 @@ from cosub.errors import InputError
 from cosub.progress import Meter, Terminal
 from cosub.recipes.config import Recipe
 from cosub.slimming.images import Images, hold, some
+from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
 from cosub.slimming.slim import Opened, open_run, params_of
@@ -93,21 +94,25 @@ def _measure(
     request: Request, opened: Opened, chosen: Sequence[tuple[str, Layers]], test: Images
 ) -> list[dict[str, Any]]:
     """A point for each choice; the same layers are measured once."""
-    different = dict.fromkeys(layers for _, layers in chosen)
-    measured: dict[Layers, dict[str, Any]] = {}
-    with Meter("measuring", len(different)) as meter:
-        for layers in different:
-            measured[layers] = _point(request, opened, layers, test)
+    made: dict[Layers, Slimmed] = {}
+    top1: dict[Layers, float] = {}
+    with Meter("measuring", len({layers for _, layers in chosen})) as meter:
+        for layers in dict.fromkeys(layers for _, layers in chosen):
+            made[layers] = opened.make(layers)
+            top1[layers] = accuracy_of(made[layers].network, test, request.batch_size)
             meter.advance()
-    return [{"strategy": strategy, **measured[layers]} for strategy, layers in chosen]
+    networks = [slimmed.network for slimmed in made.values()]
+    times = milliseconds(networks, opened.trained.recipe.resolution, request.latency_batch)
+    latency = dict(zip(made, times, strict=True))
+    return [_point(strategy, made[layers], top1[layers], latency[layers]) for strategy, layers in chosen]
 
 
-def _point(request: Request, opened: Opened, layers: Layers, test: Images) -> dict[str, Any]:
-    slimmed = opened.make(layers)
+def _point(strategy: str, slimmed: Slimmed, top1: float, latency: float) -> dict[str, Any]:
     return {
-        "layers": len(layers),
-        "top1": round(accuracy_of(slimmed.network, test, request.batch_size), 6),
-        "milliseconds": round(milliseconds(slimmed.network, slimmed.recipe.resolution, request.latency_batch), 4),
+        "strategy": strategy,
+        "layers": len(slimmed.layers),
+        "top1": round(top1, 6),
+        "milliseconds": latency,
         "params": params_of(slimmed.network),
         "factor": slimmed.factor,
         "loss": slimmed.loss,
@@ -133,7 +138,11 @@ def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
         marker, colour = _STYLES[strategy]
         rival = strategy == "every-other"
         look: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "--" if rival else "-"}
-        look |= {"linewidth": 2 if rival else 1, "markersize": 8 if marker in "*X" else 5.5, "zorder": 3 + rival}
+        look |= {
+            "linewidth": 2 if rival else 1,
+            "markersize": 8 if marker in "*X" else 5.5,
+            "zorder": 3 + rival + 2 * (strategy == FULL),
+        }
         for axes, key, unit in zip(panels, ("milliseconds", "params"), (1, 1e6), strict=True):
             path = sorted(mine, key=lambda point: (point["layers"], point["params"]))
             values = [point[key] / unit for point in path], [100 * point["top1"] for point in path]

@@ -38,13 +38,15 @@ def make(trained: Trained, layers: Layers, images: Images, loss: LabelLoss, batc
 
     A branch of a submodel was trained with the factor 1 / (1 - tau), so that the expected sum was that of all layers
     (section 4); L / k would restore that sum. Which of the factors from 1 to L / k is best is measured. Statistics of
-    BatchNorm are those of the images under the factor that is tried, and stay so for the one that is taken.
+    BatchNorm are those of the images under the factor that is tried, and stay so for the one that is taken. Weights are
+    shared with the run's network, so that many slimmed ones take the memory of one.
     """
     recipe = slim_recipe(trained.recipe, layers, trained)
     device = next(trained.network.parameters()).device
     network = build_network(recipe, len(trained.classes), copies=1).eval().to(device)
-    weights = trained.network.state_dict()
-    network.load_state_dict({name: weights[name] for name in network.state_dict()})
+    weights, own = trained.network.state_dict(), {name for name, _ in network.named_buffers()}
+    taken = {name: weights[name].clone() if name in own else weights[name] for name in network.state_dict()}
+    network.load_state_dict(taken, assign=True)
     losses: dict[float, float] = {}
     for factor in factors(len(state(trained.network).rates), len(layers)):
         _set(network, recipe.kept_scale * factor, images, batch_size)

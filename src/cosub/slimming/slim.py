@@ -151,9 +151,8 @@ def _facts(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
 
 def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]:
     """What was taken out, and what that changed."""
-    networks = {"": slimmed.network, "_full": opened.trained.network}
-    resolution = slimmed.recipe.resolution
-    times = {name: milliseconds(network, resolution, request.latency_batch) for name, network in networks.items()}
+    networks = [slimmed.network, opened.trained.network]
+    times = milliseconds(networks, slimmed.recipe.resolution, request.latency_batch)
     return {
         "of": request.run,
         "asked": question(request),
@@ -163,8 +162,8 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
         "factor": slimmed.factor,
         "factor_losses": {f"{factor:g}": loss for factor, loss in slimmed.losses.items()},
         "calibration_images": len(opened.scorer.images),
-        **{f"params{name}": params_of(network) for name, network in networks.items()},
-        **{f"milliseconds{name}": round(value, 4) for name, value in times.items()},
+        **dict(zip(("params", "params_full"), map(params_of, networks), strict=True)),
+        **dict(zip(("milliseconds", "milliseconds_full"), times, strict=True)),
         "latency_batch": request.latency_batch,
         "top1_full": RunFolder(Path(request.run)).read_summary()["top1"],
     }
