@@ -39,6 +39,7 @@ LAYERS = [
     {"trainer"},
     {"launch"},
     {"studies"},
+    {"slimming"},
     {"cli"},
     {"__init__", "__main__"},
 ]
