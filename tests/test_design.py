@@ -31,6 +31,7 @@ LAYERS = [
         "progress",
         "cautions",
         "steps",
+        "segmentation",
     },
     {"evaluation", "run", "bench", "planning", "teachers"},
     {"plot", "sharding"},

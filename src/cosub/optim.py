@@ -37,7 +37,7 @@ def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up to the peak, then half a cosine to the least rate at the last step."""
+    """Linear warm-up to the peak, then half a cosine, or a line, to the least rate at the last step."""
     optimizer, peak = recipe.optimizer, recipe.peak_lr
     total = recipe.epochs * steps_per_epoch
     warmup = warmup_steps(recipe, steps_per_epoch)
@@ -45,4 +45,5 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
     done = (step - warmup) / max(total - 1 - warmup, 1)
     least = min(optimizer.min_lr, peak)
-    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
+    left = 1 - done if optimizer.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return least + (peak - least) * left

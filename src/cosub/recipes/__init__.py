@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import small
+from cosub.recipes import segmentation, small
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 
@@ -11,6 +11,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
+    "camvid": segmentation.camvid,
+    "ade20k-vit-s": segmentation.ade20k_vit_s,
+    "ade20k-vit-b": segmentation.ade20k_vit_b,
+    "ade20k-vit-l": segmentation.ade20k_vit_l,
+    "ade20k-vit-b-21k": segmentation.ade20k_vit_b_21k,
+    "ade20k-vit-l-21k": segmentation.ade20k_vit_l_21k,
 }
 
 DEFAULT = "digits"
