@@ -23,6 +23,7 @@ LAYERS = [
         "methods",
         "data",
         "network",
+        "finetuning",
         "weights",
         "optim",
         "checkpoint",

@@ -192,7 +192,7 @@ def test_steps_rows_and_rates():
     assert planned.to_json()["rows_per_device"] == 64
     rates = {rate.place: rate for rate in planned.learning_rates}
     assert [rate.step for rate in planned.learning_rates] == [0, 30, 37, 74, 112, 149]
-    assert rates["warm-up ends"].rate == recipe.peak_lr
+    assert rates["warm-up ends"].rate == learning_rate(recipe, 30, planned.steps_per_epoch)
     assert all(rate.rate == learning_rate(recipe, rate.step, 15) for rate in planned.learning_rates)
 
 

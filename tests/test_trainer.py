@@ -1,6 +1,5 @@
 """The determinism contract: a run is a function of its recipe and its seed."""
 
-import itertools
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from cosub.data.sources import open_source
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
-from cosub.optim import build_optimizer, learning_rate
+from cosub.optim import build_optimizer
 from cosub.progress import Reporter
 from cosub.recipes import get
 from cosub.recipes.config import Cosub, Supervised
@@ -189,21 +188,6 @@ def test_non_finite_loss_ends_the_run_with_the_last_checkpoint_whole(tmp_path, m
         run(tiny(tmp_path / "run", checkpoint_every=4))
     assert RunFolder(tmp_path / "run").state() == "failed"
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 8
-
-
-def test_learning_rate_warms_up_and_falls_to_the_least():
-    import dataclasses
-
-    recipe = dataclasses.replace(get("digits"), epochs=10, batch_size=512, group_size=64, lr=1e-3)
-    rates = [learning_rate(recipe, step, 7) for step in range(70)]
-    assert recipe.peak_lr == pytest.approx(5e-4)  # Appendix A.1: 1e-3 * sqrt(512 / 2048)
-    assert rates[0] == 1e-6
-    assert rates[35] == pytest.approx(5e-4)
-    assert max(rates) == rates[35]
-    assert rates[-1] == pytest.approx(1e-5)
-    assert all(a > b for a, b in itertools.pairwise(rates[35:]))
-    half = 35 + (69 - 35) / 2
-    assert rates[int(half)] == pytest.approx((5e-4 + 1e-5) / 2, rel=0.01)
 
 
 def test_weight_decay_spares_biases_norms_and_embeddings(tmp_path):

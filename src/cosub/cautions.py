@@ -8,12 +8,16 @@ from cosub.blocks.twin import Twin
 from cosub.recipes.config import Recipe
 
 NO_FASTER = 0.1  # the paper's figure (section 4); measured on a CPU too
+LAMB_RATE = 2e-3  # at large batches: the paper's AdamW has 1e-3 at 2048, DeiT-III's LAMB 3e-3 and 4e-3
+LARGE_BATCH = 1024
 FEW_ROWS = 16  # below it the statistics of a batch are mostly noise
 
 
 def effective_rate(recipe: Recipe, network: nn.Module) -> float:
     """The mean drop rate over the layers of an attached network, rows being whole."""
     rows = state(network).copies * recipe.group_size
+    if recipe.rounding == "bernoulli":  # exact on average
+        return sum(state(network).rates) / len(state(network).rates)
     kept = state(network).kept(rows)
     return 1 - sum(kept) / (rows * len(kept))
 
@@ -47,6 +51,11 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
         found.append(
             f"BatchNorm in a branch sees the rows kept alone, and in some layers that is {kept} of a group: "
             "take a larger --group-size"
+        )
+    if recipe.optimizer.name == "adamw" and recipe.batch_size >= LARGE_BATCH and recipe.peak_lr >= LAMB_RATE:
+        found.append(
+            f"lr {recipe.lr:g} makes a rate of {recipe.peak_lr:.3g}, which is LAMB's: for AdamW the paper has "
+            "1e-3 at a batch of 2048; take --lr 1e-3 or --optimizer.name lamb"
         )
     if len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")

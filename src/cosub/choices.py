@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Rounding = Literal["nearest", "floor", "spread"]
+Rounding = Literal["nearest", "floor", "spread", "bernoulli"]
 Operation = Literal["efficient", "plain"]
 Schedule = Literal["uniform", "linear"]
 CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
@@ -14,7 +14,9 @@ Checkpointing = Literal["none", "blocks", "selective"]
 Parallel = Literal["ddp", "fsdp"]
 Compile = Literal["auto", "on", "off"]
 OptimizerName = Literal["adamw", "lamb", "sgd"]
+Choose = Literal["last", "best"]
 RateRule = Literal["sqrt", "constant"]
 RateDecay = Literal["cosine", "linear"]
 DecayRule = Literal["paper", "timm"]
 Interpolation = Literal["bicubic", "bilinear"]
+Protocol = Literal["val", "v2", "real"]

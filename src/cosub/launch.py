@@ -50,7 +50,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        trainer = Trainer(recipe, open_source(recipe.data), world, folder, reporter)
+        trainer = Trainer(recipe, open_source(recipe.data, recipe.classes), world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)
@@ -145,12 +145,16 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "bad_images": len(trainer.counters.bad),
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
+        "threads": torch.get_num_threads(),
         "version": cosub.__version__,
     }
 
 
 def _finish(trainer: Trainer) -> dict[str, Any]:
-    result = trainer.evaluate(shares_of(trainer.network))
+    result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
+    more = trainer.evaluate_training()
+    if trainer.source.validation is not None:
+        more["validation_top1"] = trainer.evaluate(trainer.source.validation).top1
     weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
@@ -159,6 +163,7 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         "top5": result.top5,
         "top1_submodels": dict(result.submodels),
         "num_images": result.num_images,
+        **more,
         "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
     trainer.world.on_main(lambda: _write(trainer, summary, weights, sorted({*trainer.counters.bad, *result.bad})))

@@ -173,6 +173,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def answer_of(logits: Tensor, loss: str, answer: str) -> Tensor:
+    """What another network's logits `(R, C, ...)` teach."""
     if answer == "hard":
-        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype)
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

@@ -55,6 +55,18 @@ def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
         raise InputError(f"model: {recipe.model}: {error}") from error
 
 
+def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
+    """timm's model of the recipe, not attached: any that timm knows.
+
+    Raises:
+        InputError: for a model that timm does not know, or that cannot be built at the recipe's resolution.
+    """
+    model = create_model(recipe, num_classes)
+    check_resolution(model, recipe.model, recipe.resolution)
+    _try(model, recipe, num_classes)
+    return model
+
+
 def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
     """Raises InputError if the model's patches do not tile an image."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))

@@ -130,6 +130,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
 
     `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds down, `spread` rounds up
     in some layers and down in others so that the sum over layers is that of the exact values, rounded once.
+    With `bernoulli` the number is drawn with the table (`draw_rows`); here it is the nearest to its mean.
 
     Raises:
         ValueError: if `rows` is not positive or the rounding is unknown.
@@ -138,7 +139,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
         raise ValueError(f"rows must be at least 1, got {rows}")
     exact = [rows * (1 - rate) for rate in layer_rates]
     match rounding:
-        case "nearest":
+        case "nearest" | "bernoulli":
             kept = [math.floor(value + 0.5 + _EPSILON) for value in exact]
         case "floor":
             kept = [math.floor(value + _EPSILON) for value in exact]
@@ -157,6 +158,21 @@ def draw(rows: int, kept: Sequence[int], generator: torch.Generator) -> Submodel
     """
     noise = torch.rand(len(kept), rows, generator=generator, device=generator.device)
     return Submodel(noise.argsort(dim=1, stable=True), tuple(kept), tuple(rows / max(k, 1) for k in kept))
+
+
+def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generator) -> Submodel:
+    """A random submodel as in stochastic depth before the paper: a layer keeps each row with probability
+    `1 - rate` whatever becomes of the others (at least one, so every parameter gets a gradient), scaled by
+    `1 / (1 - rate)`.
+
+    The rows that a layer keeps are the first of those that `draw` would keep, or these and more: the two differ in
+    the number alone, which here is binomial, and makes shapes change from step to step.
+    """
+    noise = torch.rand(len(layer_rates), rows, generator=generator, device=generator.device)
+    share = torch.tensor([1 - rate for rate in layer_rates], device=noise.device)
+    kept = (noise < share[:, None]).sum(dim=1).clamp(min=1)
+    scale = tuple(1 / (1 - rate) for rate in layer_rates)
+    return Submodel(noise.argsort(dim=1, stable=True), tuple(kept.tolist()), scale)
 
 
 def keep_layers(
@@ -201,20 +217,24 @@ def concatenate(groups: Sequence[Submodel], copies: int) -> Submodel:
     the order of the groups. What is drawn per group does not depend on how groups are put together.
 
     Raises:
-        ValueError: if the groups do not keep the same number of rows in each layer.
+        ValueError: if the groups have different numbers of rows, or scale a layer differently.
     """
     first = groups[0]
-    if any((group.kept, group.scale, group.rows) != (first.kept, first.scale, first.rows) for group in groups):
-        raise ValueError("groups must agree in rows, kept and scale")
+    if any((group.scale, group.rows) != (first.scale, first.rows) for group in groups):
+        raise ValueError("groups must agree in rows and scale")
     images = first.rows // copies
     rows = [_placed(group.order, index, len(groups), images) for index, group in enumerate(groups)]
+    kept = [group.kept for group in groups]
     order = torch.stack(
         [
-            torch.cat([row[layer, :count] for row in rows] + [row[layer, count:] for row in rows])
-            for layer, count in enumerate(first.kept)
+            torch.cat(
+                [row[layer, : count[layer]] for row, count in zip(rows, kept, strict=True)]
+                + [row[layer, count[layer] :] for row, count in zip(rows, kept, strict=True)]
+            )
+            for layer in range(first.num_layers)
         ]
     )
-    return Submodel(order, tuple(count * len(groups) for count in first.kept), first.scale)
+    return Submodel(order, tuple(sum(counts) for counts in zip(*kept, strict=True)), first.scale)
 
 
 def _placed(order: Tensor, group: int, num_groups: int, images: int) -> Tensor:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +23,11 @@ from cosub import checkpoint as checkpoints
 from cosub.attachment import active, compile_blocks, state, uncompile_blocks
 from cosub.data.loading import Batch, StepSampler, TrainingSet, training_loader
 from cosub.data.mixing import mix_groups
-from cosub.data.sources import Source, fingerprint
+from cosub.data.sources import Examples, Source, fingerprint
 from cosub.data.transforms import normalize, training
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
-from cosub.evaluation.classification import check_bad, evaluate
+from cosub.evaluation.classification import Result, check_bad, evaluate
 from cosub.logs import Logs, Window
 from cosub.methods import Method, build
 from cosub.network import build_network
@@ -40,7 +39,7 @@ from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
 from cosub.steps import share, steps_per_epoch
-from cosub.submodel import Submodel, concatenate, draw
+from cosub.submodel import Submodel, concatenate
 from cosub.teachers import Teacher, load_teacher
 from cosub.weights import load_weights
 
@@ -181,6 +180,8 @@ class Trainer:
     def _make_ready(self) -> None:
         """Copy, then compile, then shard, then the optimizer: each needs the one before."""
         wanted = self.recipe.runtime.compile
+        if self.recipe.rounding == "bernoulli" and wanted == "auto":
+            wanted = "off"  # shapes change with every draw
         if self.recipe.ema:
             self.others["averaged"] = _averaged(self.network, self.recipe.ema)
         if self.method.needs == "mean-teacher":
@@ -266,7 +267,7 @@ class Trainer:
         purpose = "submodel" if name == "network" else f"submodel of the {name}"
         for group in groups:
             generator = torch.Generator().manual_seed(derive(purpose, self.recipe.seed, self.step, group))
-            tables.append(draw(self.rows, self.kept, generator))
+            tables.append(state(self.network).draw(self.rows, generator))
         return concatenate(tables, self.method.copies)
 
     def _batches(self) -> Iterator[Batch]:
@@ -352,9 +353,9 @@ class Trainer:
         epochs = self.step // self.steps_per_epoch
         every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
         if ended_epoch and epochs % every == 0 and self.step < self.total_steps:
-            result = self.evaluate()
+            found = {"top1": self.evaluate(self.source.watched).top1, **self.evaluate_training()}
             if logs is not None:
-                logs.write({"step": self.step, "epoch": epochs, "top1": result.top1})
+                logs.write({"step": self.step, "epoch": epochs, **found})
         stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
             if window.values:
@@ -374,11 +375,17 @@ class Trainer:
             return True
         return ended_epoch and self.world.any(time.monotonic() - self.saved_at > 60)
 
-    def evaluate(self, submodels: dict[str, list[int]] | None = None) -> Any:
-        """Accuracy of the result network, and of submodels, on the source's test images."""
+    def evaluate_training(self) -> dict[str, float]:
+        """Accuracy on the images that were trained on, unchanged, where the recipe asks for it."""
+        if not self.recipe.runtime.evaluate_training:
+            return {}
+        return {"train_top1": self.evaluate(self.source.train).top1}
+
+    def evaluate(self, examples: Examples, submodels: dict[str, list[int]] | None = None) -> Result:
+        """Accuracy of the result network, and of submodels, on images of the source."""
         return evaluate(
             self.result,
-            self.source.test,
+            examples,
             len(self.source.classes),
             self.recipe.resolution,
             self.world,

@@ -38,7 +38,7 @@ _FILE = "model.safetensors"  # of a run's folder, and of a model on the Hub
 _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError)
 
 
-def load_weights(model: nn.Module, source: str | Path) -> list[str]:
+def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) -> list[str]:
     """Load pretrained weights into a timm model, attached or not, in place.
 
     Names and shapes of other releases are translated by the model's own family in timm. The position embedding is
@@ -50,6 +50,7 @@ def load_weights(model: nn.Module, source: str | Path) -> list[str]:
         model: any timm model; compiled or sharded ones come after.
         source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a run's folder,
             "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
+        with_head: the weights must have the model's head, of its number of classes.
 
     Returns:
         A line for each thing that was adapted; none where the weights fit as they are.
@@ -64,6 +65,8 @@ def load_weights(model: nn.Module, source: str | Path) -> list[str]:
     _fit_position(weights, model, said.append)
     _fit_norm(weights, model, said.append)
     fresh = _fit_heads(weights, model, said.append)
+    if with_head and fresh:
+        raise InputError(f"weights: {source}: are not a trained classifier of this network ({said[-1]}); name others")
     _require_fit(weights, model, source, fresh)
     model.load_state_dict(weights, strict=False)
     return said
@@ -111,8 +114,8 @@ def _from_hub(name: str) -> Weights:
         return load_state_dict_from_hf(name, filename=_FILE)
     except Exception as error:  # a network raises what it likes
         raise InputError(
-            f"weights: hf-hub:{name}: its {_FILE} cannot be had ({_short(error)}); check the name and the network, "
-            "other files are not taken from there"
+            f"weights: hf-hub:{name}: its {_FILE} cannot be had ({_short(error)}); check the name and the network, or "
+            f"fetch that file elsewhere and name it, --weights FOLDER/{_FILE}; other files are not taken from there"
         ) from error
 
 

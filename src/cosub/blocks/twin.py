@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from cosub.choices import Checkpointing, Operation, Rounding
 from cosub.residual import plain_residual, residual
 from cosub.seeds import derive
-from cosub.submodel import Rows, Submodel, count, draw
+from cosub.submodel import Rows, Submodel, count, draw, draw_rows
 
 _ATEN = torch.ops.aten
 _PRODUCTS: list[Any] = [
@@ -46,6 +46,11 @@ class State:
     def kept(self, rows: int) -> tuple[int, ...]:
         return count(rows, self.rates, self.rounding)
 
+    def draw(self, rows: int, generator: torch.Generator) -> Submodel:
+        if self.rounding == "bernoulli":
+            return draw_rows(rows, self.rates, generator)
+        return draw(rows, self.kept(rows), generator)
+
     def repeats(self, images: int, training: bool) -> int:
         """How many rows leave the door for one image that comes to it."""
         if self.chosen is None:
@@ -71,7 +76,7 @@ class State:
         """Draw the table of this step and count the step."""
         generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))
         self.step += 1
-        return draw(rows, self.kept(rows), generator)
+        return self.draw(rows, generator)
 
     def rows(self, x: Tensor, first_layer: int, num_layers: int) -> tuple[Rows | None, ...]:
         if self.current is None:

@@ -16,6 +16,7 @@ VERBS = {
     "plot": "curves of one or more runs",
     "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage",
     "recipes": "list the recipes, or print one",
+    "study": "a table or figure of the paper in small, with intervals",
 }
 
 

@@ -111,4 +111,4 @@ def _flags(kind: Any, prefix: str = "--") -> list[str]:
 
 def recipe_flags(recipe: Recipe) -> list[str]:
     """All flags of `cosub train` for a recipe, its method and its source, those of --dry-run aside."""
-    return sorted(["--dry-run", "--json", "--method", "--model-args", "--source", *_flags(recipe)])
+    return sorted(["--dry-run", "--json", "--method", "--model-args", "--pretrained", "--source", *_flags(recipe)])

@@ -1,4 +1,4 @@
-"""cosub recipes [NAME]"""
+"""cosub recipes [NAME] [--search WORD] [--markdown]"""
 
 import inspect
 import json
@@ -8,16 +8,22 @@ from typing import Any
 from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
+from cosub.errors import InputError
 from cosub.recipes import RECIPES, get
 from cosub.recipes.files import dump
+from cosub.recipes.listing import overview, page, purposes
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes, or print one as JSON."""
+    """List the recipes, or print one: cost, expected numbers, and its values as JSON."""
 
     name: Positional[str] = ""
     """A recipe."""
+    search: str = ""
+    """List only those whose name or text has this word, e.g. 21k, ViT-B, or "table 8"."""
+    markdown: bool = False
+    """Print the page docs/recipes.md."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -27,7 +33,9 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         if not as_json:
             print(f"{inspect.getdoc(RECIPES[options.name])}\n\n{text}", end="")
         return json.loads(text)
-    purposes = {name: (inspect.getdoc(recipe) or "").splitlines()[0] for name, recipe in RECIPES.items()}
+    found = purposes(options.search)
+    if not found:
+        raise InputError(f"--search: {options.search!r}: is in no recipe; `cosub recipes` lists all")
     if not as_json:
-        print("\n".join(f"{name:<14} {purpose}" for name, purpose in purposes.items()))
-    return {"recipes": purposes}
+        print(page() if options.markdown else overview(options.search), end="" if options.markdown else "\n")
+    return {"recipes": found}

@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
-from cosub.recipes import DEFAULT, get
-from cosub.recipes.config import METHODS, SOURCES, Recipe
+from cosub.recipes import DEFAULT, FINETUNE, get
+from cosub.recipes.config import METHODS, SOURCES, Recipe, method_for
 from cosub.recipes.files import nearest, read
 
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder goes on where it stopped.
@@ -18,6 +20,7 @@ RECIPE is a name (see `cosub recipes`) or the recipe.json of an earlier run; the
 --method {methods} and --source {sources} come with options of their own, shown below for the ones chosen.
 --model NAME is any timm model of a supported family (here {model}), and --model-args depth=12 embed_dim=192 ...
 its arguments (here {arguments}), added to the recipe's unless --model names another model.
+--pretrained starts from the weights that timm publishes for the model; --weights from a file or a run.
 --json prints the summary as one JSON object.
 --dry-run plans the run instead, without its data: steps, FLOPs, time, memory a device, and what to change where it
 does not fit. It has options of its own; with --help added it shows them."""
@@ -55,13 +58,38 @@ def configure(words: list[str]) -> Recipe:
     if model is not None and model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, model_args={})
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
+    recipe = _start(recipe, words)
+    if named == FINETUNE and not {"-h", "--help"} & set(words):
+        recipe = _inferred(recipe)
     description = DESCRIPTION.format(
         methods="|".join(METHODS),
         sources="|".join(SOURCES),
         model=recipe.model,
         arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
     )
-    return parse(Recipe, words, "cosub train", recipe, description, FLAGS)
+    return parse(Recipe, words, "cosub train", recipe, description, (*FLAGS, "--pretrained"))
+
+
+def _start(recipe: Recipe, words: list[str]) -> Recipe:
+    """The weights to start from. What else fine-tuning takes from them comes before the other options."""
+    weights = take(words, "--weights")
+    if "--pretrained" in words:
+        words[:] = [word for word in words if word != "--pretrained"]
+        if weights is not None:
+            raise InputError("--pretrained: is for timm's weights, and --weights names others; leave one out")
+        from cosub.finetuning import pretrained_name
+
+        weights = pretrained_name(recipe.model)
+    return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
+
+
+def _inferred(recipe: Recipe) -> Recipe:
+    from cosub.finetuning import infer
+
+    recipe, lines = infer(recipe)
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(lines), file=sys.stderr)
+    return recipe
 
 
 def _recipe(named: str) -> Recipe:
@@ -73,7 +101,7 @@ def _recipe(named: str) -> Recipe:
 
 
 def _model_args(words: list[str]) -> dict[str, Any]:
-    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, 0.1, true."""
+    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, true, [2,2,6]."""
     words[:] = [part for word in words for part in _opened(word)]
     found: dict[str, Any] = {}
     while "--model-args" in words:
@@ -102,6 +130,8 @@ def _value(text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
     return value if isinstance(value, int | float | bool) else text
 
 
@@ -111,4 +141,4 @@ def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str |
     if name not in kinds:
         flag = "--source" if field == "data" else f"--{field}"
         raise InputError(f"{flag}: {name!r}: must be one of {', '.join(kinds)}{nearest(name, list(kinds))}")
-    return dataclasses.replace(recipe, **{field: kinds[name]()})
+    return dataclasses.replace(recipe, **{field: method_for(recipe, name) if field == "method" else kinds[name]()})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from cosub.attachment import active, layers_per_block
@@ -42,12 +43,15 @@ def evaluate(
     world: World,
     *,
     inputs: Inputs = _IMAGENET,
+    answers: Int[Tensor, "n most"] | None = None,
     submodels: Mapping[str, Sequence[int]] | None = None,
     batch_size: int = 256,
     workers: int = 0,
     bad_share: float = 0.01,
 ) -> Result:
     """Run the network over a set of images. `submodels` names lists of residual layers to keep.
+
+    Where `answers` is given, labels are its rows: the classes that count as right for an image (ReaL).
 
     Each process takes every world.size-th image; sums are reduced and nothing is padded. Every process runs the
     network equally often, because a sharded one waits for all: one without images left runs it on an empty image,
@@ -63,6 +67,7 @@ def evaluate(
     loader = test_loader(dataset, batch_size, workers, world.device.type == "cuda")
     bad: list[str] = []
     training = network.training
+    answers = None if answers is None else answers.to(world.device)
     network.eval()
     nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
     most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches of a process
@@ -76,15 +81,21 @@ def evaluate(
             for name, kept in layers.items():
                 logits = _logits(network, images, kept)
                 if labels is not None:
-                    top1[name].update(logits, labels)
-                if labels is not None and kept is None:
-                    top5.update(logits, labels)
+                    right = labels if answers is None else best_answer(logits, answers[labels])
+                    top1[name].update(logits, right)
+                    if kept is None:
+                        top5.update(logits, right)
     network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), bad_share)
     values = {name: _value(metric) for name, metric in top1.items()}
     full = values.pop("")
     return Result(full, _value(top5), values, len(examples.labels) - len(bad), bad)
+
+
+def best_answer(logits: Float[Tensor, "B C"], answers: Int[Tensor, "B most"]) -> Int[Tensor, " B"]:
+    """The highest-scored of the classes that count as right: it is the top-1 if any of them is, and so for top-5."""
+    return answers.gather(1, logits.gather(1, answers).argmax(1, keepdim=True)).squeeze(1)
 
 
 def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str, list[int]]:
@@ -101,7 +112,7 @@ def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
         )
 
 
-def _logits(network: nn.Module, images: torch.Tensor, kept: Sequence[int] | None) -> torch.Tensor:
+def _logits(network: nn.Module, images: Tensor, kept: Sequence[int] | None) -> Tensor:
     if kept is None:
         return network(images)
     num_layers = sum(layers_per_block(network))

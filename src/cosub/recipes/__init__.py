@@ -3,14 +3,19 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import segmentation, small
+from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, segmentation, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
+from cosub.recipes.paper import Entry, function
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune.finetune,
     "digits": small.digits,
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
+    "digits-few": few.digits_few,
+    "cifar10-few": few.cifar10_few,
+    "cifar10-hour": few.cifar10_hour,
     "camvid": segmentation.camvid,
     "ade20k-vit-s": segmentation.ade20k_vit_s,
     "ade20k-vit-b": segmentation.ade20k_vit_b,
@@ -19,7 +24,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "ade20k-vit-l-21k": segmentation.ade20k_vit_l_21k,
 }
 
+# The paper's, with the rows of its tables that each leads to.
+PAPER: dict[str, Entry] = {
+    entry.name: entry
+    for family in (imagenet, convnets, imagenet21k, selfsupervised, transfer)
+    for entry in family.ENTRIES
+}
+RECIPES |= {name: function(entry) for name, entry in PAPER.items()}
+
 DEFAULT = "digits"
+FINETUNE = "finetune"
 
 
 def get(name: str) -> Recipe:

@@ -5,7 +5,7 @@ Every member of a union carries its `kind`, so that a recipe read from a file is
 
 import math
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -14,6 +14,7 @@ from tyro.conf import Fixed, Suppress, arg
 from cosub.choices import (
     Answer,
     Checkpointing,
+    Choose,
     Compile,
     CosubKind,
     Crop,
@@ -158,7 +159,23 @@ class CosubDistill(Taught):
 
 
 @dataclass(frozen=True)
-class Digits(Strict):
+class Sampled(Strict):
+    """Fewer images than a source has, and images held out of its training set, on which choices are made."""
+
+    train_images: int = 0
+    """Train on so many of the training images; 0: all that are not held out."""
+    validation_images: int = 0
+    """Hold so many training images out as a validation set, always the same; test images then choose nothing."""
+    subset_seed: int = 0
+    """Which training images are taken, where not all are."""
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "validation_images"):
+            require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class Digits(Sampled):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: real, embedded, offline."""
 
     kind: Fixed[Suppress[Literal["digits"]]] = "digits"
@@ -167,11 +184,12 @@ class Digits(Strict):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.test_share < 1, "data.test_share", self.test_share, "must be in (0, 1)")
 
 
 @dataclass(frozen=True)
-class Folder(Strict):
+class Folder(Sampled):
     """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
 
     kind: Fixed[Suppress[Literal["folder"]]] = "folder"
@@ -182,11 +200,12 @@ class Folder(Strict):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.val_share < 1, "data.val_share", self.val_share, "must be in (0, 1)")
 
 
 @dataclass(frozen=True)
-class Hub(Strict):
+class Hub(Sampled):
     """The layout of image sets on the Hugging Face Hub: Parquet files in a folder, or a name."""
 
     kind: Fixed[Suppress[Literal["hub"]]] = "hub"
@@ -194,6 +213,50 @@ class Hub(Strict):
     """A folder of Parquet files named SPLIT-*.parquet, or a data set's name on the Hub."""
     train_split: str = "train"
     test_split: str = "test"
+
+
+@dataclass(frozen=True)
+class Shards(Sampled):
+    """webdataset's layout: tar files PATH/*SPLIT*.tar or PATH/SPLIT/*.tar, each image with its .cls or .json."""
+
+    kind: Fixed[Suppress[Literal["shards"]]] = "shards"
+    path: str = ""
+    """The folder. Its _info.json (timm's) or sizes.json says how many images the shards hold."""
+    train_split: str = "train"
+    test_split: str = "validation"
+    length: int = 0
+    """Training images, where no file in the folder says how many."""
+    test_length: int = 0
+    """Test images, likewise."""
+    index: str = ""
+    """A file (.npz) that keeps where each image lies, so that the next start need not read through the shards."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("length", "test_length"):
+            require(getattr(self, name) >= 0, f"data.{name}", getattr(self, name), "must be 0 or more")
+        require(self.index == "" or self.index.endswith(".npz"), "data.index", self.index, "must end in .npz")
+
+
+@dataclass(frozen=True)
+class INaturalist(Sampled):
+    """iNaturalist 2018 or 2019 from its JSON: PATH/trainYEAR.json, PATH/valYEAR.json, and the images they name."""
+
+    kind: Fixed[Suppress[Literal["inaturalist"]]] = "inaturalist"
+    path: str = ""
+    """The folder."""
+    year: Literal[2018, 2019] = 2018
+
+
+@dataclass(frozen=True)
+class Torchvision(Sampled):
+    """Files as torchvision leaves them on disk. Nothing is downloaded."""
+
+    kind: Fixed[Suppress[Literal["torchvision"]]] = "torchvision"
+    path: str = ""
+    """torchvision's root: it holds cifar-10-batches-bin, cifar-100-binary, flowers-102 or stanford_cars."""
+    name: Literal["cifar10", "cifar100", "flowers102", "cars"] = "cifar10"
+    """Flowers' training and validation images are trained on together, as in the paper (Table A.2)."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +419,8 @@ class Runtime(Strict):
     """Steps between checkpoints; 0: at the end of an epoch, if a minute has gone by."""
     evaluate_every: int = 0
     """Epochs between evaluations; 0: about ten in a run."""
+    evaluate_training: bool = False
+    """Evaluations measure the images that were trained on as well, unchanged: over-fitting."""
     keep_checkpoints: int = 2
     compile: Compile = "auto"
     """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
@@ -384,7 +449,9 @@ class Runtime(Strict):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-DataConfig = Annotated[Digits | Folder | Hub | Scenes, Field(discriminator="kind")]
+DataConfig = Annotated[
+    Digits | Folder | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")
+]
 TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]
 
 
@@ -395,13 +462,16 @@ class Recipe(Strict):
     name: Fixed[Suppress[str]]
     model: str
     """A timm model of a supported family."""
-    model_args: Suppress[dict[str, int | float | bool | str]] = field(default_factory=dict)
+    model_args: Suppress[dict[str, int | float | bool | str | tuple[int, ...]]] = field(default_factory=dict)
     """Arguments of the timm model. Cleared when another --model is named."""
     weights: str = ""
     """Start from these weights: a file, a run's folder, a name of timm's weights, or hf-hub:OWNER/NAME; empty: from
     scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
+    choose: Choose = "last"
+    """Which weights the run gives: the last step's, or the best epoch's on validation images, which are then held out
+    of the training images where the data have none."""
     classes: int = 0
     """Classes that the data must have; 0: as many as they have."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
@@ -410,7 +480,8 @@ class Recipe(Strict):
     schedule: Schedule = "uniform"
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
-    """How the rows kept become a whole number; spread rounds up in some layers and down in others."""
+    """How the rows kept become a whole number; spread rounds up in some layers and down in others;
+    bernoulli keeps each row by chance, as before the paper: shapes then change from step to step."""
     epochs: int = 100
     batch_size: int = 256
     """Distinct images an optimizer step, over all processes and micro-steps."""
@@ -484,5 +555,19 @@ METHODS: dict[str, type[Any]] = {
     "cosub": Cosub,
     "cosub-distill": CosubDistill,
 }
-SOURCES: dict[str, type[Any]] = {"digits": Digits, "folder": Folder, "hub": Hub, "scenes": Scenes}
+SOURCES: dict[str, type[Any]] = {
+    "digits": Digits,
+    "folder": Folder,
+    "hub": Hub,
+    "shards": Shards,
+    "inaturalist": INaturalist,
+    "torchvision": Torchvision,
+    "scenes": Scenes,
+}
 TASKS: dict[str, type[Any]] = {"classification": Classification, "segmentation": Segmentation}
+
+
+def method_for(recipe: Recipe, name: str) -> Any:
+    """The method of that name, a key of METHODS, with binary or softmax cross-entropy as the recipe's own."""
+    default = METHODS[name]()
+    return replace(default, loss=default.loss.replace(default.targets, recipe.method.targets, 1))

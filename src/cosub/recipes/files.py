@@ -13,6 +13,8 @@ from cosub.recipes.config import Recipe
 
 FORMAT = 1
 
+_PLACES = ("path", "index")  # of the data
+
 
 def dump(recipe: Recipe) -> str:
     return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
@@ -43,18 +45,25 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 
 def identity(recipe: Recipe) -> str:
-    """A hash of what changes results: all but `runtime` and where the data lie."""
+    """A hash of what changes results: all but `runtime` and where the data, and an index of them, lie."""
     values = dataclasses.asdict(recipe)
     del values["runtime"]
-    values["data"].pop("path", None)
+    for name in _PLACES:
+        values["data"].pop(name, None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Names of the fields, of those that change results, in which two recipes differ."""
     left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
-    ignored = ("runtime.", "data.path")
+    ignored = ("runtime.", *(f"data.{name}" for name in _PLACES))
     return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
+
+
+def overrides(recipe: Recipe, base: Recipe) -> dict[str, Any]:
+    """The fields, of those that change results, in which a recipe differs from the one that it was made from."""
+    values = _flat(dataclasses.asdict(recipe))
+    return {key: values[key] for key in differences(recipe, base) if key in values}
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -91,5 +100,5 @@ def _known_keys() -> list[str]:
     from cosub.recipes import config
 
     kinds = [config.Recipe, config.Augment, config.Inputs, config.Optimizer, config.Runtime]
-    kinds += [*config.METHODS.values(), *config.SOURCES.values()]
+    kinds += [*config.METHODS.values(), *config.SOURCES.values(), *config.TASKS.values()]
     return [item.name for kind in kinds for item in dataclasses.fields(kind)]

@@ -1,0 +1,150 @@
+"""cosub study [NAME] [--scale S] [--seeds N] [--dry-run] [--budget-minutes M] [--jobs J] [--write] ..."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from cosub.cli.parsing import parse
+from cosub.errors import InputError
+from cosub.recipes.config import require
+from cosub.studies import STUDIES, Scale, study
+
+
+@dataclass(frozen=True)
+class DataPath:
+    path: str = ""
+    """Where the photographs lie, for recipes that need some."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A table or figure of the paper in small: trains what is missing of it, then prints the table.
+
+    Without a name: lists the studies. The same command goes on where it stopped. Each finished run adds a line to the
+    ledger, and is not trained again as long as the line is there.
+    """
+
+    name: Positional[str] = ""
+    """A study."""
+    scale: Scale = "minutes"
+    """minutes: one core, a minute or two a run; hour: one GPU; paper: the real recipe, named with --recipe."""
+    recipe: str = ""
+    """Start from this recipe instead of the scale's."""
+    seeds: int = 0
+    """Seeds of each cell; 0: as many as the study asks for."""
+    jobs: int = 1
+    """Runs at a time; where there are several, each has one thread."""
+    budget_minutes: Annotated[float | None, arg(name="budget-minutes")] = None
+    """Stop after so many minutes; what runs then goes on next time."""
+    dry_run: Annotated[bool, arg(name="dry-run")] = False
+    """List the runs, what is there of them and what they cost; train none."""
+    write: bool = False
+    """Write studies.md and its pictures from the ledger, beside it; train nothing."""
+    out: str = "out/studies"
+    """Folder of the run folders, shared by all studies."""
+    ledger: str = "docs/runs.jsonl"
+    """A line for each finished run."""
+    data: DataPath = field(default_factory=DataPath)
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 0, "seeds", self.seeds, "must be 0 or more")
+        require(self.jobs >= 1, "jobs", self.jobs, "must be 1 or more")
+        require(
+            self.budget_minutes is None or self.budget_minutes > 0,
+            "budget_minutes",
+            self.budget_minutes,
+            "must be positive",
+        )
+
+
+def run(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Options, words, "cosub study")
+    if options.write:
+        return _write(options, as_json)
+    if not options.name:
+        return _list(as_json)
+    made = study(options.name, options.scale, options.recipe)
+    needs_path = [cell for cell in made.cells if getattr(cell.recipe.data, "path", None) == ""]
+    if needs_path and not options.data.path and not options.dry_run:
+        raise InputError(
+            f"data.path: is not given, and {needs_path[0].recipe.name} needs photographs; name their folder"
+        )
+    return _dry_run(made, options, as_json) if options.dry_run else _study(made, options, as_json)
+
+
+def _list(as_json: bool) -> dict[str, Any]:
+    titles = {name: study(name).title for name in STUDIES}
+    if not as_json:
+        print("\n".join(f"{name:<10} {title}" for name, title in titles.items()))
+    return {"studies": titles}
+
+
+def _place(options: Options) -> Any:
+    from cosub.studies.ledger import Ledger
+    from cosub.studies.work import Place
+
+    return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path)
+
+
+def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
+    from cosub.studies import picture, report
+    from cosub.studies.work import collect, needed, work
+
+    place, seeds = _place(options), options.seeds or made.seeds
+    collect(made, seeds, place)
+    missing = needed(made, seeds, place)
+    _say(f"{made.name}: {len(missing)} runs to train, {options.jobs} at a time; logs in {place.out / 'logs'}")
+    left = work(missing, place, options.jobs, options.budget_minutes, _say)
+    collect(made, seeds, place)  # what this study shares with another that was trained meanwhile
+    found = report.rows(made, place.ledger, seeds)
+    folder = place.out / made.name
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = picture.draw(made, found, folder / "picture.png")
+    (folder / "table.md").write_text(report.markdown(made, found, "picture.png" if drawn else ""))
+    if left:
+        _say(f"{left} runs left; the same command goes on")
+    if not as_json:
+        print(report.table(found))
+        print("\n".join(report.remarks(made, found)))
+        print(folder / "table.md")
+    return {
+        "study": made.name,
+        "recipe": made.cells[0].recipe.name,
+        "left": left,
+        "rows": [report.as_json(row) for row in found],
+        "remarks": report.remarks(made, found),
+        "folder": str(folder),
+        "runs": [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown],
+    }
+
+
+def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
+    from cosub.studies.timing import costs
+
+    place, seeds = _place(options), options.seeds or made.seeds
+    listed = costs(made, seeds, place, options.jobs)
+    if not as_json:
+        for item in listed:
+            seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
+            print(f"{item['run']:<44} {item['state']:<12} {item['steps']:>7} steps  {seconds}")
+    left = [item for item in listed if item["state"] in ("new", "interrupted")]
+    total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
+    if not as_json:
+        print(f"{len(left)} of {len(listed)} runs to train, about {total / 60:.0f} minutes with --jobs {options.jobs}")
+    return {"study": made.name, "runs": listed, "left": len(left), "minutes": round(total / 60, 1)}
+
+
+def _write(options: Options, as_json: bool) -> dict[str, Any]:
+    from cosub.studies.page import write
+
+    files = [str(path) for path in write(Path(options.ledger))]
+    if not as_json:
+        print("\n".join(files))
+    return {"files": files}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

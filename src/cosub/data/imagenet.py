@@ -1,0 +1,58 @@
+"""ImageNet's numbers of classes, and its classes' indices."""
+
+import functools
+from collections.abc import Sequence
+
+from cosub.errors import InputError
+
+# The same photographs are published under several lists of classes.
+VARIANTS = {
+    1000: "ImageNet-1k",
+    21841: "ImageNet-21k, the release of fall 2011",
+    21842: "ImageNet-21k in Microsoft's order, 1k's classes first",
+    21843: "ImageNet-21k as Google has it, with two classes more than fall 2011",
+    11821: "timm's ImageNet-12k",
+    11221: "ImageNet-21k of fall 2011, processed",
+    10450: "ImageNet-21k of winter 2021, processed",
+}
+
+
+def describe(classes: int) -> str:
+    """'21841 classes (ImageNet-21k, ...)' where the number is one of ImageNet's."""
+    known = f" ({VARIANTS[classes]})" if classes in VARIANTS else ""
+    return f"{classes} classes{known}"
+
+
+@functools.cache
+def synsets() -> tuple[str, ...]:
+    """ImageNet-1k's synsets, sorted: a class's index is its place."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
+
+
+def is_imagenet(classes: Sequence[str]) -> bool:
+    """Whether these are ImageNet-1k's classes in the usual order, by synset or by number."""
+    return tuple(classes) in (synsets(), tuple(map(str, range(1000))))
+
+
+def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+    """The index, among a network's classes, of each folder's name.
+
+    Names of the network's own classes are those. Else, for a network of ImageNet-1k's classes, numbers are indices
+    (ImageNet-V2's folders: sorted as strings, "100" would come third) and synsets stand for their place in the sorted
+    list.
+
+    Raises:
+        InputError: if there are others.
+    """
+    known = {name: index for index, name in enumerate(classes)}
+    if is_imagenet(classes) and not set(names) <= known.keys():
+        known = {name: index for index, name in enumerate(synsets())}
+        known |= {str(index): index for index in range(1000)}
+    if odd := [name for name in names if name not in known]:
+        raise InputError(
+            f"set: {where}: has {len(odd)} folders that are no class of the network ({', '.join(odd[:3])}, ...), which "
+            f"has {describe(len(classes))} ({', '.join(classes[:3])}, ...)"
+        )
+    return [known[name] for name in names]

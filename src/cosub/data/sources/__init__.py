@@ -1,0 +1,110 @@
+"""Where images come from. A source gives two sets, train and test, and the names of its classes."""
+
+import hashlib
+import json
+
+from cosub.data.decoding import EXTENSIONS, BadImage, decode
+from cosub.data.imagenet import describe
+from cosub.data.sources.digits import digits
+from cosub.data.sources.folder import Files, class_folders, folder
+from cosub.data.sources.hub import hub
+from cosub.data.sources.inaturalist import inaturalist
+from cosub.data.sources.sampling import Part, sampled, with_validation
+from cosub.data.sources.shards import shards
+from cosub.data.sources.source import Examples, Source, existing
+from cosub.data.sources.torchvision import torchvision
+from cosub.errors import InputError
+from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Shards, Torchvision
+
+__all__ = [
+    "EXTENSIONS",
+    "BadImage",
+    "Examples",
+    "Part",
+    "Source",
+    "all_images",
+    "decode",
+    "fingerprint",
+    "open_source",
+    "with_validation",
+]
+
+
+def open_source(config: DataConfig, classes: int = 0) -> Source:
+    """Open the data of a recipe.
+
+    Args:
+        config: which data.
+        classes: how many classes they must have; 0 for any number.
+
+    Raises:
+        InputError: for a path that is missing, cannot be read or holds no data set, a single class, a label outside
+            the classes, another number of classes than asked for.
+    """
+    where = getattr(config, "path", "digits")
+    try:
+        source = sampled(_checked(_open(config), where), config)
+    except OSError as error:
+        raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
+    found = len(source.classes)
+    if classes and found != classes:
+        raise InputError(
+            f"classes: {classes}: the recipe is for {describe(classes)}, and {where} has {describe(found)}; name other "
+            f"data, or set --classes {found} (0: as many as there are)"
+        )
+    return source
+
+
+def _open(config: DataConfig) -> Source:
+    match config:
+        case Digits():
+            return digits(config)
+        case Folder():
+            return folder(config)
+        case Hub():
+            return hub(config)
+        case Shards():
+            return shards(config)
+        case INaturalist():
+            return inaturalist(config)
+        case Torchvision():
+            return torchvision(config)
+
+
+def fingerprint(source: Source) -> str:
+    """What tells one data set from another without reading its images: names of classes, labels in order."""
+    values = [source.classes, list(source.train.labels), list(source.test.labels)]
+    if source.validation not in (None, source.test):
+        values.append(list(source.validation.labels))
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
+    """All images of a folder that has no splits of its own, with the labels of the given classes; else None."""
+    if not isinstance(config, Folder):
+        return None
+    root = existing(config.path)
+    if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
+        return None
+    found, files = class_folders(root)
+    if extra := sorted(set(found) - set(classes)):
+        raise InputError(f"data.path: {root}: has classes that the run lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(found[label]) for label in files.labels])
+
+
+def _checked(source: Source, where: str) -> Source:
+    for name, part in (("train", source.train), ("test", source.test)):
+        if None in part.labels:
+            raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
+    if len(source.classes) < 2:
+        raise InputError(f"data: {where}: has a single class ({', '.join(source.classes)}); two are the least")
+    for name, part in (("train", source.train), ("test", source.test)):
+        if not len(part.labels):
+            raise InputError(f"data: {where}: the {name} set is empty")
+        outside = sorted({label for label in part.labels if not 0 <= label < len(source.classes)})
+        if outside:
+            raise InputError(
+                f"data: {where}: the {name} set has label {outside[0]}, and there are classes "
+                f"0 to {len(source.classes) - 1}; remove those rows or mend the class names"
+            )
+    return source

@@ -1,0 +1,47 @@
+"""scikit-learn's digits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cosub.data.sources.source import Source
+from cosub.errors import InputError
+from cosub.recipes.config import Digits
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images held in memory, `(N, H, W)` of uint8."""
+
+    pixels: np.ndarray
+    labels: Sequence[int]
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pixels[index]).convert("RGB")
+
+
+def digits(config: Digits) -> Source:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch: Any = load_digits()
+    pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    try:
+        parts: Any = train_test_split(
+            pixels,
+            bunch.target,
+            test_size=config.test_share,
+            random_state=config.split_seed,
+            stratify=bunch.target,
+        )
+    except ValueError as error:
+        raise InputError(f"data.test_share: {config.test_share}: cannot split the digits so ({error})") from error
+    train, test, train_labels, test_labels = parts
+    return Source(
+        tuple(str(digit) for digit in range(10)),
+        Arrays(train, train_labels.tolist()),
+        Arrays(test, test_labels.tolist()),
+    )

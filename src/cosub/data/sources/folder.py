@@ -1,0 +1,101 @@
+"""Folders of images, one folder a class."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cosub.data.decoding import EXTENSIONS, decode
+from cosub.data.sources.source import Source, existing
+from cosub.errors import InputError
+from cosub.recipes.config import Folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files on disk."""
+
+    paths: Sequence[Path]
+    labels: Sequence[int]
+
+    def image(self, index: int) -> Image.Image:
+        path = self.paths[index]
+        return decode(lambda: path, str(path))
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+
+def folder(config: Folder) -> Source:
+    root = existing(config.path)
+    train_root = root / "train" if (root / "train").is_dir() else root
+    classes, train = class_folders(train_root)
+    if train_root is root:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    found = {name: root / name for name in ("val", "validation", "test") if (root / name).is_dir()}
+    if not found:
+        train, held_out = _split(train, config, root)
+        return Source(classes, train, held_out, held_out)
+    sets = {name: _of_classes(folder, classes, train_root) for name, folder in found.items()}
+    validation = sets.get("val", sets.get("validation"))
+    test = sets.get("test", validation)
+    assert test is not None
+    return Source(classes, train, test, validation)
+
+
+def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files:
+    """The images of another split, labelled as the training images are."""
+    names, files = class_folders(root)
+    if extra := sorted(set(names) - set(classes)):
+        raise InputError(f"data.path: {root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(names[label]) for label in files.labels])
+
+
+def _split(files: Files, config: Folder, root: Path) -> tuple[Files, Files]:
+    from sklearn.model_selection import train_test_split
+
+    few = [label for label, number in Counter(files.labels).items() if number < 2]
+    if few:
+        name = files.paths[files.labels.index(few[0])].parent.name
+        raise InputError(f"data.path: {root}: class {name} has one image, and a test split needs two a class")
+    held_out = max(round(len(files.paths) * config.val_share), len(set(files.labels)))
+    try:
+        train, test = train_test_split(
+            range(len(files.paths)), test_size=held_out, random_state=config.split_seed, stratify=files.labels
+        )
+    except ValueError as error:
+        raise InputError(f"data.val_share: {config.val_share}: cannot split {root} so ({error})") from error
+    return _subset(files, sorted(train)), _subset(files, sorted(test))
+
+
+def _subset(files: Files, indices: Sequence[int]) -> Files:
+    return Files([files.paths[i] for i in indices], [files.labels[i] for i in indices])
+
+
+def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise InputError(f"data.path: {root}: has no class folders; expected CLASS/image.jpg, or train/CLASS/image.jpg")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        found = sorted(path for path in files_below(folder) if path.suffix.lower() in EXTENSIONS)
+        if not found:
+            raise InputError(f"data.path: {folder}: has no images ({' '.join(EXTENSIONS)}); fill or remove it")
+        paths += found
+        labels += [label] * len(found)
+    return tuple(folder.name for folder in folders), Files(paths, labels)
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """All files below a folder. One inside that cannot be listed is an error: pathlib would pass it over in silence."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(root, onerror=refuse):
+        yield from (Path(folder, name) for name in names)

@@ -1,0 +1,72 @@
+"""What every source gives: two sets of examples, train and test, and the names of the classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from cosub.errors import InputError
+
+
+class Examples(Protocol):
+    """A set of images: its labels, and image and name by index."""
+
+    @property
+    def labels(self) -> Sequence[int]: ...
+
+    def image(self, index: int) -> Image.Image:
+        """The image, RGB.
+
+        Raises:
+            BadImage: if it cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Source:
+    classes: tuple[str, ...]
+    train: Examples
+    test: Examples
+    validation: Examples | None = None
+    """Images on which choices may be made; the test images themselves where a folder has no others."""
+
+    @property
+    def watched(self) -> Examples:
+        """What a run may look at before it ends: validation images where there are any, else the test images."""
+        return self.test if self.validation is None else self.validation
+
+
+def existing(path: str, what: str = "the folder of images") -> Path:
+    """The folder that --data.path names.
+
+    Raises:
+        InputError: if it is not there, or no folder.
+    """
+    if not path:
+        raise InputError(f"data.path: is not given; name {what} with --data.path PATH")
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise InputError(f"data.path: {path}: is not a folder; name {what} with --data.path PATH")
+    return root
+
+
+def inside(root: Path, name: str) -> Path:
+    """A file that a list names, below the list's folder.
+
+    Raises:
+        InputError: if the name leads out of it.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"data.path: {root}: a list there names {name!r}, which lies outside; get the list again")
+    return root / name
+
+
+def numbered(labels: Sequence[Any], path: str) -> list[str]:
+    """Names for labels that have none: the numbers themselves."""
+    numbers = {label for label in labels if label is not None}
+    if len(numbers) and max(numbers) >= 10 * len(numbers) + 1000:
+        raise InputError(f"data.path: {path}: its labels go to {max(numbers)} and are few: number the classes from 0")
+    return [str(number) for number in range(max(numbers, default=-1) + 1)]

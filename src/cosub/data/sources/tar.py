@@ -1,0 +1,185 @@
+"""Images inside tar files, by index: where each one lies is read once, and an image is then one read of its bytes.
+
+So shards are a set like any other: an epoch has each image once, whatever the number of workers and processes, and a
+run continues where it stopped. A stream would promise less. Nothing is ever extracted.
+"""
+
+import io
+import json
+import os
+import tarfile
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from cosub.data.decoding import EXTENSIONS, decode
+from cosub.errors import InputError
+
+_BLOCK = tarfile.BLOCKSIZE
+_LABELS = (".cls", ".json")
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where images lie, one entry an image: number of the shard, first byte, number of bytes, label."""
+
+    shard: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    label: np.ndarray
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, int, int, int]]) -> "Index":
+        columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+        return Index(columns[0].astype(np.int32), columns[1], columns[2], columns[3].astype(np.int32))
+
+    @property
+    def labels(self) -> Sequence[int]:
+        return array("i", self.label.astype(np.intc).tobytes())
+
+
+@dataclass(frozen=True)
+class TarImages:
+    """The images of some tar files."""
+
+    shards: Sequence[Path]
+    index: Index
+    labels: Sequence[int]
+
+    def image(self, index: int) -> Image.Image:
+        return decode(lambda: io.BytesIO(self._bytes(index)), self.name(index))
+
+    def name(self, index: int) -> str:
+        """Shard and member. The member's name is read from the shard: millions of names would fill the memory."""
+        shard, offset = self.shards[self.index.shard[index]], int(self.index.offset[index])
+        try:
+            header = _read(shard, offset - _BLOCK, _BLOCK)
+            return f"{shard}:{tarfile.TarInfo.frombuf(header, 'utf-8', 'surrogateescape').name}"
+        except (OSError, tarfile.TarError):
+            return f"{shard}:{offset}"
+
+    def _bytes(self, index: int) -> bytes:
+        size = int(self.index.size[index])
+        found = _read(self.shards[self.index.shard[index]], int(self.index.offset[index]), size)
+        if len(found) < size:
+            raise OSError(f"{len(found)} of {size} bytes: the shard became shorter")
+        return found
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def read_index(shards: Sequence[Path], kept: Path | None) -> Index:
+    """Where the images of these shards lie, and their labels.
+
+    Args:
+        shards: uncompressed tar files in webdataset's layout.
+        kept: a file that keeps the index; read where it belongs to these shards as they are now, else written.
+
+    Raises:
+        InputError: for a shard that is no tar file, was cut short, or holds an image without a label.
+    """
+    stamp = json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in shards])
+    if kept is not None and (found := _load(kept, stamp)) is not None:
+        return found
+    index = Index.of([(number, *row) for number, path in enumerate(shards) for row in _samples(path)])
+    if kept is not None:
+        _save(kept, stamp, index)
+    return index
+
+
+def _load(path: Path, stamp: str) -> Index | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["stamp"]) != stamp:
+                return None
+            return Index(*(file[name] for name in ("shard", "offset", "size", "label")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"data.index: {path}: is no index ({error}); remove it, or name another file") from error
+
+
+def _save(path: Path, stamp: str, index: Index) -> None:
+    """Written aside and renamed: several processes may do it at once."""
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez(aside, stamp=np.array(stamp), **vars(index))
+    aside.replace(path)
+
+
+def _samples(path: Path) -> Iterator[tuple[int, int, int]]:
+    """First byte, number of bytes and label of each image in a shard.
+
+    Members with the same name up to its first dot, one after the other, are a sample: that is webdataset's rule.
+    """
+    key, image, label = "", None, None
+    for name, offset, size, content in _members(path):
+        stem, extension = _parts(name)
+        if stem != key:
+            yield from _sample(path, key, image, label)
+            key, image, label = stem, None, None
+        if extension in EXTENSIONS:
+            image = offset, size
+        elif extension in _LABELS and (label is None or extension == ".cls"):
+            label = _label(path, name, content)
+    yield from _sample(path, key, image, label)
+
+
+def _sample(path: Path, key: str, image: tuple[int, int] | None, label: int | None) -> Iterator[tuple[int, int, int]]:
+    if image is not None and label is None:
+        raise InputError(f"data.path: {path}: {key} has no label; expected {key}.cls, or {key}.json with label")
+    if image is not None and label is not None:
+        yield (*image, label)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    path = PurePosixPath(name)
+    stem, dot, extension = path.name.partition(".")
+    return str(path.parent / stem), (dot + extension).lower()
+
+
+def _label(path: Path, name: str, content: bytes) -> int | None:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"data.path: {path}: {name} holds no label ({error}); get the shard again") from error
+    value = value.get("label") if isinstance(value, dict) else value
+    if value is not None and type(value) is not int:
+        raise InputError(f"data.path: {path}: {name} has {str(value)[:40]!r} as label; it must be a whole number")
+    return value
+
+
+def _members(path: Path) -> Iterator[tuple[str, int, int, bytes]]:
+    """Name, first byte and size of each file in a tar file, with the content of those that hold a label.
+
+    Raises:
+        InputError: if it does not end as a tar file does: something is missing then, be it whole members.
+    """
+    length, end = path.stat().st_size, 0
+    try:
+        with tarfile.open(path, "r:") as shard:
+            while (member := shard.next()) is not None:
+                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                if member.isreg():
+                    labels = _parts(member.name)[1] in _LABELS
+                    content = _content(shard, member) if labels else b""
+                    yield member.name, member.offset_data, member.size, content
+                shard.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  (it would keep them all)
+    except tarfile.TarError as error:
+        if _read(path, 0, 2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):  # gzip, bzip2, xz, zstd
+            raise InputError(f"data.path: {path}: is compressed, so images cannot be found in it; unpack it") from error
+        raise InputError(f"data.path: {path}: is no tar file or was cut short ({error}); get it again") from error
+    if end + _BLOCK > length or any(_read(path, end, _BLOCK)):
+        raise InputError(f"data.path: {path}: is damaged or was cut short at byte {min(end, length)}; get it again")
+
+
+def _content(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = shard.extractfile(member)
+    return b"" if file is None else file.read()

@@ -1,0 +1,115 @@
+"""What a network is evaluated on: folders of labelled images, ImageNet-V2 in both layouts, ReaL's labels."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cosub.choices import Protocol
+from cosub.data.imagenet import class_indices, describe, is_imagenet
+from cosub.data.sources import EXTENSIONS, Examples
+from cosub.data.sources.folder import Files, class_folders, files_below
+from cosub.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Images to score.
+
+    `answers` is None where an image's label is its class. Else labels are its rows: the classes that count as right,
+    the first repeated to fill a row.
+    """
+
+    protocol: Protocol
+    path: str
+    examples: Examples
+    answers: Int[Tensor, "n most"] | None = None
+    skipped: int = 0
+
+
+def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = "") -> EvaluationSet:
+    """Open a folder for a network of these classes.
+
+    Args:
+        protocol: val: a folder of class folders, or one that holds such a folder as val, validation or test. v2: the
+            same for ImageNet-V2, whose folders are numbers or synsets. real: ImageNet-1k's validation images by the
+            names of their files, in folders or not, scored by ReaL's labels.
+        path: the folder.
+        classes: the network's.
+        real: real.json; by default the copy that comes with timm.
+
+    Raises:
+        InputError: for a folder that is missing, cannot be read or is of another layout, classes that the network
+            lacks, labels that do not fit.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise InputError(f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH")
+    try:
+        if protocol == "real":
+            return _real(_inner(root), path, classes, real)
+        names, files = class_folders(_inner(root))
+    except OSError as error:
+        raise InputError(f"set: {error.filename or root}: cannot be read ({error.strerror or error})") from error
+    indices = class_indices(names, classes, path)
+    return EvaluationSet(protocol, path, Files(files.paths, [indices[label] for label in files.labels]))
+
+
+def _inner(root: Path) -> Path:
+    return next((root / name for name in ("val", "validation", "test") if (root / name).is_dir()), root)
+
+
+# --- ReaL: "Are we done with ImageNet?", Beyer et al.
+
+
+def _real(root: Path, path: str, classes: Sequence[str], real: str) -> EvaluationSet:
+    if not is_imagenet(classes):
+        raise InputError(f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}")
+    labels = _labels(real)
+    found = sorted(item for item in files_below(root) if item.suffix.lower() in EXTENSIONS)
+    places = [_place(item, len(labels)) for item in found]
+    scored = [(item, place) for item, place in zip(found, places, strict=True) if labels[place]]
+    if not scored:
+        raise InputError(f"set: {path}: has no image with a ReaL label; expected ILSVRC2012_val_00000001.JPEG, ...")
+    lists = [labels[place] for _, place in scored]
+    most = max(map(len, lists))
+    answers = torch.tensor([answer + answer[:1] * (most - len(answer)) for answer in lists])
+    examples = Files([item for item, _ in scored], range(len(scored)))
+    return EvaluationSet("real", path, examples, answers, len(found) - len(scored))
+
+
+def _place(path: Path, total: int) -> int:
+    """The list's entry for a file: by its name, since folders and sorting change the order."""
+    number = re.match(r"ILSVRC2012_val_(\d{8})", path.name)
+    if number is None or not 1 <= int(number[1]) <= total:
+        raise InputError(
+            f"set: {path}: is not named ILSVRC2012_val_00000001 to {total:08d}, and ReaL's labels go by the name"
+        )
+    return int(number[1]) - 1
+
+
+def _labels(real: str) -> list[list[int]]:
+    try:
+        found = json.loads(Path(real).read_text() if real else _bundled())
+    except (OSError, ValueError) as error:
+        raise InputError(f"real: {real}: cannot be read as JSON ({error}); name ReaL's real.json") from error
+    if not isinstance(found, list) or not all(_is_answer(answer) for answer in found):
+        raise InputError(f"real: {real}: is no list of lists of classes from 0 to 999; name ReaL's real.json")
+    return found
+
+
+def _is_answer(answer: Any) -> bool:
+    return isinstance(answer, list) and all(type(value) is int and 0 <= value < 1000 for value in answer)
+
+
+def _bundled() -> str:
+    """timm's copy, the same as the published file."""
+    from importlib.resources import files
+
+    return files("timm.data").joinpath("_info/imagenet_real_labels.json").read_text()

@@ -1,0 +1,78 @@
+"""Recipes that over-fit, for `cosub study`: few images, many epochs, a deep network."""
+
+from cosub.recipes.config import Augment, Cosub, Digits, Hub, Optimizer, Recipe
+
+
+def digits_few() -> Recipe:
+    """300 of scikit-learn's digits, 500 others held out for choices, 899 to test.
+
+    Cost: 1,000 steps; about a minute on one core, supervised, and a minute and a half co-trained.
+    Expected: docs/studies.md.
+
+    cosub train digits-few
+    """
+    return Recipe(
+        name="digits-few",
+        model="vit_tiny_patch16_224",
+        model_args={"patch_size": 4, "embed_dim": 64, "depth": 12, "num_heads": 4},
+        resolution=8,
+        method=Cosub(),
+        drop_rate=0.4,
+        epochs=200,
+        batch_size=60,
+        group_size=60,
+        lr=1e-2,
+        data=Digits(test_share=0.5, train_images=300, validation_images=500),
+        augment=Augment(crop="center", flip=0.0, policy="", jitter=0.0),
+        optimizer=Optimizer(weight_decay=0.05),
+    )
+
+
+def cifar10_few() -> Recipe:
+    """500 of CIFAR-10's training images, 5,000 others held out for choices, all 10,000 to test.
+
+    Cost: 500 steps; about a minute on one core, supervised, and a minute and a half co-trained.
+    Expected: docs/studies.md.
+
+    cosub train cifar10-few --data.path PATH
+    """
+    return Recipe(
+        name="cifar10-few",
+        model="vit_tiny_patch16_224",
+        model_args={"patch_size": 8, "embed_dim": 64, "depth": 12, "num_heads": 4},
+        resolution=32,
+        method=Cosub(),
+        drop_rate=0.3,
+        epochs=100,
+        batch_size=100,
+        group_size=100,
+        lr=1e-2,
+        data=Hub(train_images=500, validation_images=5000),
+        augment=Augment(crop="center", policy="", jitter=0.0),
+        optimizer=Optimizer(weight_decay=0.05),
+    )
+
+
+def cifar10_hour() -> Recipe:
+    """5,000 of CIFAR-10's training images, 5,000 others held out for choices, all 10,000 to test: for one GPU.
+
+    Cost: 6,000 steps; not yet run.
+    Expected: not yet run.
+
+    cosub train cifar10-hour --data.path PATH --workers 14
+    """
+    return Recipe(
+        name="cifar10-hour",
+        model="vit_tiny_patch16_224",
+        model_args={"patch_size": 4, "embed_dim": 256, "depth": 24, "num_heads": 4, "init_values": 0.1},
+        resolution=32,
+        method=Cosub(),
+        drop_rate=0.4,
+        epochs=300,
+        batch_size=250,
+        group_size=125,
+        lr=2e-3,
+        data=Hub(train_images=5000, validation_images=5000),
+        augment=Augment(crop="simple", policy="3a"),
+        optimizer=Optimizer(weight_decay=0.05),
+    )

@@ -1,0 +1,42 @@
+"""Fine-tuning on images of one's own: what most people do first."""
+
+import math
+
+from cosub.recipes.architectures import ARCHITECTURES, Architecture
+from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
+
+# Parameters of table A.1's sizes, in millions: they are the guide for networks that the paper does not have.
+_SIZES = {22.1: "deit3-s", 38.8: "deit3-m", 86.6: "deit3-b", 304.4: "deit3-l", 632.1: "deit3-h"}
+
+
+def finetune() -> Recipe:
+    """Published or own weights, trained further on a folder of images; the best epoch on validation images is kept.
+
+    Resolution, normalisation and crop are those of the weights; drop rate and layer decay follow from the size of the
+    network (table A.1), and are printed as inferred. Every option overrides what was inferred.
+
+    Cost: 30 epochs of the folder's images, each through two submodels.
+    Expected: docs/results.md has it beside training from scratch and beside supervised fine-tuning.
+
+    cosub train finetune --model convnext_tiny --pretrained --data.path FOLDER
+    """
+    return Recipe(
+        name="finetune",
+        model="convnext_tiny",
+        method=Cosub(loss="ce-soft"),
+        drop_rate=0.05,
+        epochs=30,
+        batch_size=64,
+        group_size=64,
+        lr=1e-3,
+        choose="best",
+        data=Folder(),
+        augment=Augment(mixup=0.0, cutmix=1.0, mix_probability=0.5, smoothing=0.1),
+        optimizer=Optimizer(weight_decay=0.05, warmup_epochs=2.0, min_lr=1e-6, layer_decay=0.75),
+    )
+
+
+def like(parameters: int) -> Architecture:
+    """The size of table A.1 that is nearest in its number of parameters, as a ratio."""
+    nearest = min(_SIZES, key=lambda size: abs(math.log(parameters / 1e6 / size)))
+    return ARCHITECTURES[_SIZES[nearest]]

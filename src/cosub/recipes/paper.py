@@ -1,0 +1,145 @@
+"""What the paper's recipes are made of: an entry is a recipe with the rows of the tables that it leads to."""
+
+import dataclasses
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cosub.recipes.config import Recipe
+
+IMAGENET, IMAGENET21K = 1000, 21841  # classes; 21k as it was published first (fall 2011)
+IMAGES = {IMAGENET: 1_281_167, IMAGENET21K: 14_197_122}
+LAMB = "-lamb"  # ends the name of the second preset
+TEACHER = "--teacher regnety_160.deit_in1k"
+
+Scores = tuple[float, ...]
+_NAMES: dict[int, tuple[str, ...]] = {1: ("val",), 2: ("val", "v2"), 3: ("val", "real", "v2")}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A row of a table: the numbers that the paper prints, and the options that lead there from the recipe.
+
+    Numbers are top-1 in percent on ImageNet's validation images (val), with ReaL's labels (real), on ImageNet-V2 (v2),
+    on a transfer data set (top-1), or what their name says.
+    """
+
+    table: str
+    row: str
+    numbers: dict[str, float]
+    options: str = ""
+
+    @property
+    def result(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.numbers.items())
+
+
+def pair(table: str, row: str, baseline: Scores | None, cosub: Scores | None, before: str = "") -> tuple[Printed, ...]:
+    """The supervised baseline and co-training of one row; `before` is the recipe whose result they start from."""
+    start = f" --weights out/{before}-supervised-0" if before else ""
+    found = [(baseline, f"--method supervised{start}"), (cosub, "")]
+    return tuple(Printed(table, row, named(scores), options) for scores, options in found if scores is not None)
+
+
+def named(scores: Scores) -> dict[str, float]:
+    return dict(zip(_NAMES[len(scores)], scores, strict=True))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recipe, its rows, and what it costs.
+
+    `inferred` names the recipe's fields whose values the paper does not publish; `notes` say which reading was taken.
+    """
+
+    group: str
+    purpose: str
+    recipe: Recipe
+    cost: str
+    rows: tuple[Printed, ...] = ()
+    notes: tuple[str, ...] = ()
+    inferred: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def before(self) -> str:
+        """The recipe whose result, in its default folder, this one starts from; empty: none."""
+        place, _, run = self.recipe.weights.rpartition("/")
+        return run.removesuffix("-cosub-0") if place == "out" else ""
+
+    def command(self, options: str = "") -> str:
+        return f"cosub train {self.name} --data.path PATH {options}".rstrip()
+
+
+def function(entry: Entry) -> Callable[[], Recipe]:
+    """The recipe as a function whose docstring says table, expected numbers, cost and command."""
+
+    def build() -> Recipe:
+        return entry.recipe
+
+    build.__name__ = build.__qualname__ = entry.name.replace("-", "_")
+    build.__doc__ = describe(entry)
+    return build
+
+
+def describe(entry: Entry) -> str:
+    """The text of an entry: cost, expected numbers with the options that lead to them, what is inferred, command."""
+    lines = [f"{entry.purpose}.", "", *textwrap.wrap(f"Cost: {entry.cost}.", 110)]
+    lines += ["Expected (top-1 in percent):"] if entry.rows else ["Expected: not published."]
+    for row in entry.rows:
+        lines += [f"  table {row.table}, {row.row}: {row.result}" + (f"   with {row.options}" if row.options else "")]
+    notes = [*entry.notes]
+    if entry.inferred:
+        values = ", ".join(f"{name} {_value(entry.recipe, name)}" for name in entry.inferred)
+        notes = [f"Inferred, not in the paper: {values}", *notes]
+    if before := entry.before:
+        notes.append(f"Starts from the result of {before}; --weights names another")
+    return "\n".join(
+        [*lines, *(line for note in notes for line in textwrap.wrap(f"{note}.", 110)), "", entry.command()]
+    )
+
+
+def _value(recipe: Recipe, name: str) -> object:
+    value: object = recipe
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def cost(recipe: Recipe, published: str = "GPU days are not published") -> str:
+    """Epochs, images and steps of training on ImageNet; `published` is what the paper says of time."""
+    images = IMAGES[recipe.classes]
+    steps = recipe.epochs * (images // recipe.batch_size)
+    return f"{recipe.epochs} epochs of {images:,} images, {steps:,} steps of {recipe.batch_size}; {published}"
+
+
+def with_lamb(entry: Entry, lr: float, *, inferred: bool = False, weights: str = "") -> Entry:
+    """The same entry with LAMB at DeiT-III's rate: the second reading of what the paper leaves open."""
+    recipe = dataclasses.replace(
+        entry.recipe,
+        name=f"{entry.name}{LAMB}",
+        weights=weights,
+        lr=lr,
+        optimizer=dataclasses.replace(entry.recipe.optimizer, name="lamb"),
+    )
+    note = (
+        "The paper's text has AdamW at the rate of Appendix A.1; its defaults are DeiT-III's, whose optimizer is LAMB"
+    )
+    rows = tuple(_renamed(row, entry.recipe.weights, weights) for row in entry.rows)
+    return dataclasses.replace(
+        entry,
+        purpose=f"{entry.purpose}; LAMB at DeiT-III's rate",
+        recipe=recipe,
+        rows=rows,
+        notes=(*entry.notes, note),
+        inferred=(*entry.inferred, *(("lr",) if inferred else ())),
+    )
+
+
+def _renamed(row: Printed, old: str, new: str) -> Printed:
+    """The supervised row of a later stage starts from the supervised result of the preset's first stage."""
+    old, new = (weights.replace("-cosub-", "-supervised-") for weights in (old, new))
+    return dataclasses.replace(row, options=row.options.replace(old, new)) if old else row

@@ -1,0 +1,115 @@
+"""A study as values: cells, each a recipe that is trained from several seeds, and what they are compared with."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cosub.recipes.config import Recipe
+from cosub.recipes.files import identity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a study: a recipe, its seed aside."""
+
+    name: str
+    recipe: Recipe
+    baseline: str = ""
+    """The cell that it is compared with, seed by seed."""
+    uses: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the recipe that name a run, and the cell whose run of the same seed it is: a teacher, a start."""
+    x: float | None = None
+    """Where it lies on the axis of the study's plot; None: a row of its own."""
+    series: str = ""
+    shown: bool = True
+    """Not shown: it is there for others to use."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid: cells x seeds."""
+
+    name: str
+    title: str
+    paper: str
+    """What the paper found, in a sentence."""
+    cells: tuple[Cell, ...]
+    axis: str = ""
+    """What `x` is."""
+    log: bool = False
+    """The axis is logarithmic."""
+    choose: bool = False
+    """One of the cells is to be chosen: the best on validation images."""
+    seeds: int = 3
+    points: int = 2
+    """Evaluations in a run, at least. Two: in the middle and at the end."""
+    weights: bool = False
+    """The networks themselves are needed: a run that is recorded and whose folder is gone is trained again."""
+
+    def cell(self, name: str) -> Cell:
+        return next(cell for cell in self.cells if cell.name == name)
+
+    def runs(self, seeds: int) -> Iterator["Run"]:
+        """All runs, seed after seed, so that what is finished at any time can be compared."""
+        return (Run(self, cell, seed) for seed in range(seeds) for cell in self.cells)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One cell from one seed. The seed decides the training images as well, where not all are taken."""
+
+    study: Study
+    cell: Cell
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        return changed(self.cell.recipe, {"seed": self.seed, "data.subset_seed": self.seed})
+
+    @property
+    def used(self) -> dict[str, "Run"]:
+        """By field, the run whose folder it names."""
+        return {name: Run(self.study, self.study.cell(cell), self.seed) for name, cell in self.cell.uses.items()}
+
+    @property
+    def key(self) -> str:
+        """What the run is, wherever it lies and whichever study it belongs to: 12 hexadecimal digits."""
+        parts = [identity(self.recipe), *(f"{name}={run.key}" for name, run in sorted(self.used.items()))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    def folder(self, out: Path) -> Path:
+        """Runs of several studies that are the same lie in the same folder."""
+        points = "" if self.study.points == 2 else f"-{self.study.points}"
+        return out / f"{self.recipe.name}-{self.recipe.method.kind}-{self.seed}-{self.key}{points}"
+
+    def ready(self, out: Path) -> Recipe:
+        """The recipe as it is trained: with the runs that it uses, and its own folder."""
+        recipe = changed(self.recipe, {name: str(run.folder(out)) for name, run in self.used.items()})
+        every = max(1, recipe.epochs // self.study.points)
+        runtime = {"out": str(self.folder(out)), "evaluate_every": every, "evaluate_training": True}
+        return changed(recipe, {f"runtime.{name}": value for name, value in runtime.items()})
+
+    def __str__(self) -> str:
+        return f"{self.cell.name}, seed {self.seed}"
+
+
+def changed(value: T, changes: Mapping[str, Any]) -> T:
+    """A dataclass with other values in it, by dotted names: {"method.weight": 0.3, "model_args.depth": 12}."""
+    own: dict[str, Any] = {name: new for name, new in changes.items() if "." not in name}
+    nested: dict[str, dict[str, Any]] = {}
+    for name, new in changes.items():
+        head, dot, rest = name.partition(".")
+        if dot:
+            nested.setdefault(head, {})[rest] = new
+    for head, inner in nested.items():
+        old = own.get(head, getattr(value, head))
+        own[head] = {**old, **inner} if isinstance(old, dict) else changed(old, inner)
+    return dataclasses.replace(value, **own)  # pyright: ignore[reportArgumentType]
+
+
+Make = Callable[[Recipe], Study]

@@ -1,0 +1,62 @@
+"""docs/studies.md and its pictures, made from docs/runs.jsonl."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cosub.errors import InputError
+from cosub.recipes import RECIPES, get
+from cosub.run import write_atomically
+from cosub.studies import picture
+from cosub.studies.grid import Study
+from cosub.studies.ledger import Ledger
+from cosub.studies.report import Row, markdown, rows
+from cosub.studies.tables import STUDIES
+
+HEADER = """# Studies
+
+The paper's tables and figures in small. Made by `cosub study --write` from `runs.jsonl`, which has a line for each
+run; not to be edited. Accuracies are top-1 in percent: the mean over seeds, ± half of its 95 % interval (Student's t).
+A seed decides the start, the order, and which images are trained on. "To baseline" is the mean of differences between
+runs of the same seed. Choices are made on validation images; test images choose nothing. "Training, middle" is the
+accuracy of the full network on the images trained on, half-way through the schedule. Seconds were taken on machines
+that were not idle, unless said otherwise. A `+` marks a commit with changes on top.
+"""
+
+
+def write(ledger: Path) -> list[Path]:
+    """Write the page and its pictures beside the ledger; what was written.
+
+    Raises:
+        InputError: if there is no ledger.
+    """
+    if not ledger.exists():
+        raise InputError(f"ledger: {ledger}: there is none; run a study first, or name another --ledger")
+    known = Ledger(ledger)
+    page = ledger.parent / "studies.md"
+    written = [page]
+    for made, found in sections(known):
+        target = ledger.parent / _picture(made)
+        if picture.draw(made, found, target):
+            written.append(target)
+    write_atomically(page, text(known))
+    return written
+
+
+def text(ledger: Ledger) -> str:
+    """The whole page."""
+    return "\n".join([HEADER, *(markdown(made, found, _picture(made)) for made, found in sections(ledger))])
+
+
+def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
+    """Every study with the recipes on which it was begun."""
+    seeds = max((line["seed"] + 1 for line in ledger.lines), default=0)
+    begun = {(line["study"], line["recipe"]) for line in ledger.lines}
+    for name, make in STUDIES.items():
+        for recipe in RECIPES:
+            if (name, recipe) in begun:
+                made = make(get(recipe))
+                yield made, rows(made, ledger, seeds)
+
+
+def _picture(made: Study) -> str:
+    return f"study-{made.name}-{made.cells[0].recipe.name}.png"

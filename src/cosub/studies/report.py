@@ -1,0 +1,172 @@
+"""What came out of a study: a table, a fragment of Markdown, a picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cosub.recipes import get
+from cosub.recipes.files import overrides
+from cosub.studies.grid import Cell, Run, Study
+from cosub.studies.ledger import Ledger, Line
+from cosub.studies.statistics import Estimate, estimate, paired
+
+FITTED = 0.99
+"""Accuracy on the images trained on that a baseline must have in the middle of its schedule: there it can over-fit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell with what its seeds gave; what was not run is None."""
+
+    cell: Cell
+    lines: Mapping[int, Line]
+    """By seed."""
+    validation: Estimate | None
+    test: Estimate | None
+    difference: Estimate | None
+    """To the cell's baseline on test images, seed by seed."""
+    fitted: Estimate | None
+    """Accuracy on the images trained on, in the middle of the schedule."""
+    seconds: Estimate | None
+
+
+def rows(study: Study, ledger: Ledger, seeds: int) -> list[Row]:
+    lines = {cell.name: _lines(study, cell, ledger, seeds) for cell in study.cells}
+    return [_row(cell, lines) for cell in study.cells if cell.shown]
+
+
+def _lines(study: Study, cell: Cell, ledger: Ledger, seeds: int) -> dict[int, Line]:
+    found = {seed: ledger.find(Run(study, cell, seed)) for seed in range(seeds)}
+    return {seed: line for seed, line in found.items() if line is not None}
+
+
+def _row(cell: Cell, lines: Mapping[str, Mapping[int, Line]]) -> Row:
+    own = lines[cell.name]
+    test, baseline = _column(own, "top1"), _column(lines.get(cell.baseline, {}), "top1")
+    return Row(
+        cell,
+        own,
+        estimate(list(_column(own, "validation_top1").values())),
+        estimate(list(test.values())),
+        paired(test, baseline),
+        estimate([_middle(line) for line in own.values()]),
+        estimate(list(_column(own, "seconds").values())),
+    )
+
+
+def _column(lines: Mapping[int, Line], key: str) -> dict[int, float]:
+    return {seed: line[key] for seed, line in lines.items() if line[key] is not None}
+
+
+def _middle(line: Line) -> float:
+    """Accuracy on the images trained on at the last evaluation in the first half."""
+    last = line["curve"][-1][0]
+    early = [point for point in line["curve"] if point[0] <= last / 2] or line["curve"][:1]
+    return early[-1][1]
+
+
+def chosen(found: list[Row]) -> Row | None:
+    """The row that is best on validation images."""
+    measured = [row for row in found if row.validation is not None]
+    return max(measured, key=lambda row: row.validation.mean if row.validation else 0.0, default=None)
+
+
+def remarks(study: Study, found: list[Row]) -> list[str]:
+    """What must be known to read the table."""
+    said = []
+    baselines = {row.cell.baseline for row in found if row.cell.baseline}
+    for row in found:
+        if row.cell.name in baselines and row.fitted is not None and row.fitted.mean < FITTED:
+            said.append(
+                f"The baseline under-fits: {row.cell.name} has {100 * row.fitted.mean:.1f} % training accuracy in the "
+                f"middle of its schedule, and {100 * FITTED:.0f} % is where over-fitting can begin."
+            )
+    best = chosen(found) if study.choose else None
+    if best is not None:
+        said.append(f"Chosen on validation images: {best.cell.name}.")
+    return said
+
+
+HEADERS = ("", "seeds", "validation", "test", "test, to baseline", "training, middle", "seconds")
+
+
+def cells_of(row: Row) -> tuple[str, ...]:
+    """A row of the table; what was not run is blank."""
+    return (
+        row.cell.name,
+        str(len(row.lines) or ""),
+        row.validation.percent() if row.validation else "",
+        row.test.percent() if row.test else "",
+        row.difference.percent("+") if row.difference else "",
+        f"{100 * row.fitted.mean:.1f}" if row.fitted else "",
+        f"{row.seconds.mean:.0f}" if row.seconds else "",
+    )
+
+
+def table(found: list[Row]) -> str:
+    """For a terminal: aligned."""
+    lines = [HEADERS, *map(cells_of, found)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'<' if index == 0 else '>'}{width}}"
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def markdown(study: Study, found: list[Row], picture: str = "") -> str:
+    """The study's section of docs/studies.md."""
+    recipe = study.cells[0].recipe.name
+    parts = [f"## {study.title} (`{study.name}`, {recipe})"]
+    if study.paper:
+        parts.append(f"The paper: {study.paper}.")
+    lines = [f"| {' | '.join(HEADERS)} |", "|---" * len(HEADERS) + "|"]
+    lines += [f"| {' | '.join(cells_of(row))} |" for row in found]
+    parts.append("\n".join(lines))
+    parts += remarks(study, found)
+    if picture:
+        parts.append(f"![{study.title}]({picture})")
+    made = {(line["commit"], line["device"]) for row in found for line in row.lines.values()}
+    facts = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
+    parts.append(f"    cosub study {study.name} --recipe {recipe} --seeds {seeds_of(found)}    # {facts or 'not run'}")
+    commands = [f"    {command(row.cell)}" for row in found]
+    parts.append("One row, for a seed S:\n\n" + "\n".join(commands))
+    return "\n\n".join(parts) + "\n"
+
+
+def seeds_of(found: list[Row]) -> int:
+    return max((seed + 1 for row in found for seed in row.lines), default=1)
+
+
+def command(cell: Cell) -> str:
+    """The command that trains a cell by itself."""
+    values: dict[str, Any] = overrides(cell.recipe, get(cell.recipe.name))
+    arguments = {key.split(".", 1)[1]: values.pop(key) for key in list(values) if key.startswith("model_args.")}
+    method, source = values.pop("method.kind", ""), values.pop("data.kind", "")
+    words = ["cosub train", cell.recipe.name]
+    words += [f"--method {method}"] if method else []
+    words += [f"--source {source}"] if source else []
+    words += [f"--model {values.pop('model')}"] if "model" in values else []
+    if arguments:
+        words.append("--model-args " + " ".join(f"{key}={_shown(value)}" for key, value in arguments.items()))
+    for key, value in values.items():
+        words.append(f"--{key.removeprefix('method.').replace('_', '-')} {_shown(value)}")
+    words += [f"--{field.removeprefix('method.')} RUN" for field in cell.uses]
+    return " ".join([*words, "--seed S --data.subset-seed S"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ",".join(map(str, value)) + "]"
+    return '""' if value == "" else str(value)
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    names = ("validation", "test", "difference", "fitted", "seconds")
+    values = {name: getattr(row, name) for name in names}
+    parts = {
+        name: None if value is None else {"mean": value.mean, "half": value.half} for name, value in values.items()
+    }
+    return {"cell": row.cell.name, "baseline": row.cell.baseline, "seeds": sorted(row.lines), **parts}
