@@ -34,7 +34,7 @@ LAYERS = [
         "steps",
         "segmentation",
     },
-    {"evaluation", "run", "bench", "planning", "teachers"},
+    {"evaluation", "run", "bench", "planning", "teachers", "tasks"},
     {"plot", "sharding"},
     {"trainer"},
     {"launch"},

@@ -22,7 +22,7 @@ from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Recipe, Segmentation
 from cosub.run import RunFolder
 from cosub.sharding import full
 from cosub.trainer import Trainer
@@ -154,15 +154,15 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
     if trainer.source.validation is not None:
-        more["validation_top1"] = trainer.evaluate(trainer.source.validation).top1
+        found = trainer.evaluate(trainer.source.validation).headline
+        more |= {f"validation_{name}": value for name, value in found.items()}
+    if isinstance(trainer.recipe.task, Segmentation):
+        more["skipped_crops"] = trainer.counters.skipped
     weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
         "state": "done",
-        "top1": result.top1,
-        "top5": result.top5,
-        "top1_submodels": dict(result.submodels),
-        "num_images": result.num_images,
+        **result.summary,
         **more,
         "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
@@ -188,9 +188,12 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
 
 
 def result_table(summary: dict[str, Any]) -> dict[str, str]:
-    rows = {"top-1": f"{summary['top1']:.4f} (full network, {summary['num_images']:,} images)"}
-    for share, top1 in summary["top1_submodels"].items():
+    name, key = ("mIoU", "miou") if "miou" in summary else ("top-1", "top1")
+    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
+    for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+    if summary.get("skipped_crops"):
+        rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows

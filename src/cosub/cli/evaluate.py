@@ -1,4 +1,4 @@
-"""cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N]"""
+"""cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole]"""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class DataPath:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Accuracy of a run's network on the test images of its recipe."""
+    """Accuracy of a run's network on the test images of its recipe; of a segmentation run mIoU."""
 
     run: Positional[str]
     """The run's folder."""
@@ -28,6 +28,10 @@ class Evaluate:
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: int = 0
     """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
+    multi_scale: Annotated[bool, arg(name="multi-scale")] = False
+    """Segmentation: mean over six scales and their mirror images."""
+    whole: bool = False
+    """Segmentation: whole images instead of windows of the training crop's size."""
     device: str = "auto"
     workers: int = 0
     batch_size: Annotated[int, arg(name="batch-size")] = 256
@@ -58,6 +62,13 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
 
     trained = load_run(options.run)
     examples = _examples(trained, options.data.path)
+    if trained.recipe.task.kind == "segmentation":
+        from cosub.cli.scenes import evaluate_scenes
+
+        return evaluate_scenes(options, trained, examples, as_json)
+    for name in ("multi_scale", "whole"):
+        if getattr(options, name):
+            raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
     world = distributed.join(options.device)
     network = trained.network.to(world.device)
     wanted = {} if options.keep is None else shares_of(network, (options.keep,))

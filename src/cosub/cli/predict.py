@@ -47,6 +47,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.submodel import evenly, keep_layers
 
     trained = load_run(options.run)
+    if trained.recipe.task.kind == "segmentation":
+        raise InputError(f"run: {options.run}: is a segmentation run; `cosub evaluate RUN --show N` draws its answers")
     device = distributed.join(options.device).device
     network = trained.network.to(device)
     per_block = layers_per_block(network)

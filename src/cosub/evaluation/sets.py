@@ -50,7 +50,9 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise InputError(f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH")
+        raise InputError(
+            f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH"
+        )
     try:
         if protocol == "real":
             return _real(_inner(root), path, classes, real)
@@ -70,7 +72,9 @@ def _inner(root: Path) -> Path:
 
 def _real(root: Path, path: str, classes: Sequence[str], real: str) -> EvaluationSet:
     if not is_imagenet(classes):
-        raise InputError(f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}")
+        raise InputError(
+            f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}"
+        )
     labels = _labels(real)
     found = sorted(item for item in files_below(root) if item.suffix.lower() in EXTENSIONS)
     places = [_place(item, len(labels)) for item in found]

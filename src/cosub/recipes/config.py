@@ -449,9 +449,7 @@ class Runtime(Strict):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-DataConfig = Annotated[
-    Digits | Folder | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")
-]
+DataConfig = Annotated[Digits | Folder | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")]
 TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]
 
 

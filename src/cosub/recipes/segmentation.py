@@ -102,11 +102,11 @@ def camvid() -> Recipe:
     return Recipe(
         name="camvid",
         model="convnext_atto",
-        model_args=CONVNEXT,
+        model_args={"ls_init_value": 0.1, "conv_mlp": False},
         resolution=96,
         method=Supervised(loss="ce"),
         drop_rate=0.1,
-        epochs=40,
+        epochs=20,
         batch_size=16,
         group_size=16,
         lr=1e-3,
@@ -114,6 +114,3 @@ def camvid() -> Recipe:
         task=Segmentation(width=48, short_side=96),
         optimizer=Optimizer(weight_decay=0.05, lr_rule="constant", decay="linear", warmup_epochs=1.0, min_lr=0.0),
     )
-
-
-CONVNEXT: dict[str, int | float | bool | str] = {}

@@ -60,9 +60,7 @@ def _targets(logits: DenseLogits, labels: Labels) -> tuple[DenseLogits, Bool[Ten
     return target.scatter_(1, index.unsqueeze(1), 1.0), valid.repeat(copies, 1, 1)
 
 
-def _mean(
-    logits: DenseLogits, target: DenseLogits, valid: Bool[Tensor, "R H W"], loss: str
-) -> Float[Tensor, ""]:
+def _mean(logits: DenseLogits, target: DenseLogits, valid: Bool[Tensor, "R H W"], loss: str) -> Float[Tensor, ""]:
     """Without choosing pixels, which would make the shapes hang on data, and a GPU wait for the host."""
     if loss == "bce":
         pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
