@@ -34,7 +34,7 @@ class DryRun(Machine):
     """Plan a run without data, without memory for its model, and without writing anything."""
 
     images: int | None = None
-    """Training images; by default those of digits, else ImageNet-1k's 1,281,167."""
+    """Training images; by default those of digits, else ImageNet-1k's 1,281,167 or ADE20K's 20,210."""
     classes: int | None = None
     """Classes; by default 10 for digits, else 1000."""
     plot: str = ""

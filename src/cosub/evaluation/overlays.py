@@ -91,7 +91,8 @@ def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list
     """The classes that have the most pixels."""
     from matplotlib.patches import Patch
 
-    counts = sum(torch.bincount(values.flatten(), minlength=IGNORE + 1) for values in maps)[:IGNORE]
+    everything = torch.cat([values.flatten() for values in maps])
+    counts = torch.bincount(everything, minlength=IGNORE + 1)[:IGNORE]
     most = [index for index in counts.argsort(descending=True).tolist() if counts[index]][:_LEGEND]
-    handles = [Patch(color=colours[index] / 255, label=classes[index]) for index in sorted(most)]
+    handles = [Patch(color=tuple((colours[index] / 255).tolist()), label=classes[index]) for index in sorted(most)]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7, frameon=False)

@@ -239,8 +239,10 @@ def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, b
         ClassScore(name, _number(iou[index]), _number(accuracy[index]), int(there[index]))
         for index, name in enumerate(classes)
     )
-    means = [_number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), right.sum() / there.sum())]
-    return Result(*means, scores, num_images, bad)
+    miou, mean, pixels = (
+        _number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), right.sum() / there.sum())
+    )
+    return Result(miou, mean, pixels, scores, num_images, bad)
 
 
 def _number(value: Tensor) -> float | None:

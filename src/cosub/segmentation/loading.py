@@ -21,7 +21,7 @@ class SceneSet(TrainingSet):
     """Crops of scenes with their labels."""
 
     def __init__(self, examples: SceneExamples, crop: TrainingCrop, seed: int) -> None:
-        super().__init__(examples, transform=lambda image: image, seed=seed)
+        super().__init__(examples, functional.pil_to_tensor, seed)
         self.scenes, self.crop = examples, crop
 
     def example(self, index: int) -> Crop:

@@ -48,7 +48,7 @@ class TrainingCrop:
         right, below = (max(self.resolution - side, 0) for side in (pixels.shape[2], pixels.shape[1]))
         if not right and not below:
             return pixels, mask
-        colour = [round(255 * value) for value in self.inputs.mean]
+        colour = [float(round(255 * value)) for value in self.inputs.mean]
         margins = [0, 0, right, below]
         return functional.pad(pixels, margins, fill=colour), functional.pad(mask, margins, fill=IGNORE)
 
