@@ -52,6 +52,11 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             f"BatchNorm in a branch sees the rows kept alone, and in some layers that is {kept} of a group: "
             "take a larger --group-size"
         )
+    if recipe.augment.repeats > recipe.num_groups:
+        found.append(
+            f"augment.repeats {recipe.augment.repeats} is more than the {recipe.num_groups} groups of a batch, so "
+            "copies of an image share a group, where mixing may pair an image with itself: take a smaller --group-size"
+        )
     if recipe.optimizer.name == "adamw" and recipe.batch_size >= LARGE_BATCH and recipe.peak_lr >= LAMB_RATE:
         found.append(
             f"lr {recipe.lr:g} makes a rate of {recipe.peak_lr:.3g}, which is LAMB's: for AdamW the paper has "

@@ -83,8 +83,8 @@ def _of_timm(recipe: Recipe) -> tuple[Recipe, list[str]]:
     inputs = Inputs(
         crop_ratio=float(found.crop_pct or 1.0),
         interpolation=found.interpolation if found.interpolation in known else "bicubic",
-        mean=tuple(map(float, found.mean)),
-        std=tuple(map(float, found.std)),
+        mean=_channels(found.mean),
+        std=_channels(found.std),
     )
     model = name.split(".")[0] if source == name else recipe.model
     arguments = recipe.model_args if model == recipe.model else {}
@@ -92,6 +92,11 @@ def _of_timm(recipe: Recipe) -> tuple[Recipe, list[str]]:
         recipe, model=model, model_args=arguments, resolution=found.input_size[-1], inputs=inputs
     )
     return recipe, [f"inferred: {_told(recipe)}, from {name}"]
+
+
+def _channels(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _config_beside(folder: Path) -> Any:

@@ -17,14 +17,16 @@ import cosub
 from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
-from cosub.data.sources import open_source
+from cosub.data.sources import open_source, with_validation
 from cosub.errors import CosubError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
+from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
 from cosub.recipes.config import Recipe, Segmentation
 from cosub.run import RunFolder
 from cosub.sharding import full
+from cosub.steps import images_of_epoch
 from cosub.trainer import Trainer
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
@@ -50,8 +52,14 @@ def train(recipe: Recipe) -> dict[str, Any]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        trainer = Trainer(recipe, open_source(recipe.data, recipe.classes), world, folder, reporter)
+        source = open_source(recipe.data, recipe.classes)
+        if recipe.choose == "best":
+            source = with_validation(source)
+        trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
+        if recipe.optimizer.layer_decay < 1:
+            rates = rate_table(recipe, trainer.network)
+            reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
         for warning in cautions(recipe, trainer.network):
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
@@ -83,6 +91,8 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
+        "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
+        + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
         "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
         f"{trainer.world.size} processes, {trainer.share.micro_steps} micro-steps",
         "steps": f"{trainer.total_steps:,} ({recipe.epochs} epochs of {trainer.steps_per_epoch})",
@@ -153,9 +163,15 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 def _finish(trainer: Trainer) -> dict[str, Any]:
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
-    if trainer.source.validation is not None:
-        found = trainer.evaluate(trainer.source.validation).headline
+    source, best = trainer.source, trainer.counters.best
+    if source.validation is source.test:
+        more |= {f"validation_{name}": value for name, value in result.headline.items()}
+    elif source.validation is not None:
+        found = trainer.evaluate(source.validation).headline
         more |= {f"validation_{name}": value for name, value in found.items()}
+    if trainer.recipe.choose == "best":
+        chosen_on = "test" if source.watched is source.test else "validation"
+        more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
     if isinstance(trainer.recipe.task, Segmentation):
         more["skipped_crops"] = trainer.counters.skipped
     weights = full(trainer.result.state_dict(), trainer.world.main)
@@ -192,6 +208,9 @@ def result_table(summary: dict[str, Any]) -> dict[str, str]:
     rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
     for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+    if epoch := summary.get("chosen_epoch"):
+        on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
+        rows["chosen"] = f"epoch {epoch}, by {on}"
     if summary.get("skipped_crops"):
         rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"

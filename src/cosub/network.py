@@ -69,11 +69,12 @@ def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
 
 def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
     """Raises InputError if the model's patches do not tile an image."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))
-    if any(resolution % size for size in patch):
-        near = max(resolution // patch[0], 1) * patch[0]
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
+    sizes = patch if isinstance(patch, tuple) else (patch,)  # XCiT has a number
+    if any(resolution % size for size in sizes):
+        near = max(resolution // sizes[0], 1) * sizes[0]
         raise InputError(
-            f"resolution: {resolution}: is not a multiple of the patch size {patch[0]} of {name}, "
+            f"resolution: {resolution}: is not a multiple of the patch size {sizes[0]} of {name}, "
             f"e.g. {near}, or set patch_size in model_args"
         )
 

@@ -23,7 +23,8 @@ from cosub.data.transforms import training
 from cosub.machine import Machine
 from cosub.network import build_network
 from cosub.optim import STATE_TENSORS, learning_rate, warmup_steps
-from cosub.recipes.config import CosubDistill, DataConfig, Digits, Distill, Recipe, Scenes, Segmentation, require
+from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, Scenes, Segmentation, require
+from cosub.recipes.paper import IMAGENET, IMAGES
 from cosub.steps import share, steps_per_epoch
 from cosub.submodel import draw
 from cosub.tasks import method_of
@@ -31,7 +32,6 @@ from cosub.teachers import Teacher, describe
 
 Known = Literal["given", "source", "assumed"]
 
-IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
 ADE20K_IMAGES = 20_210
 _DIGITS = 1797
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,7 +46,7 @@ class Memory:
     gradients: int
     optimizer: int
     averaged: int
-    """The averaged network, where the recipe has one."""
+    """The averaged network and the best epoch's, where the recipe has them."""
     others: int
     """A second network, a teacher, or the mean teacher's averaged weights."""
     activations: int
@@ -167,15 +167,15 @@ def plan(
     Args:
         recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
         machine: the devices.
-        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's
-            or ADE20K's.
-        classes: likewise, 10, 1000 or 150.
+        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's, or
+            21k's for a recipe of its classes, or ADE20K's.
+        classes: likewise: 10, the recipe's, 1000 or 150.
 
     Raises:
         InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
             built or has no twins, an unknown augmentation.
     """
-    size = _size(recipe.data, images, classes)
+    size = _size(recipe, images, classes)
     per_epoch = steps_per_epoch(recipe, size.images)
     training(recipe.resolution, recipe.augment)  # refuses what training would
     estimate = _Estimate(recipe, machine, size.classes)
@@ -260,7 +260,8 @@ class _Estimate:
         """As if all gradients were there from the start of backward, which is so from the second micro-step on."""
         parts = self.machine.devices if sharded else 1
         weights, gradients = _bytes(self.network, parts)
-        averaged, others = weights if self.recipe.ema else 0, 0
+        copies = int(self.recipe.ema > 0) + int(self.recipe.choose == "best")
+        averaged, others = copies * weights, 0
         for network in self.others.values():
             more, theirs = _bytes(network, parts)
             others += more
@@ -323,10 +324,13 @@ def _part(parameter: nn.Parameter, parts: int) -> int:
     return math.ceil(length / parts) * (parameter.nbytes // length)
 
 
-def _size(data: DataConfig, images: int | None, classes: int | None) -> Size:
+def _size(recipe: Recipe, images: int | None, classes: int | None) -> Size:
+    data = recipe.data
     require(images is None or images >= 1, "images", images, "must be 1 or more")
     require(classes is None or classes >= 2, "classes", classes, "must be 2 or more")
-    known = (ADE20K_IMAGES, data.num_classes) if isinstance(data, Scenes) else (IMAGENET_IMAGES, IMAGENET_CLASSES)
+    known = (IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
+    if isinstance(data, Scenes):
+        known = (ADE20K_IMAGES, recipe.classes or data.num_classes)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
         known = (_DIGITS - math.ceil(data.test_share * _DIGITS), 10)
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"

@@ -2,15 +2,26 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
 from rich.table import Table
 from rich.text import Text
 
+Item = TypeVar("Item")
+
 _SECONDS_BETWEEN_LINES = 10.0
+
+Item = TypeVar("Item")
+
+
+def watched(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The same items; a bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    yield from track(items, what, total, console=console, transient=True, disable=not console.is_terminal)
 
 
 class Reporter:
@@ -86,6 +97,22 @@ class Terminal(Reporter):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, counted as they come: a bar on a terminal, elsewhere a line every ten seconds."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.completed}/{task.total} {task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            yield from bar.track(items, total=total, description=what)
+        return
+    last = time.monotonic()
+    for number, item in enumerate(items, 1):
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{number}/{total} {what}", file=sys.stderr, flush=True)
+        yield item
 
 
 def _clock(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """How a run is cut: epochs into steps, and the batch of a step into shares of the processes."""
 
-from cosub.data.loading import Slice
+from cosub.data.loading import Slice, distinct_images
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe
 
@@ -17,6 +17,11 @@ def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
             f"set --batch-size and --group-size to {num_images} or less"
         )
     return num_images // recipe.batch_size
+
+
+def images_of_epoch(recipe: Recipe, steps: int) -> int:
+    """Distinct images that an epoch of so many steps sees: fewer with repeated augmentation."""
+    return steps * distinct_images(recipe.batch_size, recipe.augment.repeats)
 
 
 def share(recipe: Recipe, rank: int, processes: int) -> Slice:

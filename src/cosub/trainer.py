@@ -4,6 +4,7 @@ A run is a function of its recipe: every random choice of a step is seeded from 
 from (seed, epoch, position). Where it runs changes rounding at most.
 """
 
+import copy
 import itertools
 import math
 import time
@@ -35,7 +36,7 @@ from cosub.run import RunFolder
 from cosub.seeds import derive
 from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
-from cosub.steps import share, steps_per_epoch
+from cosub.steps import images_of_epoch, share, steps_per_epoch
 from cosub.submodel import Submodel, concatenate
 from cosub.tasks import Score, method_of, task_of
 from cosub.teachers import Teacher, load_teacher
@@ -54,6 +55,7 @@ class Counters:
 
     seconds: float = 0.0
     bad: set[str] = field(default_factory=set)
+    best: tuple[int, float] = (0, -1.0)  # epoch and accuracy, where the recipe chooses by validation images
     skipped: int = 0
     """Images without a label to learn."""
 
@@ -94,7 +96,12 @@ class Trainer:
 
     @property
     def result(self) -> nn.Module:
-        """What is evaluated and saved: the averaged network where the recipe averages."""
+        """What is saved: the best epoch's network where the recipe chooses one, else the last step's."""
+        return self.others.get("best", self.latest)
+
+    @property
+    def latest(self) -> nn.Module:
+        """What is evaluated during training: the averaged network where the recipe averages."""
         averaged = self.others.get("averaged")
         return averaged.module if isinstance(averaged, AveragedModel) else self.network
 
@@ -151,7 +158,8 @@ class Trainer:
         load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
         counted = found.counters
-        self.counters = Counters(counted["seconds"], set(counted["bad"]), counted.get("skipped", 0))
+        best, skipped = tuple(counted["best"]), counted.get("skipped", 0)
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), best, skipped)
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
     @property
@@ -188,6 +196,8 @@ class Trainer:
         if self.method.needs == "mean-teacher":
             momentum: float = self.recipe.method.momentum  # pyright: ignore[reportAttributeAccessIssue]
             self.others["mean-teacher"] = _averaged(self.network, momentum).eval()
+        if self.recipe.choose == "best":
+            self.others["best"] = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
         if self.compiled:
             for network in self.trained.values():
@@ -247,6 +257,7 @@ class Trainer:
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
             "skipped": self.counters.skipped,
+            "best": list(self.counters.best),
             "data": self.fingerprint,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
@@ -276,7 +287,9 @@ class Trainer:
         recipe = self.recipe
         steps = range(self.step, self.total_steps)
         size = len(self.source.train.labels)
-        sampler = StepSampler(size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps)
+        sampler = StepSampler(
+            size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps, recipe.augment.repeats
+        )
         return iter(training_loader(self.dataset, sampler, recipe.runtime.workers, self.world.device.type == "cuda"))
 
     def _train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
@@ -343,10 +356,12 @@ class Trainer:
         paused = time.perf_counter()
         ended_epoch = self.step % self.steps_per_epoch == 0
         epochs = self.step // self.steps_per_epoch
-        every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
-        if ended_epoch and epochs % every == 0 and self.step < self.total_steps:
-            found = {**self.evaluate(self.source.watched).headline, **self.evaluate_training()}
+        if ended_epoch and self._evaluation_due(epochs):
+            headline = self.evaluate(self.source.watched, network=self.latest).headline
+            self._choose(epochs, next(iter(headline.values())))
             if logs is not None:
+                found: dict[str, float] = {**headline, **self.evaluate_training()}
+                found["distinct_images"] = images_of_epoch(self.recipe, self.steps_per_epoch)
                 logs.write({"step": self.step, "epoch": epochs, **found})
         stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
@@ -358,6 +373,23 @@ class Trainer:
         window.started = window.started + now - paused if window.values else now
         if stopping:
             raise Stopped(f"stopped at step {self.step} of {self.total_steps}; the same command continues the run")
+
+    def _evaluation_due(self, epochs: int) -> bool:
+        if self.recipe.choose == "best":  # a choice must not hang on how often somebody looks
+            return True
+        every = self.recipe.runtime.evaluate_every or max(1, self.recipe.epochs // 10)
+        return epochs % every == 0 and self.step < self.total_steps
+
+    def _choose(self, epoch: int, top1: float) -> None:
+        """Keep the network where it is the best so far; of equal ones the first."""
+        if self.recipe.choose == "last" or top1 <= self.counters.best[1]:
+            return
+        self.counters.best = epoch, top1
+        now = {**dict(self.latest.named_parameters()), **dict(self.latest.named_buffers())}
+        best = self.others["best"]
+        with torch.no_grad():
+            for name, value in itertools.chain(best.named_parameters(), best.named_buffers()):
+                value.copy_(now[name])
 
     def _checkpoint_due(self, ended_epoch: bool) -> bool:
         every = self.recipe.runtime.checkpoint_every
@@ -371,12 +403,14 @@ class Trainer:
         """Accuracy on the images that were trained on, unchanged, where the recipe asks for it."""
         if not self.recipe.runtime.evaluate_training:
             return {}
-        found = self.evaluate(self.source.train).headline
+        found = self.evaluate(self.source.train, network=self.latest).headline
         return {f"train_{name}": value for name, value in found.items()}
 
-    def evaluate(self, examples: Examples, submodels: dict[str, list[int]] | None = None) -> Score:
-        """How good the result network is, and submodels, on images of the source."""
-        return self.task.evaluate(self.result, examples, self.world, submodels)
+    def evaluate(
+        self, examples: Examples, submodels: dict[str, list[int]] | None = None, network: nn.Module | None = None
+    ) -> Score:
+        """How good the result network is, or another, and submodels, on images of the source."""
+        return self.task.evaluate(network or self.result, examples, self.world, submodels)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:

@@ -14,7 +14,8 @@ VERBS = {
     "evaluate": "accuracy of a run's network, or of a submodel",
     "predict": "the most likely classes of images",
     "plot": "curves of one or more runs",
-    "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage",
+    "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage; bench loader",
+    "check-data": "damaged, odd and doubled images of a data set",
     "recipes": "list the recipes, or print one",
     "study": "a table or figure of the paper in small, with intervals",
 }
@@ -64,7 +65,7 @@ def _run(verb: str, words: list[str]) -> int:
         raise InputError(f"verb: {verb!r}: there is none of that name{nearest(verb, list(VERBS))}; see cosub --help")
     as_json = "--json" in words
     words = [word for word in words if word != "--json"]
-    module = importlib.import_module(f"cosub.cli.{verb}")
+    module = importlib.import_module(f"cosub.cli.{verb.replace('-', '_')}")
     result = module.run(words, as_json)
     if as_json and result is not None:
         print(json.dumps(result))

@@ -1,8 +1,10 @@
-"""cosub bench step|models|coverage|table7 [--key value ...]"""
+"""cosub bench step|models|coverage|loader|table7 [--key value ...]"""
 
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
@@ -75,7 +77,7 @@ class Models:
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
-        print("usage: cosub bench step|models|coverage|table7 [OPTIONS]\n\ncosub bench step --help tells more")
+        print("usage: cosub bench step|models|coverage|loader|table7 [OPTIONS]\n\ncosub bench step --help tells more")
         raise SystemExit(0)
     if what == "table7":
         return _table7(as_json)
@@ -83,8 +85,10 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         return _models(words[1:], as_json)
     if what == "coverage":
         return _coverage(words[1:], as_json)
+    if what == "loader":
+        return _loader(words[1:], as_json)
     if what != "step":
-        raise InputError(f"bench: {what!r}: must be step, models, coverage or table7")
+        raise InputError(f"bench: {what!r}: must be step, models, coverage, loader or table7")
     options = parse(Step, words[1:], "cosub bench step")
     from cosub import distributed
     from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
@@ -157,6 +161,71 @@ def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
     if not as_json:
         print("\n".join(f"{row['cosub']:<6}{row['file']:<26}{row['block']}" for row in rows))
     return {"blocks": rows}
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Images that are loaded a second of a core: ours beside timm's create_loader, on the same files."""
+
+    path: Positional[str] = ""
+    """A folder of images; of one with splits, those of train."""
+    resolutions: tuple[int, ...] = (128, 224)
+    """Pixels."""
+    workers: int = 1
+    """Processes that load, for each of the two; 0 loads in this process."""
+    images: int = 1000
+    """Images a repeat; where the folder has fewer, they come again."""
+    repeats: int = 5
+    """Repeats of each of the two in turn; medians are given."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 0), ("images", 1), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
+        if min(self.resolutions, default=0) < 1:
+            raise InputError(f"resolutions: {self.resolutions}: must be one or more numbers of pixels")
+
+
+def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Loader, words, "cosub bench loader")
+    if not options.path:
+        raise InputError("PATH: is missing; name a folder of images after bench loader")
+    from cosub.bench.loader import AUGMENTS, Case, difference, files_of, measure
+    from cosub.data.sources.source import existing
+
+    files = files_of(existing(options.path))
+    rows, differences = [], []
+    for resolution in options.resolutions:
+        differences.append({"resolution": resolution, **difference(files, resolution)})
+        for name, augment in AUGMENTS.items():
+            case = Case(files, resolution, augment, options.workers, options.images)
+            rows.append({"resolution": resolution, "augment": name, **measure(case, options.repeats)})
+    result = {
+        "path": options.path,
+        "files": len(files.paths),
+        "workers": options.workers,
+        "rows": rows,
+        "difference": differences,
+    }
+    if not as_json:
+        _print_loader(result)
+    return result
+
+
+def _print_loader(result: dict[str, Any]) -> None:
+    print(f"{result['files']} files, {result['workers']} workers; images a second of a core, and by the clock")
+    for row in result["rows"]:
+        core, clock = row["per_core"], row["per_second"]
+        print(
+            f"  {row['resolution']:>4}  {row['augment']:<14}ours {core['ours']:>7.1f}  timm {core['timm']:>7.1f}  "
+            f"ratio {core['ratio']:.2f}   clock {clock['ours']:>7.1f} {clock['timm']:>7.1f}  ratio {clock['ratio']:.2f}"
+        )
+    print("crops decoded at reduced scale: share, mean absolute difference to a full decode, of 255 levels")
+    for row in result["difference"]:
+        print(
+            f"  {row['resolution']:>4}  {row['reduced']:.1%} reduced, by {row['reduced_mean']:.2f} "
+            f"(at most {row['reduced_max']:.2f}); over all crops {row['mean']:.2f}"
+        )
 
 
 def _models(words: list[str], as_json: bool) -> dict[str, Any]:

@@ -1,14 +1,21 @@
-"""cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole]"""
+"""cosub evaluate RUN|FILE|timm:NAME [--data.path P] [--set val=P --set v2=P --set real=P] [--keep SHARE] [--show N]
+
+Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
+"""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
+from cosub.choices import Protocol
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
+
+_FORM = "--set val=PATH, v2=PATH or real=PATH"
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,24 @@ class DataPath:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Accuracy of a run's network on the test images of its recipe; of a segmentation run mIoU."""
+    """Accuracy of a network: by default of a run's, on the test images of its recipe; of a segmentation run mIoU."""
 
     run: Positional[str]
-    """The run's folder."""
+    """A run's folder, a file of weights (with --model), or a name of timm's weights (NAME or timm:NAME)."""
     data: DataPath = field(default_factory=DataPath)
+    protocol: Protocol | None = None
+    """How --data.path is read: val, class folders; v2, ImageNet-V2; real, ImageNet's validation files by ReaL's labels.
+    By default as the run's recipe reads its data."""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """val=PATH, v2=PATH or real=PATH. Given several times, the sets are scored one after the other (Figure 5)."""
+    real: str = ""
+    """ReaL's real.json; by default the copy that comes with timm."""
+    model: str = ""
+    """The timm model of a file of weights."""
+    resolution: int = 0
+    """Height and width in pixels; 0: what the network was made for."""
+    crop_ratio: Annotated[float, arg(name="crop-ratio")] = 0.0
+    """Share of the shorter side that the centre crop keeps; 0: the run's, and for others 1 (the paper's)."""
     keep: float | None = None
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: int = 0
@@ -37,11 +57,31 @@ class Evaluate:
     batch_size: Annotated[int, arg(name="batch-size")] = 256
 
     def __post_init__(self) -> None:
-        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1)):
+        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1), ("resolution", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"keep: {self.keep}: must be in (0, 1]")
+        if not 0 <= self.crop_ratio <= 1:
+            raise InputError(f"crop-ratio: {self.crop_ratio}: must be in (0, 1], or 0")
+        if self.set and (self.protocol or self.data.path):
+            raise InputError(f"set: cannot go with --protocol and --data.path; name all with {_FORM}")
+        if self.protocol and not self.data.path:
+            raise InputError(f"protocol: {self.protocol}: needs the folder, --data.path PATH; or {_FORM}")
+
+    def sets(self) -> list[tuple[Protocol, str]]:
+        """The sets that are named, with how to read them; none for the run's own data."""
+        if self.protocol:
+            return [(self.protocol, self.data.path)]
+        return [_named(word) for word in self.set]
+
+
+def _named(word: str) -> tuple[Protocol, str]:
+    name, _, path = word.partition("=")
+    for protocol in get_args(Protocol):
+        if name == protocol and path:
+            return protocol, path
+    raise InputError(f"set: {word!r}: must be {_FORM}")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
@@ -56,72 +96,153 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     from cosub import distributed
-    from cosub.evaluation.classification import evaluate, shares_of
-    from cosub.evaluation.pictures import show_examples
-    from cosub.run import load_run
+    from cosub.evaluation.networks import open_network
 
-    trained = load_run(options.run)
-    examples = _examples(trained, options.data.path)
-    if trained.recipe.task.kind == "segmentation":
-        from cosub.cli.scenes import evaluate_scenes
-
-        return evaluate_scenes(options, trained, examples, as_json)
+    named = options.sets()
+    if options.real and "real" not in [protocol for protocol, _ in named]:
+        raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
+    candidate = open_network(options.run, options.model, options.resolution, options.crop_ratio)
+    if candidate.recipe.task.kind == "segmentation":
+        return _scenes(options, candidate, as_json)
     for name in ("multi_scale", "whole"):
         if getattr(options, name):
             raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
+    chosen = _sets(options, candidate, named)
     world = distributed.join(options.device)
-    network = trained.network.to(world.device)
-    wanted = {} if options.keep is None else shares_of(network, (options.keep,))
-    result = evaluate(
-        network,
-        examples,
-        len(trained.classes),
-        trained.recipe.resolution,
-        world,
-        inputs=trained.recipe.inputs,
-        submodels=wanted,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        bad_share=trained.recipe.bad_share,
-    )
+    network = candidate.network.to(world.device)
+    layers = _layers(network, options)
+    if world.main:
+        _say([f"weights: {line}" for line in candidate.said])
+    rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
     if options.show:
-        target = Path(options.run) / "examples.png"
-        recipe = trained.recipe
-        show_examples(network, examples, trained.classes, recipe.resolution, recipe.inputs, options.show, target)
-    values = {
-        "run": options.run,
-        "top1": next(iter(result.submodels.values()), result.top1),
-        "num_images": result.num_images,
-        "bad_images": len(result.bad),
-    }
-    if options.keep is None:
-        values["top5"] = result.top5
-    else:  # top-5 is measured for the full network alone
-        values |= {"keep": options.keep, "layers": wanted[f"{options.keep:g}"]}
+        _show(options, candidate, chosen[0].examples)
+    recipe = candidate.recipe
+    values = {"run": options.run, **rows[0], "resolution": recipe.resolution, "crop_ratio": recipe.inputs.crop_ratio}
+    if options.keep is not None:
+        values |= {"keep": options.keep, "layers": layers}
     if not as_json:
-        what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
-        print(f"top-1 {values['top1']:.4f}  ({what}, {result.num_images:,} images, {options.run})")
-    return values
+        _print(options, recipe, rows)
+    return {**values, "sets": rows}
 
 
-def _examples(trained: Any, path: str) -> Any:
+def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
+    from cosub.cli.scenes import evaluate_scenes
+
+    for name in ("set", "protocol", "real", "resolution", "crop_ratio"):
+        if getattr(options, name):
+            raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
+    return evaluate_scenes(options, candidate, _own(candidate, options.data.path).examples, as_json)
+
+
+def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:
+    from cosub.evaluation.sets import open_set
+
+    if options.show and (len(named) > 1 or "real" in [protocol for protocol, _ in named]):
+        raise InputError(f"show: {options.show}: needs one set in which each image has one class")
+    if options.show and not Path(options.run).is_dir():
+        raise InputError(f"show: {options.show}: writes into a run's folder, and {options.run} is none; leave it out")
+    if named:
+        return [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
+    if not Path(options.run).is_dir():
+        raise InputError(f"set: is not given, and {options.run} has no data of its own; name {_FORM}")
+    return [_own(candidate, options.data.path)]
+
+
+def _layers(network: Any, options: Evaluate) -> list[int] | None:
+    """The residual layers that are kept. A run's network is attached already."""
+    from cosub.attachment import attach
+    from cosub.evaluation.classification import shares_of
+
+    if options.keep is None:
+        return None
+    try:
+        if not Path(options.run).is_dir():
+            attach(network, drop_rate=0.0)
+    except ValueError as error:
+        raise InputError(f"keep: {options.keep}: this network has no submodels ({error}); leave it out") from error
+    return shares_of(network, (options.keep,))[f"{options.keep:g}"]
+
+
+def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
+    """One set's row: what it is, accuracies in [0, 1], how many images were scored, unreadable and without label."""
+    from cosub.evaluation.classification import evaluate
+    from cosub.progress import watched
+
+    def watch(batches: Any, total: int) -> Any:
+        return watched(batches, total, chosen.protocol) if world.main else batches
+
+    recipe = candidate.recipe
+    result = evaluate(
+        candidate.network,
+        chosen.examples,
+        len(candidate.classes),
+        recipe.resolution,
+        world,
+        inputs=recipe.inputs,
+        answers=chosen.answers,
+        submodels={} if layers is None else {"kept": layers},
+        batch_size=options.batch_size,
+        workers=options.workers,
+        bad_share=recipe.bad_share,
+        watch=watch,
+    )
+    _say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
+    row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}
+    if layers is None:  # top-5 is measured for the full network alone
+        row["top5"] = result.top5
+    return {**row, "num_images": result.num_images, "bad_images": len(result.bad), "unlabelled": chosen.skipped}
+
+
+def _say(lines: list[str]) -> None:
+    import sys
+
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
+    what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
+    how = f"{what}, {recipe.resolution} pixels, crop {recipe.inputs.crop_ratio:g}"
+    if len(rows) == 1:
+        row = rows[0]
+        top5 = f"top-5 {row['top5']:.4f}  " if "top5" in row else ""
+        print(f"top-1 {row['top1']:.4f}  {top5}({how}, {row['num_images']:,} images, {options.run})")
+        return
+    print(f"{options.run} ({how})")
+    print(f"{'set':<6} {'top-1':>7} {'top-5':>7} {'images':>8}  folder")
+    for row in rows:
+        top5 = f"{row['top5']:.4f}" if "top5" in row else "-"
+        print(f"{row['set']:<6} {row['top1']:>7.4f} {top5:>7} {row['num_images']:>8,}  {row['path']}")
+
+
+def _show(options: Evaluate, candidate: Any, examples: Any) -> None:
+    from cosub.evaluation.pictures import show_examples
+
+    recipe, target = candidate.recipe, Path(options.run) / "examples.png"
+    show_examples(
+        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target
+    )
+
+
+def _own(candidate: Any, path: str) -> Any:
     """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
     from cosub.data.sources import all_images, open_source
+    from cosub.evaluation.sets import EvaluationSet
 
-    data = trained.recipe.data
+    data, classes = candidate.recipe.data, candidate.classes
     if path:
         if data.kind == "digits":
             raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
         data = dataclasses.replace(data, path=path)
-        examples = all_images(data, trained.classes)
+        examples = all_images(data, classes)
         if examples is not None:
-            return examples
-    source = open_source(data)
-    if source.classes != trained.classes:
+            return EvaluationSet("test", path, examples)
+    source, where = open_source(data), getattr(data, "path", "digits")
+    if source.classes != classes:
         raise InputError(
-            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
-            f"({', '.join(trained.classes[:3])}, ...)"
+            f"data.path: {where}: has {len(source.classes)} classes that are not those of the run "
+            f"({', '.join(classes[:3])}, ...)"
         )
-    return source.test
+    return EvaluationSet("test", where, source.test)

@@ -1,5 +1,6 @@
 """Bytes to an image, and what is said of one that cannot be read."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -7,15 +8,33 @@ from PIL import Image
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
+# Takes an image that was opened, of which no pixel was decoded, and decodes what is wanted of it.
+Read = Callable[[Image.Image], Any]
+
 
 class BadImage(Exception):
     """An image that cannot be read; the message names it."""
 
 
-def decode(read: Callable[[], Any], name: str) -> Image.Image:
-    """Decode completely, in RGB; what Pillow raises for a damaged image becomes a BadImage that names it."""
+def rgb(image: Image.Image) -> Image.Image:
+    """The whole image in RGB, converted only where it is in another mode."""
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def decode(opened: Callable[[], Any], name: str | Callable[[], str], read: Read = rgb) -> Any:
+    """What `read` makes of an image; by default all of it, in RGB.
+
+    `opened` gives a path or a file; `name` may be a function, where it takes reading to know it. Pillow's warnings are
+    not passed on: a damaged image would repeat them in each epoch.
+
+    Raises:
+        BadImage: naming the image, for whatever Pillow raises; its decoders and `opened` raise what they like.
+    """
     try:
-        with Image.open(read()) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{name} ({type(error).__name__}: {error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(opened()) as image:
+                return read(image)
+    except Exception as error:
+        raise BadImage(f"{name if isinstance(name, str) else name()} ({type(error).__name__}: {error})") from error

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -49,13 +50,17 @@ class Slice:
 
 
 class StepSampler(Sampler[list[Key]]):
-    """Yields the keys of each micro-step of `steps`, epoch after epoch, without ever starting over."""
+    """Yields the keys of each micro-step of `steps`, epoch after epoch, without ever starting over.
+
+    With `repeats` each image of a batch comes that often, and an epoch of as many steps sees fewer images.
+    """
 
     def __init__(
-        self, num_images: int, batch_size: int, group_size: int, seed: int, share: Slice, steps: range
+        self, num_images: int, batch_size: int, group_size: int, seed: int, share: Slice, steps: range, repeats: int = 1
     ) -> None:
         self.num_images, self.batch_size, self.group_size = num_images, batch_size, group_size
         self.seed, self.share, self.steps = seed, share, steps
+        self.distinct = distinct_images(batch_size, repeats)
 
     def __len__(self) -> int:
         return len(self.steps) * self.share.micro_steps
@@ -67,11 +72,20 @@ class StepSampler(Sampler[list[Key]]):
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
                 order = permutation(self.num_images, self.seed, epoch)
-            first = step % per_epoch * self.batch_size
+            inside = step % per_epoch
+            images = order[inside * self.distinct : (inside + 1) * self.distinct].tolist()
             for micro_step in range(self.share.micro_steps):
                 groups = self.share.groups(micro_step)
-                places = range(first + groups.start * self.group_size, first + groups.stop * self.group_size)
-                yield [Key(int(order[place]), epoch, place) for place in places]
+                rows = range(groups.start * self.group_size, groups.stop * self.group_size)
+                # All images of the batch, then all again: copies are a share 1 / repeats of the batch apart, and so in
+                # different groups. In one group, mixing would pair an image with itself, and its copies would share
+                # BatchNorm's statistics. (DeiT's copies lie in different processes, which hold whole groups here.)
+                yield [Key(images[row % self.distinct], epoch, inside * self.batch_size + row) for row in rows]
+
+
+def distinct_images(batch_size: int, repeats: int) -> int:
+    """Images of a batch that differ, where each comes `repeats` times; the last of them less often if need be."""
+    return -(-batch_size // repeats)
 
 
 def permutation(num_images: int, seed: int, epoch: int) -> Tensor:
@@ -100,7 +114,8 @@ class TrainingSet(Dataset[Any]):
 
     def example(self, index: int) -> tuple[Any, Any]:
         """An image that was changed, and its label. Raises BadImage."""
-        return self.transform(self.examples.image(index)), self.examples.labels[index]
+        pixels = self.examples.image(index, self.transform.read)
+        return self.transform.change(pixels), self.examples.labels[index]
 
     def blank(self, index: int) -> tuple[Any, Any]:
         """What stands in for an image where no other can be read either."""
@@ -133,9 +148,10 @@ class TestSet(Dataset[Any]):
     def __getitem__(self, item: int) -> tuple[Tensor, int, list[str]] | list[str]:
         index = self.indices[item]
         try:
-            return self.transform(self.examples.image(index)), self.examples.labels[index], []
+            pixels = self.examples.image(index, self.transform.read)
         except BadImage as error:
             return [str(error)]
+        return self.transform.change(pixels), self.examples.labels[index], []
 
 
 def collate_test(items: Sequence[tuple[Tensor, int, list[str]] | list[str]]) -> Batch | list[str]:
@@ -152,6 +168,7 @@ def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pi
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        multiprocessing_context=_context(workers),
         worker_init_fn=leave_signals_to_the_trainer,
     )
 
@@ -163,8 +180,14 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
         num_workers=workers,
         collate_fn=collate_test,
         pin_memory=pin_memory,
+        multiprocessing_context=_context(workers),
         worker_init_fn=leave_signals_to_the_trainer,
     )
+
+
+def _context(workers: int) -> str | None:
+    """Workers are children of the training process, and end when it is killed: a server between them would live on."""
+    return "fork" if workers and sys.platform == "linux" else None
 
 
 def leave_signals_to_the_trainer(_worker: int) -> None:

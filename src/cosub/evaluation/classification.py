@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,12 @@ def evaluate(
     batch_size: int = 256,
     workers: int = 0,
     bad_share: float = 0.01,
+    watch: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _total: batches,
 ) -> Result:
     """Run the network over a set of images. `submodels` names lists of residual layers to keep.
 
     Where `answers` is given, labels are its rows: the classes that count as right for an image (ReaL).
+    `watch` sees the batches go by, with their number.
 
     Each process takes every world.size-th image; sums are reduced and nothing is padded. Every process runs the
     network equally often, because a sharded one waits for all: one without images left runs it on an empty image,
@@ -82,7 +84,7 @@ def evaluate(
     nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
     most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches of a process
     with torch.no_grad():  # sharded parameters that inference mode has gathered cannot be trained again
-        for batch in itertools.islice(itertools.chain(loader, itertools.repeat([])), most):
+        for batch in watch(itertools.islice(itertools.chain(loader, itertools.repeat([])), most), most):
             labels, images = None, nothing
             if isinstance(batch, Batch):
                 images = normalize(batch.images.to(world.device, non_blocking=True), inputs)

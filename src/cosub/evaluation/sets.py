@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
@@ -22,11 +22,11 @@ from cosub.errors import InputError
 class EvaluationSet:
     """Images to score.
 
-    `answers` is None where an image's label is its class. Else labels are its rows: the classes that count as right,
-    the first repeated to fill a row.
+    `protocol` says how they were found; "test": as a recipe says. `answers` is None where an image's label is its
+    class. Else labels are its rows: the classes that count as right, the first repeated to fill a row.
     """
 
-    protocol: Protocol
+    protocol: Protocol | Literal["test"]
     path: str
     examples: Examples
     answers: Int[Tensor, "n most"] | None = None

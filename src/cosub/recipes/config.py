@@ -533,6 +533,7 @@ class Recipe(Strict):
         if dense:
             known = isinstance(self.method, Supervised | Cosub)
             require(known, "method", self.method.kind, "segmentation has supervised and cosub; take one of them")
+            require(self.choose == "last", "choose", self.choose, "segmentation chooses by no images; take last")
             require(self.augment == Augment(), "augment", "changed", "is for classification; set task.* instead")
 
     @property

@@ -200,7 +200,8 @@ def _entries() -> list[Entry]:
     low = [*((size, 270, 112) for size in _SIZES), ("deit3-g", 90, 112)]
     high = [("deit3-s", 270, pixels) for pixels in (336, 448)]
     return [
-        *(_from_scratch(*stage) for stage in (*both, *low, *high)),
+        *(_from_scratch(*stage) for stage in both),
+        *(_from_scratch(*stage) for stage in (*low, *high)),
         *(_from_scratch(name, 90) for name in _OTHERS),
         *(_to_imagenet(*stage, decay=decay) for stage in both for decay in (True, False)),
         *(entry for stage in both for entry in _lamb(*stage)),

@@ -1,6 +1,7 @@
 """The recipes as lists: for a terminal, and as the page docs/recipes.md."""
 
 import inspect
+import textwrap
 from collections.abc import Iterable
 
 from cosub.recipes import PAPER, RECIPES
@@ -38,7 +39,10 @@ def overview(word: str = "") -> str:
             lines += [f"\n{title}" if group else title]
             group = title
         shown = f"{name}[{LAMB}]" if name + LAMB in found else name
-        lines.append(f"  {shown:<34} {purpose.rstrip('.')}{_headline(entry)}")
+        number = _headline(entry)
+        lines.append(
+            f"  {shown:<34} {textwrap.shorten(purpose.rstrip('.'), 83 - len(number), placeholder=' ...')}{number}"
+        )
     return "\n".join(lines)
 
 

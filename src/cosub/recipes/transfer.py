@@ -8,7 +8,7 @@ would turn co-training off, so they are those of table A.1.
 from dataclasses import dataclass, replace
 
 from cosub.recipes.architectures import ARCHITECTURES
-from cosub.recipes.config import Cosub, Folder, Optimizer, Recipe
+from cosub.recipes.config import Cosub, INaturalist, Optimizer, Recipe, Torchvision
 from cosub.recipes.imagenet import RAND_AUGMENT
 from cosub.recipes.paper import Entry, Printed, pair
 
@@ -20,18 +20,23 @@ class Target:
     """A data set of table A.2, and for ViT-S, B and L what table 14 prints: baseline and co-training."""
 
     title: str
+    data: Torchvision | INaturalist
     images: int
     classes: int
     scores: tuple[tuple[float, float], ...]
 
 
 TARGETS = {
-    "cifar10": Target("Cifar-10", 50_000, 10, ((98.9, 99.1), (99.3, 99.1), (99.3, 99.4))),
-    "cifar100": Target("Cifar-100", 50_000, 100, ((90.6, 91.7), (92.5, 92.6), (93.4, 93.5))),
-    "flowers": Target("Flowers", 2_040, 102, ((96.4, 97.4), (98.6, 98.4), (98.9, 98.8))),
-    "cars": Target("Cars", 8_144, 196, ((89.9, 93.0), (93.4, 93.5), (94.5, 94.5))),
-    "inat18": Target("iNat-18", 437_513, 8_142, ((67.1, 70.1), (73.6, 74.1), (75.6, 76.2))),
-    "inat19": Target("iNat-19", 265_240, 1_010, ((72.7, 75.6), (78.0, 78.1), (79.3, 80.1))),
+    "cifar10": Target("Cifar-10", Torchvision(name="cifar10"), 50_000, 10, ((98.9, 99.1), (99.3, 99.1), (99.3, 99.4))),
+    "cifar100": Target(
+        "Cifar-100", Torchvision(name="cifar100"), 50_000, 100, ((90.6, 91.7), (92.5, 92.6), (93.4, 93.5))
+    ),
+    "flowers": Target(
+        "Flowers", Torchvision(name="flowers102"), 2_040, 102, ((96.4, 97.4), (98.6, 98.4), (98.9, 98.8))
+    ),
+    "cars": Target("Cars", Torchvision(name="cars"), 8_144, 196, ((89.9, 93.0), (93.4, 93.5), (94.5, 94.5))),
+    "inat18": Target("iNat-18", INaturalist(year=2018), 437_513, 8_142, ((67.1, 70.1), (73.6, 74.1), (75.6, 76.2))),
+    "inat19": Target("iNat-19", INaturalist(year=2019), 265_240, 1_010, ((72.7, 75.6), (78.0, 78.1), (79.3, 80.1))),
 }
 
 _SMALL = Optimizer(name="sgd", weight_decay=1e-4, lr_rule="constant")
@@ -51,7 +56,7 @@ def _entry(name: str, size: str, scores: tuple[float, float]) -> Entry:
         batch_size=768,
         group_size=64,
         lr=7.5e-5 if large else 1e-2,
-        data=Folder(),
+        data=target.data,
         augment=replace(RAND_AUGMENT, repeats=3) if large else RAND_AUGMENT,
         optimizer=_LARGE if large else _SMALL,
     )

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from cosub.data.decoding import EXTENSIONS, BadImage, decode
+from cosub.data.decoding import EXTENSIONS, BadImage, Read, decode, rgb
 from cosub.data.sources.hub import load
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
@@ -48,9 +48,9 @@ class SceneExamples:
     def name(self, index: int) -> str:
         return str(self.labels[index])
 
-    def image(self, index: int) -> Image.Image:
-        """The image, RGB. Raises BadImage if it cannot be decoded."""
-        return decode(lambda: self.files(index)[0], f"image of {self.name(index)}")
+    def image(self, index: int, read: Read = rgb) -> Any:
+        """What `read` makes of the image. Raises BadImage if it cannot be decoded."""
+        return decode(lambda: self.files(index)[0], f"image of {self.name(index)}", read)
 
     def pair(self, index: int) -> tuple[Image.Image, Labels]:
         """Image and labels.
@@ -62,14 +62,8 @@ class SceneExamples:
 
     def annotation(self, index: int) -> Labels:
         """The labels alone. Raises BadAnnotation if they do not fit the image or the classes."""
-        image, annotation = self.files(index)
-        try:
-            with Image.open(image) as opened:
-                size = opened.size
-            with Image.open(annotation) as opened:
-                values = np.asarray(opened)
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise BadImage(f"{self.name(index)} ({type(error).__name__}: {error})") from error
+        size = self.image(index, lambda opened: opened.size)
+        values = decode(lambda: self.files(index)[1], self.name(index), np.asarray)
         if values.ndim != 2:
             raise BadAnnotation(f"{self.name(index)} has {values.shape[-1]} channels and not one")
         if values.shape != size[::-1]:

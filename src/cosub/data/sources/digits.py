@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cosub.data.decoding import Read, rgb
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
 from cosub.recipes.config import Digits
@@ -19,8 +20,11 @@ class Arrays:
     pixels: np.ndarray
     labels: Sequence[int]
 
-    def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index]).convert("RGB")
+    def image(self, index: int, read: Read = rgb) -> Any:
+        return read(Image.fromarray(self.pixels[index]))
+
+    def name(self, index: int) -> str:
+        return f"digits[{index}]"
 
 
 def digits(config: Digits) -> Source:

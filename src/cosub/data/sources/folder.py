@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from cosub.data.decoding import EXTENSIONS, decode
+from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
 from cosub.data.sources.source import Source, existing
 from cosub.errors import InputError
 from cosub.recipes.config import Folder
@@ -21,9 +20,9 @@ class Files:
     paths: Sequence[Path]
     labels: Sequence[int]
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, read: Read = rgb) -> Any:
         path = self.paths[index]
-        return decode(lambda: path, str(path))
+        return decode(lambda: path, str(path), read)
 
     def name(self, index: int) -> str:
         return str(self.paths[index])

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from cosub.data.decoding import BadImage, decode
+from cosub.data.decoding import BadImage, Read, decode, rgb
 from cosub.data.sources.source import Source, numbered
 from cosub.errors import InputError
 from cosub.recipes.config import Hub
@@ -26,14 +24,18 @@ class HubRows:
     labels: Sequence[int]
     split: str
 
-    def image(self, index: int) -> Image.Image:
-        value = self.column[index].as_py()
-        if value is None or value["bytes"] is None:
-            raise BadImage(f"{self.name(index)} (no bytes)")
-        return decode(lambda: io.BytesIO(value["bytes"]), self.name(index))
+    def image(self, index: int, read: Read = rgb) -> Any:
+        value = self.column[index].as_py() or {}
+        name = self._name(index, value)
+        if value.get("bytes") is None:
+            raise BadImage(f"{name} (no bytes)")
+        return decode(lambda: io.BytesIO(value["bytes"]), name, read)
 
     def name(self, index: int) -> str:
-        path = (self.column[index].as_py() or {}).get("path")
+        return self._name(index, self.column[index].as_py() or {})
+
+    def _name(self, index: int, value: dict[str, Any]) -> str:
+        path = value.get("path")
         return f"{self.split}[{index}]" + (f" {path}" if path else "")
 
 

@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from cosub.data.decoding import Read, rgb
 from cosub.data.sources.source import Examples, Source
 from cosub.errors import InputError
 from cosub.recipes.config import Sampled
@@ -26,8 +27,11 @@ class Part:
     def labels(self) -> Sequence[int]:
         return [self.whole.labels[index] for index in self.indices]
 
-    def image(self, index: int) -> Image.Image:
-        return self.whole.image(self.indices[index])
+    def image(self, index: int, read: Read = rgb) -> Any:
+        return self.whole.image(self.indices[index], read)
+
+    def name(self, index: int) -> str:
+        return self.whole.name(self.indices[index])
 
 
 def sampled(source: Source, config: Sampled) -> Source:

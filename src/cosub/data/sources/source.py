@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image
-
+from cosub.data.decoding import Read, rgb
 from cosub.errors import InputError
 
 
@@ -16,12 +15,16 @@ class Examples(Protocol):
     @property
     def labels(self) -> Sequence[int]: ...
 
-    def image(self, index: int) -> Image.Image:
-        """The image, RGB.
+    def image(self, index: int, read: Read = rgb) -> Any:
+        """What `read` makes of the image, by default all of it in RGB. `read` gets it opened and not yet decoded.
 
         Raises:
             BadImage: if it cannot be decoded.
         """
+        ...
+
+    def name(self, index: int) -> str:
+        """Where the image lies, for people."""
         ...
 
 

@@ -12,11 +12,11 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from cosub.data.decoding import EXTENSIONS, decode
+from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
 from cosub.errors import InputError
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -50,8 +50,8 @@ class TarImages:
     index: Index
     labels: Sequence[int]
 
-    def image(self, index: int) -> Image.Image:
-        return decode(lambda: io.BytesIO(self._bytes(index)), self.name(index))
+    def image(self, index: int, read: Read = rgb) -> Any:
+        return decode(lambda: io.BytesIO(self._bytes(index)), lambda: self.name(index), read)
 
     def name(self, index: int) -> str:
         """Shard and member. The member's name is read from the shard: millions of names would fill the memory."""

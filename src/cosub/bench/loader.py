@@ -1,0 +1,184 @@
+"""What loading costs: images a second of a core, ours beside timm's loader, on the same files."""
+
+import dataclasses
+import functools
+import random
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data.dataset import ImageDataset
+from timm.data.loader import create_loader
+from torch import Tensor
+
+from cosub.data.decoding import EXTENSIONS, BadImage, rgb
+from cosub.data.loading import Slice, StepSampler, TrainingSet, training_loader
+from cosub.data.sources.folder import Files, files_below
+from cosub.data.transforms import RandomResizedCrop, normalize, training
+from cosub.errors import InputError
+from cosub.recipes.config import Augment
+
+BATCH = 50
+AUGMENTS = {
+    "crop and flip": Augment(policy="", jitter=0.0),
+    "3-Augment": Augment(policy="3a", jitter=0.3),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: what is loaded, and how it is changed. A repeat goes over `images` files, in rounds."""
+
+    files: Files
+    resolution: int
+    augment: Augment
+    workers: int
+    images: int
+
+
+class _Reader:
+    """The same files for timm, which opens them."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files.paths)
+
+    def __getitem__(self, index: int) -> tuple[Path, int]:
+        return self.files.paths[index], self.files.labels[index]
+
+
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    """Medians over alternating repeats, one of each before that does not count.
+
+    `per_core` is images a second of processor time, of the loading processes and the one that normalises together: it
+    hardly changes where others use the machine too. `per_second` is by the clock.
+    """
+    case = dataclasses.replace(case, files=_cycled(case.files, case.images))
+    sides: dict[str, Callable[[], Iterator[Tensor]]] = {
+        "ours": functools.partial(_ours, case),
+        "timm": functools.partial(_timm, case),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, batches in sides.items():
+            speeds = _timed(batches)
+            if repeat:
+                found[name].append(speeds)
+    result: dict[str, Any] = {}
+    for place, measure in enumerate(("per_core", "per_second")):
+        medians = {name: statistics.median(speeds[place] for speeds in found[name]) for name in sides}
+        result[measure] = {name: round(value, 1) for name, value in medians.items()}
+        result[measure]["ratio"] = round(medians["ours"] / medians["timm"], 3)
+    return result
+
+
+def difference(files: Files, resolution: int, draws: int = 4) -> dict[str, float]:
+    """Mean absolute difference in levels of 255 between crops decoded at reduced scale and the same of a full decode.
+
+    `mean` is over all crops, `reduced_mean` and `reduced_max` over those that were reduced, a share `reduced` of all.
+    """
+    crop = RandomResizedCrop(resolution, AUGMENTS["crop and flip"].min_area, 0.0, "bicubic")
+    random.seed(0)
+    found = []
+    for index in range(len(files.paths)):
+        for _ in range(draws):
+            try:
+                found.append(_difference(files, index, crop))
+            except BadImage:
+                break
+    reduced = [value for value, scale in found if scale > 1]
+    return {
+        "mean": round(statistics.fmean(value for value, _ in found), 4),
+        "reduced": round(len(reduced) / len(found), 4),
+        "reduced_mean": round(statistics.fmean(reduced), 4) if reduced else 0.0,
+        "reduced_max": round(max(reduced, default=0.0), 4),
+    }
+
+
+def _difference(files: Files, index: int, crop: RandomResizedCrop) -> tuple[float, int]:
+    box, scale = files.image(index, crop.draw)
+    if scale == 1:
+        return 0.0, 1
+    small = files.image(index, lambda image: crop.cut(image, box, scale))
+    left, top, width, height = (scale * side for side in box)
+    full = files.image(index, lambda image: crop.cut(image, (left, top, width, height), 1))
+    return float(np.abs(small.numpy().astype(int) - full.numpy().astype(int)).mean()), scale
+
+
+def _readable(files: Files) -> Files:
+    """The files that can be decoded: timm's loader would put others in the place of the rest, or stop."""
+    kept = []
+    for index in range(len(files.paths)):
+        try:
+            files.image(index, rgb)
+        except BadImage:
+            continue
+        kept.append(index)
+    return Files([files.paths[index] for index in kept], [files.labels[index] for index in kept])
+
+
+def _cycled(files: Files, images: int) -> Files:
+    rounds = -(-images // len(files.paths))
+    return Files((list(files.paths) * rounds)[:images], (list(files.labels) * rounds)[:images])
+
+
+def _ours(case: Case) -> Iterator[Tensor]:
+    dataset = TrainingSet(case.files, training(case.resolution, case.augment), seed=0)
+    size = min(BATCH, case.images)
+    sampler = StepSampler(case.images, size, size, 0, Slice(0, 1, 1, 1), range(case.images // size))
+    for batch in training_loader(dataset, sampler, case.workers, pin_memory=False):
+        yield normalize(batch.images)
+
+
+def _timm(case: Case) -> Iterator[Tensor]:
+    loader = create_loader(
+        ImageDataset("", reader=_Reader(case.files)),  # pyright: ignore[reportArgumentType]
+        case.resolution,
+        min(BATCH, case.images),
+        is_training=True,
+        scale=(case.augment.min_area, 1.0),
+        hflip=case.augment.flip,
+        color_jitter=case.augment.jitter or None,  # pyright: ignore[reportArgumentType]
+        auto_augment=case.augment.policy or None,
+        interpolation="bicubic",
+        num_workers=case.workers,
+        device=torch.device("cpu"),
+        persistent_workers=False,
+    )
+    for images, _ in loader:
+        yield images
+
+
+def _timed(batches: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
+    """Images a second of processor time, and by the clock."""
+    start, used = time.perf_counter(), _processor_seconds()
+    images = sum(len(batch) for batch in batches())
+    return images / (_processor_seconds() - used), images / (time.perf_counter() - start)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    spent: Sequence[Any] = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
+def files_of(root: Path) -> Files:
+    """The images below a folder, those of train where it has that; labels do not matter here.
+
+    Raises:
+        InputError: if there is none that can be read.
+    """
+    below = root / "train" if (root / "train").is_dir() else root
+    paths = sorted(path for path in files_below(below) if path.suffix.lower() in EXTENSIONS)
+    files = _readable(Files(paths, [0] * len(paths)))
+    if not files.paths:
+        raise InputError(f"data.path: {below}: has no image that can be read ({' '.join(EXTENSIONS)})")
+    return files

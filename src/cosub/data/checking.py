@@ -1,0 +1,158 @@
+"""What a data set holds that a person should know of: damaged images, odd ones, and those in both train and test."""
+
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from cosub.data.decoding import BadImage, rgb
+from cosub.data.loading import leave_signals_to_the_trainer
+from cosub.data.sources import Examples, Source
+
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "MPO": {".jpg", ".jpeg", ".mpo"},
+    "PNG": {".png", ".apng"},
+    "TIFF": {".tif", ".tiff"},
+    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+}  # of others: the format's own name
+_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of one image. `pixels` is a hash of what training would see of it; empty where it is damaged."""
+
+    split: str
+    name: str
+    damaged: str = ""
+    odd: tuple[str, ...] = ()
+    pixels: bytes = b""
+
+
+@dataclass
+class Report:
+    """Findings, by name of the image."""
+
+    images: Counter[str] = field(default_factory=Counter)  # looked at, by split
+    damaged: list[str] = field(default_factory=list)
+    odd: dict[str, list[str]] = field(default_factory=dict)
+    doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
+    _seen: dict[bytes, str] = field(default_factory=dict)
+
+    def add(self, look: Look) -> None:
+        """Note an image; those of train come first."""
+        self.images[look.split] += 1
+        if look.damaged:
+            self.damaged.append(look.damaged)
+            return
+        if look.odd:
+            self.odd[look.name] = list(look.odd)
+        if look.split == "train":
+            self._seen.setdefault(look.pixels, look.name)
+        elif look.pixels in self._seen:
+            self.doubled.append((look.name, self._seen[look.pixels]))
+
+
+def splits(source: Source) -> dict[str, Examples]:
+    """The sets of a source by name, train first; validation images that are the test images are one set."""
+    sets = {"train": source.train}
+    if source.validation is not None and source.validation is not source.test:
+        sets["validation"] = source.validation
+    return {**sets, "test": source.test}
+
+
+def looks(source: Source, workers: int) -> Iterator[Look]:
+    """Look at every image of a source, those of train first, each decoded whole, in as many processes."""
+    for split, examples in splits(source).items():
+        loader = DataLoader(
+            _Looked(examples, split),
+            batch_size=16,
+            num_workers=workers,
+            collate_fn=list,
+            worker_init_fn=leave_signals_to_the_trainer,
+        )
+        for batch in loader:
+            yield from batch
+
+
+class _Looked(Dataset[Look]):
+    def __init__(self, examples: Examples, split: str) -> None:
+        self.examples, self.split = examples, split
+
+    def __len__(self) -> int:
+        return len(self.examples.labels)
+
+    def __getitem__(self, index: int) -> Look:
+        return look(self.examples, index, self.split)
+
+
+def look(examples: Examples, index: int, split: str) -> Look:
+    """Decode one image whole, and note what is unusual about it."""
+    name = examples.name(index)
+    try:
+        odd, pixels = examples.image(index, lambda image: _facts(image, Path(name).suffix.lower()))
+    except BadImage as error:
+        return Look(split, name, damaged=str(error))
+    return Look(split, name, odd=tuple(odd), pixels=pixels)
+
+
+def _facts(image: Image.Image, suffix: str) -> tuple[list[str], bytes]:
+    # What the file says is lost where the image is decoded or converted.
+    odd = [note for note in (_extension(image, suffix), *_mode(image), *_exif(image)) if note]
+    pixels = rgb(image)
+    # The pixels, not the file: a copy with another extension or other metadata is found. One encoded anew is not.
+    digest = hashlib.blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
+    return [*odd, *_frames(image)], digest
+
+
+def _extension(image: Image.Image, suffix: str) -> str:
+    format = image.format or ""
+    fits = not format or not suffix or suffix in _SUFFIXES.get(format, {f".{format.lower()}"})
+    return "" if fits else f"wrong extension: {suffix} of a {format} file"
+
+
+def _mode(image: Image.Image) -> list[str]:
+    notes = []
+    deep = image.mode in ("I", "F") or "16" in image.mode
+    if deep or any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        notes.append("16-bit: read as 8 bits, and clipped where it is grey")
+    if image.mode in ("CMYK", "YCCK", "LAB", "HSV"):
+        notes.append(f"{image.mode}: converted to RGB without its colour profile")
+    if image.mode == "P":
+        notes.append("palette")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        notes.append("alpha: dropped, and what is behind it shows")
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        notes.append(f"large: {image.width} x {image.height} pixels")
+    return notes
+
+
+def _frames(image: Image.Image) -> list[str]:
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:  # as many kinds as formats; the first frame, which is what training sees, was decoded
+        return ["animated: frames after the first are damaged"]
+    return [f"animated: {frames} frames, the first is read"] if frames > 1 else []
+
+
+def _exif(image: Image.Image) -> list[str]:
+    if "exif" not in image.info:
+        return []
+    exif: Any = Image.Exif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            exif.load(image.info["exif"])
+            orientation = exif.get(_ORIENTATION, 1)
+            for tags in (exif, exif.get_ifd(_EXIF_IFD)):
+                dict(tags)
+        except Exception as error:  # Pillow warns of some faults and raises for others
+            return [f"EXIF that does not parse ({' '.join(str(error).split())[:80]})"]
+    return [f"EXIF turns it (orientation {orientation}), and training does not"] if orientation not in (0, 1) else []
