@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
-from cosub.data.decoding import BadImage
+from cosub.data.decoding import BadImage, rgb
 from cosub.data.loading import TrainingSet, leave_signals_to_the_trainer
+from cosub.data.transforms import Transform
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.scenes import SceneExamples
 from cosub.segmentation.transforms import TrainingCrop
@@ -21,7 +22,7 @@ class SceneSet(TrainingSet):
     """Crops of scenes with their labels."""
 
     def __init__(self, examples: SceneExamples, crop: TrainingCrop, seed: int) -> None:
-        super().__init__(examples, functional.pil_to_tensor, seed)
+        super().__init__(examples, Transform(rgb, functional.pil_to_tensor), seed)
         self.scenes, self.crop = examples, crop
 
     def example(self, index: int) -> Crop:
