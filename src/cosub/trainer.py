@@ -336,7 +336,6 @@ class Trainer:
         """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
         values = window.read(self.world.mean)
         self.counters.seconds += values["seconds"]
-        self.counters.skipped += round(values.pop("skipped") * self.world.size)
         self.counters.bad = self.world.gather(self.counters.bad)
         rate = learning_rate(self.recipe, self.step - 1, self.steps_per_epoch)
         if not (math.isfinite(values["loss"]) and (math.isfinite(values["grad_norm"]) or self.scaler.is_enabled())):
@@ -345,6 +344,7 @@ class Trainer:
                 f"(learning rate {rate:.3g}): lower --lr, raise optimizer.warmup_epochs, or set optimizer.clip; "
                 "the last checkpoint is whole"
             )
+        self.counters.skipped += round(values.pop("skipped") * self.world.size)
         check_bad(list(self.counters.bad), len(self.source.train.labels), self.recipe.bad_share)
         self.reporter.step(self.step, values)
         if logs is not None:
