@@ -14,6 +14,7 @@ from test_data import parquet, picture
 from tiny import run, tiny
 
 from cosub.cli import VERBS, main
+from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
@@ -329,7 +330,20 @@ def test_rounding_that_turns_co_training_off_cannot_be_missed(capsys, tmp_path):
 # --- what is promised to others
 
 
-def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
+def flags_of_help(capsys, *words):
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    return sorted(set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out)) - {"--help"})
+
+
+def keys_of_analysis(capsys, name, run, out):
+    quick = {"counts": [], "quantisation": [], "population": ["--limit", 10, "--submodels", 1]}
+    quick["tradeoff"] = ["--limit", 10, "--repeats", 1, "--batch-size", 2]
+    words = quick.get(name, ["--limit", 10])
+    return sorted(json.loads(call(capsys, "analyse", name, run, "--out", out, *words, "--json")[1]))
+
+
+def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys, tmp_path):
     import cosub
 
     promised = json.loads((finished / "summary.json").read_text())
@@ -343,10 +357,12 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys):
             "cifar10 supervised": recipe_flags(configure(["cifar10", "--method", "supervised"])),
             "folder": recipe_flags(configure(["--source", "folder"])),
             "dry run": sorted(FLAGS),
+            **{f"analyse {name}": flags_of_help(capsys, "analyse", name) for name in ANALYSES},
         },
         "summary": sorted(promised),
         "evaluate": sorted(evaluated),
         "plan": sorted(planned),
+        "analyse": {name: keys_of_analysis(capsys, name, finished, tmp_path / name) for name in ANALYSES},
     }
     from pathlib import Path
 

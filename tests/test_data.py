@@ -61,6 +61,34 @@ def test_digits_are_split_by_class_and_reproducibly():
     assert open_source(Digits(split_seed=1)).test.labels != source.test.labels
 
 
+def images_of(examples):
+    return [examples.image(index).tobytes() for index in range(len(examples.labels))]
+
+
+def test_validation_images_are_always_the_same_and_never_trained_on():
+    few = open_source(Digits(train_images=50, validation_images=30))
+    other = open_source(Digits(train_images=90, validation_images=30, subset_seed=1))
+    assert (len(few.train.labels), len(other.train.labels), len(few.validation.labels)) == (50, 90, 30)
+    held = images_of(few.validation)
+    assert held == images_of(other.validation)
+    assert images_of(few.train) != images_of(other.train)[:50]
+    source = open_source(Digits())
+    assert images_of(few.test) == images_of(source.test)
+    known = set(images_of(source.train))
+    assert set(held) | set(images_of(few.train)) <= known
+    assert not set(held) & (set(images_of(few.train)) | set(images_of(other.train)))
+    assert few.watched is few.validation
+    assert source.watched is source.test
+    assert fingerprint(few) != fingerprint(open_source(Digits(train_images=50)))
+
+
+def test_more_images_than_there_are_cannot_be_taken():
+    with pytest.raises(InputError, match=r"train_images: 1400: and 40 validation images are more than the 1,437"):
+        open_source(Digits(train_images=1400, validation_images=40))
+    with pytest.raises(InputError, match="must be 0 or more"):
+        Digits(train_images=-1)
+
+
 def test_folder_with_splits(folder):
     source = open_source(Folder(path=str(folder)))
     assert source.classes == ("cat", "dog")

@@ -18,6 +18,7 @@ LAYERS = [
     {"submodel"},
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
+    {"removal"},
     {"attachment"},
     {
         "methods",
@@ -35,9 +36,10 @@ LAYERS = [
         "segmentation",
     },
     {"evaluation", "run", "bench", "planning", "teachers", "tasks"},
-    {"plot", "sharding"},
+    {"plot", "sharding", "analysis", "export"},
     {"trainer"},
     {"launch"},
+    {"studies"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -376,6 +376,7 @@ def test_the_bench_loads_the_same_files_both_ways(folder, capsys):  # noqa: F811
         speeds = row["per_core"]
         assert speeds["ratio"] == pytest.approx(speeds["ours"] / speeds["timm"], rel=0.01)
     assert result["difference"][0]["reduced"] == 0  # PNG
+    assert all(milliseconds > 0 for milliseconds in result["decoding_ms"].values())
 
 
 @pytest.mark.parametrize(("words", "message"), [([], "PATH: is missing"), (["."], "no image that can be read")])

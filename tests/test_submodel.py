@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosub.submodel import Submodel, concatenate, count, draw, keep_layers, rates
+from cosub.submodel import Submodel, concatenate, count, draw, draw_rows, keep_layers, rates
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -123,3 +123,33 @@ def test_what_does_not_fit_is_refused():
         count(0, [0.1])
     with pytest.raises(Exception, match="rounding"):
         count(4, [0.1], "up")  # pyright: ignore[reportArgumentType]
+
+
+# --- each row by chance
+
+
+def test_rows_kept_by_chance_are_binomial_and_unscaled_by_their_number():
+    table = draw_rows(4000, [0.0, 0.25, 0.9], generator())
+    assert table.kept[0] == 4000
+    for kept, rate in zip(table.kept, (0.0, 0.25, 0.9), strict=True):
+        assert abs(kept - 4000 * (1 - rate)) <= 5 * (4000 * rate * (1 - rate)) ** 0.5
+    assert table.scale == pytest.approx((1, 1 / 0.75, 10))
+    many = draw_rows(40, [0.5] * 500, generator())
+    numbers = torch.tensor(many.kept, dtype=torch.float32)
+    assert numbers.mean() == pytest.approx(20, abs=0.6)
+    assert numbers.var() == pytest.approx(10, rel=0.25)  # 40 * 0.5 * 0.5
+    assert min(draw_rows(2, [0.99] * 50, generator()).kept) == 1
+
+
+def test_the_same_seed_keeps_the_same_rows_first():
+    fixed, chance = draw(16, (8, 8), generator()), draw_rows(16, [0.5, 0.5], generator())
+    assert torch.equal(fixed.order, chance.order)
+
+
+def test_groups_drawn_by_chance_are_put_together():
+    random, copies, images = generator(), 2, 3
+    groups = [draw_rows(copies * images, [0.5] * 4, random) for _ in range(2)]
+    assert groups[0].kept != groups[1].kept
+    whole = concatenate(groups, copies).mask().view(4, copies, 2, images)
+    for index, group in enumerate(groups):
+        assert torch.equal(whole[:, :, index], group.mask().view(4, copies, images))

@@ -13,6 +13,7 @@ from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS
 from cosub.blocks.folding import Folded
 from cosub.blocks.twin import Host, Place, State, Twin
 from cosub.choices import Operation, Rounding, Schedule
+from cosub.removal import absent_of, blocks_of
 from cosub.submodel import Submodel, rates
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -49,8 +50,8 @@ def attach(
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
     _refuse(model)
-    blocks = _blocks(model)
-    per_block = [TWINS[type(block)].layers_of(block) for block in blocks]
+    blocks = blocks_of(model)
+    per_block = [TWINS[type(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
     doors = [module for module in model.modules() if type(module) in DOORS]
     door = (doors or blocks)[0]
@@ -58,7 +59,7 @@ def attach(
         _retype(module, DOORS[type(module)], Place(state, 0, module is door))
     first_layer = 0
     for block, num_layers in zip(blocks, per_block, strict=True):
-        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door, num_layers))
+        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door, num_layers, absent_of(block)))
         first_layer += num_layers
         if operation == "efficient":
             block.fold()  # pyright: ignore[reportCallIssue]
@@ -72,10 +73,13 @@ def detach(model: Model) -> Model:
     """Undo `attach` in place: every module has its timm class again.
 
     Raises:
-        ValueError: if nothing is attached, or the model is sharded.
+        ValueError: if nothing is attached, the model is sharded, or it is slimmed so that timm's own forward would
+            give something else.
     """
     checkpointing = state(model).checkpointing != "none"
     _refuse_sharded(model)
+    if state(model).scale != 1 or any(isinstance(module, Twin) and module.cosub.absent for module in model.modules()):
+        raise ValueError("this network is slimmed and runs attached alone: cosub export makes a plain one of it")
     uncompile_blocks(model)
     for module in model.modules():
         if isinstance(module, Twin):
@@ -158,11 +162,6 @@ def layers_per_block(model: nn.Module) -> tuple[int, ...]:
     return tuple(place.num_layers for place in places if place.num_layers)
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The blocks that become twins, in the order in which they run."""
-    return [module for module in model.modules() if type(module) in TWINS and TWINS[type(module)].layers_of(module)]
-
-
 def _retype(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
     module.__class__ = twin
     module.cosub = place  # pyright: ignore[reportArgumentType]
@@ -205,7 +204,7 @@ def _refuse(model: nn.Module) -> None:
             )
     droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
-    if missing or not _blocks(model):
+    if missing or not blocks_of(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "

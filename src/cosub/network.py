@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 import cosub.models  # noqa: F401  (timm then knows their names)
-from cosub.attachment import attach
+from cosub.attachment import attach, state
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe, Segmentation
 from cosub.recipes.files import nearest
+from cosub.removal import remove_layers
 from cosub.seeds import derive
 
 # Arguments that follow from the recipe, or would read files and networks from elsewhere.
@@ -23,7 +24,9 @@ ANY_WRONG = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionEr
 def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
     """The recipe's network, initialised from its seed and attached.
 
-    DeiT-III models start their LayerScale at 1e-4 as their authors do (timm: 1e-6).
+    DeiT-III models start their LayerScale at 1e-4 as their authors do (timm: 1e-6). A recipe with `kept_layers` gives
+    a slimmed network: those residual layers alone, under the names that they have in the full one, each branch times
+    `kept_scale`.
 
     Raises:
         InputError: for a model that timm does not know or whose blocks have no twin, arguments that it does not
@@ -43,6 +46,8 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
 def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
     """Attach as the recipe says. Raises InputError for a model whose blocks have no twin."""
     try:
+        if recipe.kept_layers:
+            remove_layers(model, recipe.kept_layers)
         attach(
             model,
             drop_rate=recipe.drop_rate,
@@ -53,6 +58,7 @@ def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
         )
     except ValueError as error:
         raise InputError(f"model: {recipe.model}: {error}") from error
+    state(model).scale = recipe.kept_scale
 
 
 def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:

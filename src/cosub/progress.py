@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -99,20 +100,39 @@ class Terminal(Reporter):
             self.bar = None
 
 
-def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """The items, counted as they come: a bar on a terminal, elsewhere a line every ten seconds."""
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress through `total` pieces of work: the function that is yielded is told how many more are done.
+
+    A bar on a terminal; elsewhere a line every ten seconds.
+    """
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn("{task.completed}/{task.total} {task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as bar:
-            yield from bar.track(items, total=total, description=what)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda more: bar.advance(task, more)
         return
-    last = time.monotonic()
-    for number, item in enumerate(items, 1):
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            print(f"{number}/{total} {what}", file=sys.stderr, flush=True)
-        yield item
+    done, started = 0, time.monotonic()
+    last = started
+
+    def advance(more: int) -> None:
+        nonlocal done, last
+        done, now = done + more, time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES or (done == total and last > started):
+            last = now
+            left = (now - started) / done * (total - done)
+            print(f"{title} {done / total:.0%}  left {_clock(left)}", file=sys.stderr, flush=True)
+
+    yield advance
+
+
+def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, their progress shown as they come."""
+    with progress(what, total) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
 def _clock(seconds: float) -> str:

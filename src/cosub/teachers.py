@@ -12,10 +12,12 @@ from safetensors import SafetensorError, safe_open
 from timm.models import get_pretrained_cfg, is_model_pretrained
 from torch import Tensor, nn
 
+from cosub.attachment import attach, state
 from cosub.errors import InputError
 from cosub.network import create, settings_of
 from cosub.recipes.config import Inputs
 from cosub.recipes.files import nearest, read
+from cosub.removal import remove_layers
 from cosub.weights import load_weights
 
 _IMAGENET = Inputs()
@@ -33,6 +35,9 @@ class Teacher(nn.Module):
         self.about = about
         with torch.random.fork_rng(devices=[]):
             self.network = create(about["model"], about["resolution"], about["classes"], about["settings"])
+        if kept := about.get("kept_layers"):
+            attach(remove_layers(self.network, kept), drop_rate=0, copies=1)
+            state(self.network).scale = about["kept_scale"]
         self.requires_grad_(False).eval()
         # From images normalised as a student's to images normalised as the teacher's.
         channels = list(
@@ -137,6 +142,8 @@ def _of_run(folder: Path) -> dict[str, Any]:
         "source": str(folder),
         "model": recipe.model,
         "settings": settings_of(recipe),
+        "kept_layers": list(recipe.kept_layers),
+        "kept_scale": recipe.kept_scale,
         "resolution": recipe.resolution,
         "classes": len(names),
         "names": names,

@@ -13,6 +13,7 @@ class BEiTBlock(Twin, Block):
     """Twin of BEiT's block; tokens are `(R, N, D)`. The bias of relative positions is the same for all rows."""
 
     layers = 2
+    branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))
     timm_class = Block
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], shared_rel_pos_bias: Tensor | None = None) -> Tensor:

@@ -1,5 +1,7 @@
 """ConvNeXt and ConvNeXt V2: one residual layer a block, on maps `(R, C, H, W)`."""
 
+from typing import Any
+
 from timm.layers.mlp import GlobalResponseNormMlp, Mlp
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
@@ -13,7 +15,12 @@ class ConvNeXtTwin(Twin, ConvNeXtBlock):
     """Twin of ConvNeXt's block, whose shortcut may change the shape."""
 
     layers = 1
+    branches = (("conv_dw", "norm", "mlp", "gamma"),)
     timm_class = ConvNeXtBlock
+
+    @classmethod
+    def vanishes(cls, block: Any) -> bool:
+        return isinstance(block.shortcut, nn.Identity)
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)

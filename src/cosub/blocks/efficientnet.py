@@ -32,6 +32,7 @@ class _Skipping(Twin):
 class ConvTwin(_Skipping, ConvBnAct):
     """Twin of one convolution with its norm and activation."""
 
+    branches = (("conv", "bn1", "aa"),)
     timm_class = ConvBnAct
 
     def _branch(self, h: Tensor) -> Tensor:
@@ -41,6 +42,7 @@ class ConvTwin(_Skipping, ConvBnAct):
 class SeparableTwin(_Skipping, DepthwiseSeparableConv):
     """Twin of a depthwise and a pointwise convolution."""
 
+    branches = (("conv_s2d", "bn_s2d", "conv_dw", "bn1", "aa", "se", "conv_pw", "bn2"),)
     timm_class = DepthwiseSeparableConv
 
     def _branch(self, h: Tensor) -> Tensor:
@@ -53,6 +55,7 @@ class SeparableTwin(_Skipping, DepthwiseSeparableConv):
 class InvertedTwin(_Skipping, InvertedResidual):
     """Twin of MBConv: wider, depthwise, squeeze-and-excitation, narrower."""
 
+    branches = (("conv_s2d", "bn_s2d", "conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3"),)
     timm_class = InvertedResidual
 
     def _branch(self, h: Tensor) -> Tensor:
@@ -66,6 +69,7 @@ class InvertedTwin(_Skipping, InvertedResidual):
 class EdgeTwin(_Skipping, EdgeResidual):
     """Twin of fused MBConv."""
 
+    branches = (("conv_exp", "bn1", "aa", "se", "conv_pwl", "bn2"),)
     timm_class = EdgeResidual
 
     def _branch(self, h: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ class PatchConvTwin(Twin, PatchConvBlock):
     """Twin of PatchConvNet's block."""
 
     layers = 1
+    branches = (("norm1", "attn", "gamma_1"),)
     timm_class = PatchConvBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:

@@ -15,11 +15,17 @@ class RegNetBottleneck(Twin, Bottleneck):
     layers = 1
     se: Any
     downsample: Any
+    branches = (("conv1", "conv2", "se", "conv3"),)
     timm_class = Bottleneck
 
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return 0 if block.downsample is None else 1
+
+    @classmethod
+    def vanishes(cls, block: Any) -> bool:
+        # The activation after the addition changes nothing a second time, if it is ReLU.
+        return isinstance(block.downsample, nn.Identity) and type(block.act3) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.downsample, nn.Identity) else self.downsample(x)

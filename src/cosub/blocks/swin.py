@@ -13,6 +13,7 @@ class SwinBlock(Twin, SwinTransformerBlock):
     """Twin of Swin's block. Masks of shifted windows are the same for all rows."""
 
     layers = 2
+    branches = (("norm1", "attn"), ("norm2", "mlp"))
     timm_class = SwinTransformerBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:

@@ -40,6 +40,7 @@ class State:
     operation: Operation = "efficient"
     step: int = 0
     checkpointing: Checkpointing = "none"
+    scale: float = 1.0  # of every branch, in every pass: a slimmed network has one
     chosen: Submodel | None = None  # by `active`
     current: Submodel | None = None  # what the pass under way runs; None is the full network
 
@@ -80,13 +81,15 @@ class State:
 
     def rows(self, x: Tensor, first_layer: int, num_layers: int) -> tuple[Rows | None, ...]:
         if self.current is None:
-            return (None,) * num_layers
+            full = None if self.scale == 1 else Rows(None, x.shape[0], x.shape[0], self.scale)
+            return (full,) * num_layers
         if x.shape[0] != self.current.rows:
             raise ValueError(
                 f"this block got {x.shape[0]} rows and the submodel has {self.current.rows}: "
                 "call the whole model, not one of its blocks, or call it in eval mode first"
             )
-        return tuple(self.current.layer(first_layer + index) for index in range(num_layers))
+        found = [self.current.layer(first_layer + index) for index in range(num_layers)]
+        return tuple(rows._replace(scale=rows.scale * self.scale) for rows in found)
 
 
 def _rank() -> int:
@@ -96,21 +99,34 @@ def _rank() -> int:
 
 @dataclass
 class Place:
-    """Where a twin stands: the shared state, its residual layers, whether copies are made before it."""
+    """Where a twin stands: the shared state, its residual layers, whether copies are made before it.
+
+    `absent` are the branches that the block has lost, by their number in it; `num_layers` counts the others.
+    """
 
     state: State
     first_layer: int
     door: bool
     num_layers: int = 0
+    absent: frozenset[int] = frozenset()
+
+    def rows(self, x: Tensor) -> tuple[Rows | None, ...]:
+        """Of each of the block's branches; an absent one has no row, so that nothing calls it."""
+        found = iter(self.state.rows(x, self.first_layer, self.num_layers))
+        nothing = Rows(None, 0, x.shape[0], 1.0)
+        total = self.num_layers + len(self.absent)
+        return tuple(nothing if branch in self.absent else next(found) for branch in range(total))
 
 
 class Twin(nn.Module):
     """A block of `layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
 
-    In `run`, `self.residual` is the operation that the model was attached with.
+    In `run`, `self.residual` is the operation that the model was attached with. `branches` names, for each residual
+    layer in the order of `run`, the modules and parameters of the block that it alone uses.
     """
 
     layers: ClassVar[int]
+    branches: ClassVar[tuple[tuple[str, ...], ...]]
     timm_class: ClassVar[type[nn.Module]]
     cosub: Place
 
@@ -121,6 +137,11 @@ class Twin(nn.Module):
     def layers_of(cls, block: Any) -> int:
         """How many residual layers a block of timm's has; one without any is left as it is."""
         return cls.layers
+
+    @classmethod
+    def vanishes(cls, block: Any) -> bool:
+        """Whether a block without any of its branches gives what it is given."""
+        return True
 
     @property
     def residual(self) -> Callable[..., Tensor]:
@@ -135,7 +156,7 @@ class Twin(nn.Module):
             x = place.state.open(x, self.training)
         # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
         # read a state that another forward has changed in between.
-        rows = place.state.rows(x, place.first_layer, place.num_layers)
+        rows = place.rows(x)
         if place.state.checkpointing == "none" or not torch.is_grad_enabled():
             return self.run(x, rows, *args, **kwargs)
         selective = place.state.checkpointing == "selective"

@@ -15,6 +15,7 @@ class ViTBlock(Twin, Block):
     """Twin of timm's pre-normalised `Block`; tokens are `(R, N, D)`."""
 
     layers = 2
+    branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     timm_class = Block
 
     def run(
@@ -49,6 +50,7 @@ class PiTStage(Twin, Transformer):
     """A stage of PiT reads the number of rows before its blocks run, so copies are made at the stage."""
 
     layers = 0
+    branches = ()
     timm_class = Transformer
 
     def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]

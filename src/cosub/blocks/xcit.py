@@ -16,6 +16,7 @@ class XCiTBlock(Twin, XCABlock):
     """Twin of XCiT's block; tokens are `(R, N, D)`, of which `H * W = N` are on a map."""
 
     layers = 3
+    branches = (("norm1", "attn", "gamma1"), ("norm3", "local_mp", "gamma3"), ("norm2", "mlp", "gamma2"))
     timm_class = XCABlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], H: int, W: int) -> Tensor:  # noqa: N803, timm's names

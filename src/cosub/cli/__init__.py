@@ -12,7 +12,9 @@ from cosub.errors import CosubError
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a run's network, or of a submodel",
+    "analyse": "what submodels are worth: analyse population, layers, counts, quantisation, overfitting, tradeoff",
     "predict": "the most likely classes of images",
+    "export": "write a run's network as a timm checkpoint or ONNX, or push it to the Hub",
     "plot": "curves of one or more runs",
     "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage; bench loader",
     "check-data": "damaged, odd and doubled images of a data set",

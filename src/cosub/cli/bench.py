@@ -190,7 +190,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Loader, words, "cosub bench loader")
     if not options.path:
         raise InputError("PATH: is missing; name a folder of images after bench loader")
-    from cosub.bench.loader import AUGMENTS, Case, difference, files_of, measure
+    from cosub.bench.loader import AUGMENTS, Case, decoding, difference, files_of, measure
     from cosub.data.sources.source import existing
 
     files = files_of(existing(options.path))
@@ -206,6 +206,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
         "workers": options.workers,
         "rows": rows,
         "difference": differences,
+        "decoding_ms": decoding(files, options.repeats),
     }
     if not as_json:
         _print_loader(result)
@@ -220,6 +221,7 @@ def _print_loader(result: dict[str, Any]) -> None:
             f"  {row['resolution']:>4}  {row['augment']:<14}ours {core['ours']:>7.1f}  timm {core['timm']:>7.1f}  "
             f"ratio {core['ratio']:.2f}   clock {clock['ours']:>7.1f} {clock['timm']:>7.1f}  ratio {clock['ratio']:.2f}"
         )
+    print("milliseconds to decode at " + ", ".join(f"{scale}: {ms:.2f}" for scale, ms in result["decoding_ms"].items()))
     print("crops decoded at reduced scale: share, mean absolute difference to a full decode, of 255 levels")
     for row in result["difference"]:
         print(

@@ -3,7 +3,6 @@
 Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,21 +227,9 @@ def _show(options: Evaluate, candidate: Any, examples: Any) -> None:
 
 def _own(candidate: Any, path: str) -> Any:
     """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
-    from cosub.data.sources import all_images, open_source
+    from cosub.evaluation.images import images_of_run
     from cosub.evaluation.sets import EvaluationSet
 
-    data, classes = candidate.recipe.data, candidate.classes
-    if path:
-        if data.kind == "digits":
-            raise InputError("data.path: the run was trained on the embedded digits, which have no path; leave it out")
-        data = dataclasses.replace(data, path=path)
-        examples = all_images(data, classes)
-        if examples is not None:
-            return EvaluationSet("test", path, examples)
-    source, where = open_source(data), getattr(data, "path", "digits")
-    if source.classes != classes:
-        raise InputError(
-            f"data.path: {where}: has {len(source.classes)} classes that are not those of the run "
-            f"({', '.join(classes[:3])}, ...)"
-        )
-    return EvaluationSet("test", where, source.test)
+    data = candidate.recipe.data
+    examples = images_of_run(data, candidate.classes, path or "test")
+    return EvaluationSet("test", path or getattr(data, "path", "digits"), examples)

@@ -15,6 +15,7 @@ Options = TypeVar("Options")
 
 # Fields of these parts of a recipe are flags of their own: --weight, --out.
 _FLAT = ("method", "runtime")
+_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale")
 
 
 def parse(
@@ -100,7 +101,7 @@ def _flags(kind: Any, prefix: str = "--") -> list[str]:
     flags = []
     for item in dataclasses.fields(kind):
         value = getattr(kind, item.name, None)
-        if item.name in ("kind", "model_args") or prefix + item.name == "--name":
+        if item.name in _NO_FLAGS or prefix + item.name == "--name":
             continue
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             flags += _flags(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")

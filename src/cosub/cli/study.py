@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.recipes.config import require
-from cosub.studies import STUDIES, Scale, study
+from cosub.studies import STUDIES, Scale, printed, study
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Options:
     name: Positional[str] = ""
     """A study."""
     scale: Scale = "minutes"
-    """minutes: one core, a minute or two a run; hour: one GPU; paper: the real recipe, named with --recipe."""
+    """minutes: one core, a minute or two a run; hour: one GPU; paper: lists the real recipes and their commands."""
     recipe: str = ""
     """Start from this recipe instead of the scale's."""
     seeds: int = 0
@@ -47,10 +47,13 @@ class Options:
     """Folder of the run folders, shared by all studies."""
     ledger: str = "docs/runs.jsonl"
     """A line for each finished run."""
+    workers: int = 0
+    """Processes that load images, for each run; 0 loads in the run's own."""
     data: DataPath = field(default_factory=DataPath)
 
     def __post_init__(self) -> None:
         require(self.seeds >= 0, "seeds", self.seeds, "must be 0 or more")
+        require(self.workers >= 0, "workers", self.workers, "must be 0 or more")
         require(self.jobs >= 1, "jobs", self.jobs, "must be 1 or more")
         require(
             self.budget_minutes is None or self.budget_minutes > 0,
@@ -66,6 +69,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         return _write(options, as_json)
     if not options.name:
         return _list(as_json)
+    if options.scale == "paper" and not options.recipe and (rows := printed(options.name)):
+        return _paper(rows, as_json)
     made = study(options.name, options.scale, options.recipe)
     needs_path = [cell for cell in made.cells if getattr(cell.recipe.data, "path", None) == ""]
     if needs_path and not options.data.path and not options.dry_run:
@@ -82,11 +87,18 @@ def _list(as_json: bool) -> dict[str, Any]:
     return {"studies": titles}
 
 
+def _paper(rows: list[dict[str, str]], as_json: bool) -> dict[str, Any]:
+    """What trains the paper's own rows: `cosub train`, on many GPUs."""
+    if not as_json:
+        print("\n".join(f"{row['row']:<28} {row['paper']:<20} {row['command']}" for row in rows))
+    return {"rows": rows}
+
+
 def _place(options: Options) -> Any:
     from cosub.studies.ledger import Ledger
     from cosub.studies.work import Place
 
-    return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path)
+    return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path, options.workers)
 
 
 def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
@@ -106,10 +118,10 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     (folder / "table.md").write_text(report.markdown(made, found, "picture.png" if drawn else ""))
     if left:
         _say(f"{left} runs left; the same command goes on")
+    networks = [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown]
     if not as_json:
-        print(report.table(found))
-        print("\n".join(report.remarks(made, found)))
-        print(folder / "table.md")
+        print("\n".join([report.table(found), *report.remarks(made, found), str(folder / "table.md")]))
+        print("\n".join(networks if made.weights else []))
     return {
         "study": made.name,
         "recipe": made.cells[0].recipe.name,
@@ -117,7 +129,7 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
         "rows": [report.as_json(row) for row in found],
         "remarks": report.remarks(made, found),
         "folder": str(folder),
-        "runs": [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown],
+        "runs": networks,
     }
 
 
@@ -129,7 +141,7 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     if not as_json:
         for item in listed:
             seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
-            print(f"{item['run']:<44} {item['state']:<12} {item['steps']:>7} steps  {seconds}")
+            print(f"{item['run']:<44} {item['state']:<12} {item['steps'] or '?':>7} steps  {seconds}")
     left = [item for item in listed if item["state"] in ("new", "interrupted")]
     total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
     if not as_json:

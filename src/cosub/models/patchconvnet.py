@@ -91,7 +91,8 @@ class ClassQuery(nn.Module):
         self.q, self.k, self.v, self.proj = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B 1 D"]:
-        return self.proj(F.scaled_dot_product_attention(self.q(x[:, :1]), self.k(x), self.v(x)))
+        query, key, value = (part.unsqueeze(1) for part in (self.q(x[:, :1]), self.k(x), self.v(x)))  # its one head
+        return self.proj(F.scaled_dot_product_attention(query, key, value).squeeze(1))
 
 
 class PoolBlock(nn.Module):
@@ -180,7 +181,7 @@ class PatchConvNet(nn.Module):
     def forward_head(self, x: Float[Tensor, "B D H W"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
         """Attention pooling, norm and classifier; with `pre_logits` without the classifier."""
         patches = x.flatten(2).transpose(1, 2)
-        token = self.cls_token.expand(len(x), -1, -1)
+        token = self.cls_token.expand(x.shape[0], -1, -1)
         for block in self.blocks_token_only:
             token = block(token, patches)
         pooled = self.norm(token[:, 0])

@@ -30,4 +30,7 @@ def configuration(**own: Any) -> dict[str, Any]:
 def build(kind: type[Model], name: str, pretrained: bool, given: dict[str, Any], **sizes: Any) -> Model:
     """A registered model with its own sizes, each of which may be given otherwise."""
     features = {"out_indices": 3, "feature_cls": "getter"}  # a new one each time: timm empties it
-    return build_model_with_cfg(kind, name, pretrained, feature_cfg=features, **{**sizes, **given})
+    model = build_model_with_cfg(kind, name, pretrained, feature_cfg=features, **{**sizes, **given})
+    # timm adds what was given: so all sizes are in a config that it writes, and a name that has others will do.
+    model._model_args = sizes  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return model

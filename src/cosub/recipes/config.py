@@ -472,6 +472,10 @@ class Recipe(Strict):
     of the training images where the data have none."""
     classes: int = 0
     """Classes that the data must have; 0: as many as they have."""
+    kept_layers: Fixed[Suppress[tuple[int, ...]]] = ()
+    """Residual layers of the model that a slimmed network has, by their index in the full one; empty: all of them."""
+    kept_scale: Fixed[Suppress[float]] = 1.0
+    """Factor of every residual branch of a slimmed network, chosen by calibration."""
     method: Annotated[MethodConfig, arg(name="")] = field(default_factory=Cosub)
     drop_rate: float = 0.1
     """The paper's tau: share of the rows that skip a residual layer."""
@@ -506,6 +510,9 @@ class Recipe(Strict):
         require(bool(re.fullmatch(r"[\w.-]+", self.name)), "name", self.name, "letters, digits, '.', '_', '-' only")
         require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
         require(self.classes >= 0, "classes", self.classes, "must be 0 or more")
+        ordered = list(self.kept_layers) == sorted({layer for layer in self.kept_layers if layer >= 0})
+        require(ordered, "kept_layers", self.kept_layers, "must be indices from 0, ascending, each once")
+        require(self.kept_scale > 0, "kept_scale", self.kept_scale, "must be positive")
         for name in ("resolution", "epochs", "batch_size", "group_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
         require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "must be positive")

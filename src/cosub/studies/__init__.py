@@ -1,9 +1,9 @@
 """The paper's tables and figures in small: which there are, and what they start from at which scale."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from cosub.errors import InputError
-from cosub.recipes import RECIPES, get
+from cosub.recipes import PAPER, get
 from cosub.recipes.files import nearest
 from cosub.studies.grid import Study
 from cosub.studies.tables import STUDIES
@@ -11,32 +11,41 @@ from cosub.studies.tables import STUDIES
 Scale = Literal["minutes", "hour", "paper"]
 
 # Digits need no path and are quick; what asks for photographs says so here.
-_PHOTOGRAPHS = {"headline", "table10", "transfer"}
+_PHOTOGRAPHS = {"headline", "table8", "table10", "transfer"}
+_TO_DIGITS = {"table10", "transfer"}
 
 
 def study(name: str, scale: Scale = "minutes", recipe: str = "") -> Study:
-    """A study by name, on the recipe of a scale or on a named one.
-
-    minutes: one core and about a minute a run. hour: one GPU. paper: the recipe whose name begins with the study's.
+    """A study by name, on the recipe of a scale (minutes: one core; hour: one GPU) or on a named one.
 
     Raises:
-        InputError: if there is no such study, or no recipe for that scale.
+        InputError: if there is no such study, or it cannot start from the recipe.
     """
+    _known(name)
+    base = get(recipe or ("cifar10-hour" if scale == "hour" else _minutes(name)))
+    if not recipe and scale == "paper":
+        raise InputError(f"scale: paper: {name} is no table of the recipes; name one with --recipe")
+    if name in _TO_DIGITS and base.data.kind == "digits":
+        raise InputError(f"recipe: {base.name}: has digits, and {name} goes from photographs to digits; name another")
+    return STUDIES[name](base)
+
+
+def printed(name: str) -> list[dict[str, str]]:
+    """The real recipes of a table, with the command of each row and what the paper prints; none for other studies."""
+    _known(name)
+    return [
+        {"recipe": entry.name, "row": row.row, "command": entry.command(row.options), "paper": row.result}
+        for entry in PAPER.values()
+        for row in entry.rows
+        if f"table{row.table}" == name
+    ]
+
+
+def _minutes(name: str) -> str:
+    return "cifar10-few" if name in _PHOTOGRAPHS else "digits-few"
+
+
+def _known(name: str) -> None:
     if name not in STUDIES:
-        raise InputError(
-            f"study: {name!r}: there is none of that name{nearest(name, list(STUDIES))}; cosub study lists them"
-        )
-    return STUDIES[name](get(recipe or _recipe(name, scale)))
-
-
-def _recipe(name: str, scale: Scale) -> str:
-    if scale not in get_args(Scale):
-        raise InputError(f"scale: {scale!r}: must be one of {', '.join(get_args(Scale))}")
-    if scale == "hour":
-        return "cifar10-hour"
-    if scale == "minutes":
-        return "cifar10-few" if name in _PHOTOGRAPHS else "digits-few"
-    known = [recipe for recipe in RECIPES if recipe.startswith(("deit3", "vit", "imagenet"))]
-    raise InputError(
-        f"scale: paper: needs the recipe of a row; name it with --recipe ({', '.join(known) or 'there is none yet'})"
-    )
+        close = nearest(name, list(STUDIES))
+        raise InputError(f"study: {name!r}: there is none of that name{close}; cosub study lists them")

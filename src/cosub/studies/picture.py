@@ -57,7 +57,8 @@ def _along(axes: Any, study: Study, rows: Sequence[Row]) -> None:
         ticks = sorted({row.cell.x for row in rows if row.cell.x is not None})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
         axes.minorticks_off()
-    axes.legend(frameon=False, fontsize="small")
+    if len({row.cell.series for row in rows}) > 1:
+        axes.legend(frameon=False, fontsize="small")
 
 
 def _dots(axes: Any, rows: Sequence[Row]) -> None:
@@ -68,7 +69,7 @@ def _dots(axes: Any, rows: Sequence[Row]) -> None:
         axes.errorbar([mean], [place], xerr=[half], marker="o", color="black", markerfacecolor=face, capsize=3)
     axes.set_yticks(range(len(rows)), [row.cell.name for row in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="top-1 on test images, %; bars: 95 %; white: what others are compared with")
+    axes.set(xlabel="top-1 on test images, % (white: baseline)")
 
 
 def _curves(axes: Any, rows: Sequence[Row]) -> None:

@@ -1,5 +1,6 @@
 """What came out of a study: a table, a fragment of Markdown, a picture."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -142,19 +143,28 @@ def seeds_of(found: list[Row]) -> int:
 
 def command(cell: Cell) -> str:
     """The command that trains a cell by itself."""
-    values: dict[str, Any] = overrides(cell.recipe, get(cell.recipe.name))
-    arguments = {key.split(".", 1)[1]: values.pop(key) for key in list(values) if key.startswith("model_args.")}
-    method, source = values.pop("method.kind", ""), values.pop("data.kind", "")
-    words = ["cosub train", cell.recipe.name]
-    words += [f"--method {method}"] if method else []
-    words += [f"--source {source}"] if source else []
-    words += [f"--model {values.pop('model')}"] if "model" in values else []
+    recipe, base = cell.recipe, get(cell.recipe.name)
+    words = ["cosub train", recipe.name]
+    for field, flag in (("method", "--method"), ("data", "--source")):
+        part = getattr(recipe, field)
+        if part.kind != getattr(base, field).kind:
+            words.append(f"{flag} {part.kind}")
+            base = dataclasses.replace(base, **{field: type(part)()})
+    if recipe.model != base.model:
+        words.append(f"--model {recipe.model}")
+        base = dataclasses.replace(base, model=recipe.model, model_args={})
+    values = overrides(recipe, base)
+    arguments = {key: values.pop(key) for key in list(values) if key.startswith("model_args.")}
     if arguments:
-        words.append("--model-args " + " ".join(f"{key}={_shown(value)}" for key, value in arguments.items()))
-    for key, value in values.items():
-        words.append(f"--{key.removeprefix('method.').replace('_', '-')} {_shown(value)}")
-    words += [f"--{field.removeprefix('method.')} RUN" for field in cell.uses]
+        pairs = (f"{key.removeprefix('model_args.')}={_shown(value)}" for key, value in arguments.items())
+        words.append(f"--model-args {' '.join(pairs)}")
+    words += [f"--{_flag(key)} {_shown(value)}" for key, value in values.items()]
+    words += [f"--{_flag(field)} RUN" for field in cell.uses]
     return " ".join([*words, "--seed S --data.subset-seed S"])
+
+
+def _flag(field: str) -> str:
+    return field.removeprefix("method.").replace("_", "-")
 
 
 def _shown(value: Any) -> str:

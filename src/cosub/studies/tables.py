@@ -154,6 +154,8 @@ def table8(recipe: Recipe) -> Study:
     """Trained at a lower resolution, then fine-tuned at the recipe's own for a tenth of the epochs with the same
     method."""
     whole = recipe.resolution
+    if whole // 4 < int(recipe.model_args.get("patch_size", 1)):  # pyright: ignore[reportArgumentType]
+        recipe = changed(recipe, {"model_args.patch_size": whole // 4})
     patch = int(recipe.model_args.get("patch_size", 1))  # pyright: ignore[reportArgumentType]
     cells: list[Cell] = []
     for resolution in sorted({max(whole * part // 4 // patch, 1) * patch for part in (2, 3)}):

@@ -28,7 +28,7 @@ def costs(study: Study, seeds: int, place: Place, jobs: int) -> list[dict[str, A
         recipe, state = run.recipe, place.state(run)
         steps, key = _steps(recipe), shape(recipe)
         seconds, source = known.get(key), "runs of this shape"
-        if seconds is None and state not in ("recorded", "finished"):
+        if seconds is None and steps and state not in ("recorded", "finished"):
             if key not in measured:
                 measured[key] = step_seconds(recipe)
             seconds, source = measured[key], "measured steps, one thread"
@@ -37,7 +37,7 @@ def costs(study: Study, seeds: int, place: Place, jobs: int) -> list[dict[str, A
                 "run": str(run),
                 "state": state,
                 "steps": steps,
-                "seconds": None if seconds is None else round(seconds * steps, 1),
+                "seconds": None if seconds is None or steps is None else round(seconds * steps, 1),
                 "source": source,
                 "folder": str(run.folder(place.out)),
             }
@@ -61,9 +61,10 @@ def _known(study: Study, seeds: int, place: Place) -> dict[str, float]:
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def _steps(recipe: Recipe) -> int:
-    """Optimizer steps of a run; 0 where the number of images is not in the recipe."""
-    return recipe.epochs * (getattr(recipe.data, "train_images", 0) // recipe.batch_size)
+def _steps(recipe: Recipe) -> int | None:
+    """Optimizer steps of a run; None where the recipe does not say how many images there are."""
+    number = recipe.data.train_images
+    return recipe.epochs * (number // recipe.batch_size) if number else None
 
 
 def step_seconds(recipe: Recipe) -> float:

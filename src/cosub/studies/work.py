@@ -31,9 +31,12 @@ class Place:
     ledger: Ledger
     data: str = ""
     """Where the images are, for recipes that need to be told."""
+    workers: int = 0
+    """Processes that load images, for each run."""
 
     def recipe(self, run: Run) -> Recipe:
-        recipe = run.ready(self.out)
+        """The recipe of a run as it is trained here."""
+        recipe = changed(run.ready(self.out), {"runtime.workers": self.workers})
         return changed(recipe, {"data.path": self.data}) if hasattr(recipe.data, "path") else recipe
 
     def state(self, run: Run) -> str:
@@ -74,7 +77,7 @@ _DONE = ("recorded", "finished")
 def collect(study: Study, seeds: int, place: Place) -> None:
     """Record what is finished in its folder and not recorded: another study's, or of a command that was killed."""
     for run in study.runs(seeds):
-        if place.ledger.find(run) is None and place.state(run) == "finished":
+        if run.cell.shown and place.ledger.find(run) is None and place.state(run) == "finished":
             place.ledger.record(run, run.folder(place.out))
 
 
@@ -83,7 +86,6 @@ class Job:
     run: Run
     process: Any
     log: Path
-    started: float
 
 
 def work(
@@ -151,7 +153,7 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(target=_train, args=(recipe, str(log), threads))
     process.start()
-    return Job(run, process, log, time.monotonic())
+    return Job(run, process, log)
 
 
 def _train(recipe: Recipe, log: str, threads: int) -> None:
@@ -176,7 +178,7 @@ def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> No
     if not job.run.cell.shown:
         say(f"{job.run}: trained, for others to use; {left}")
         return
-    line = place.ledger.record(job.run, job.run.folder(place.out))
+    line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
     say(f"{job.run}: top-1 {line['top1']:.4f}, {line['seconds']:.0f} s; {left}")
 
 

@@ -23,8 +23,12 @@ class Part:
     whole: Examples
     indices: Sequence[int]
 
-    @functools.cached_property
+    @property
     def labels(self) -> Sequence[int]:
+        return self._labels
+
+    @functools.cached_property
+    def _labels(self) -> list[int]:
         return [self.whole.labels[index] for index in self.indices]
 
     def image(self, index: int, read: Read = rgb) -> Any:

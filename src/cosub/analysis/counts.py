@@ -1,0 +1,58 @@
+"""Appendix D.1: how many submodels have a given number of residual layers, and how often training draws them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosub.analysis.drawing import panels, save, style
+
+
+@dataclass(frozen=True)
+class Count:
+    """The submodels with `kept` of a network's layers, and the probability that a row of training meets one."""
+
+    name: str
+    num_layers: int
+    drop_rate: float
+    kept: int
+    submodels: int
+    probability: float
+
+
+def counts(name: str, rates: Sequence[float]) -> list[Count]:
+    """Figure D.1 for layers with these drop rates, from none kept to all.
+
+    The number is a binomial coefficient. A row passes through each layer independently of the others, also where a
+    fixed number of rows is kept, so for one rate the probability is the binomial one.
+    """
+    probabilities = [1.0]
+    for rate in rates:
+        stays, grows = [*probabilities, 0.0], [0.0, *probabilities]
+        probabilities = [rate * a + (1 - rate) * b for a, b in zip(stays, grows, strict=True)]
+    layers = len(rates)
+    mean = sum(rates) / layers
+    return [
+        Count(name, layers, mean, kept, math.comb(layers, kept), probability)
+        for kept, probability in enumerate(probabilities)
+    ]
+
+
+def draw(found: Sequence[Count], target: Path) -> None:
+    """Left the number of submodels, on a logarithmic scale; right the probability."""
+    figure, axes = panels(1, 2)
+    numbers, probabilities = axes[0]
+    for index, name in enumerate(dict.fromkeys(count.name for count in found)):
+        mine = [count for count in found if count.name == name]
+        kept = [count.kept for count in mine]
+        look = {**style(index), "markevery": max(1, len(mine) // 12)}
+        numbers.plot(kept, [float(count.submodels) for count in mine], **look)
+        probabilities.plot(kept, [count.probability for count in mine], label=_label(mine[0]), **look)
+    numbers.set(xlabel="residual layers kept", ylabel="submodels", yscale="log")
+    probabilities.set(xlabel="residual layers kept", ylabel="probability in training", ylim=(0, None))
+    save(figure, target)
+
+
+def _label(count: Count) -> str:
+    rate = f"drop rate {count.drop_rate:.3g}"
+    return rate if count.name.startswith("drop rate") else f"{count.name}, {rate}"

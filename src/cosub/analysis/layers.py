@@ -1,0 +1,137 @@
+"""Figure D.2: what a network loses when one block, or one residual layer, is left out."""
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cosub.analysis.drawing import panels, save, short, style
+from cosub.analysis.subjects import Subject
+from cosub.evaluation.images import Images
+from cosub.evaluation.submodels import Kept, evaluate_submodels
+
+Unit = Literal["block", "layer"]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A submodel on a set of images: without one unit, or, where `left_out` is None, the full network."""
+
+    run: str
+    unit: Unit
+    left_out: int | None
+    set: str
+    top1: float
+    loss: float
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman's rank correlation between two sets over the units of a run: rho, and the p-value of no correlation.
+
+    None where it is not defined: fewer than three units, or no difference between them.
+    """
+
+    run: str
+    unit: Unit
+    sets: tuple[str, str]
+    top1_rho: float | None
+    top1_p: float | None
+    loss_rho: float | None
+    loss_p: float | None
+
+
+def units(layers_per_block: Sequence[int], unit: Unit) -> list[tuple[int, ...]]:
+    """The residual layers of each block, or each layer alone."""
+    if unit == "layer":
+        return [(layer,) for layer in range(sum(layers_per_block))]
+    ends = itertools.accumulate(layers_per_block)
+    return [tuple(range(end - count, end)) for end, count in zip(ends, layers_per_block, strict=True)]
+
+
+def ablate(
+    subject: Subject,
+    sets: dict[str, Images],
+    unit: Unit,
+    batch_size: int = 256,
+    advance: Callable[[int], object] = lambda images: None,
+) -> list[Ablation]:
+    """The full network and each submodel without one unit, with factor 1, on each set of images.
+
+    `advance` is told of each image that passed through one.
+    """
+    left_out = [(), *units(subject.layers_per_block, unit)]
+    submodels = [Kept(tuple(sorted(set(range(subject.num_layers)) - set(missing)))) for missing in left_out]
+    found = []
+    for name, images in sets.items():
+        top1, loss = evaluate_submodels(
+            subject.network,
+            images.pixels,
+            images.labels,
+            submodels,
+            inputs=subject.recipe.inputs,
+            loss=subject.recipe.method.targets,
+            batch_size=batch_size,
+            advance=advance,
+        )
+        for index, (missing, right, wrong) in enumerate(zip(left_out, top1.tolist(), loss.tolist(), strict=True)):
+            found.append(Ablation(subject.name, unit, index - 1 if missing else None, name, right, wrong, missing))
+    return found
+
+
+def agreement(found: Sequence[Ablation]) -> Agreement:
+    """How far two sets agree on which units matter, for the ablations of one run on two sets."""
+    first, second = dict.fromkeys(item.set for item in found)
+    parts = [[item for item in found if item.set == name and item.missing] for name in (first, second)]
+    top1 = _spearman(*([item.top1 for item in part] for part in parts))
+    loss = _spearman(*([item.loss for item in part] for part in parts))
+    return Agreement(found[0].run, found[0].unit, (first, second), *top1, *loss)
+
+
+def _spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float | None, float | None]:
+    from scipy.stats import ConstantInputWarning, spearmanr
+
+    if len(first) < 3:
+        return None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        result: Any = spearmanr(first, second)
+    rho, p = float(result.statistic), float(result.pvalue)
+    return (None, None) if math.isnan(rho) else (rho, p)
+
+
+def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Path) -> None:
+    """A row for each run: top-1 and loss without each unit, and the losses on the two sets against each other."""
+    figure, axes = panels(len(agreements), 3)
+    for row, agreed in zip(axes, agreements, strict=True):
+        mine = [item for item in found if item.run == agreed.run]
+        for panel, value in zip(row, ("top1", "loss"), strict=False):
+            for index, name in enumerate(agreed.sets):
+                part = [item for item in mine if item.set == name]
+                values = [getattr(item, value) for item in part if item.missing]
+                panel.plot(
+                    range(len(values)), values, label=f"without one {agreed.unit}, {short(name)}", **style(index)
+                )
+                full = next(getattr(item, value) for item in part if not item.missing)
+                look = {**style(index), "marker": None}
+                panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"full network, {short(name)}")
+            panel.set(xlabel=f"{agreed.unit} left out", ylabel="top-1 accuracy" if value == "top1" else "loss")
+        row[0].set_title(agreed.run)
+        _against(row[2], mine, agreed)
+    save(figure, target)
+
+
+def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement) -> None:
+    """The losses on two sets against each other, each unit by its number."""
+    first, second = ([item.loss for item in mine if item.set == name and item.missing] for name in agreed.sets)
+    panel.plot(first, second, **style(0, line=False))
+    for index, place in enumerate(zip(first, second, strict=True)):
+        note = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 6}
+        panel.annotate(str(index), place, **note)
+    rho = "not defined" if agreed.loss_rho is None else f"{agreed.loss_rho:.2f}"
+    x, y = map(short, agreed.sets)
+    panel.set(xlabel=f"loss, {x}", ylabel=f"loss, {y}", title=f"Spearman's rho {rho}")

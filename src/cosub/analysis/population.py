@@ -1,0 +1,169 @@
+"""Figure 4: accuracy of random submodels against the number of residual layers that they keep."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cosub.analysis.drawing import panels, save, style
+from cosub.analysis.subjects import Subject
+from cosub.errors import InputError
+from cosub.evaluation.images import Images
+from cosub.evaluation.submodels import Kept, evaluate_submodels
+from cosub.seeds import derive
+
+SCALES = {"1": 1.0, "L/k": "expectation"}
+_TITLES = {"1": "branches as they are", "L/k": "branches times L / layers kept"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One submodel: its run, the factor of its branches ("1" or "L/k"), the residual layers that it keeps."""
+
+    run: str
+    scale: str
+    kept: int
+    top1: float
+    loss: float
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the loss's mean.
+
+    `low` and `high` are the first and the last decile: top-1 is skewed, and a deviation would reach beyond 1.
+    `best` was chosen on these very images, so it flatters.
+    """
+
+    run: str
+    scale: str
+    kept: int
+    num_layers: int
+    submodels: int
+    mean: float
+    deviation: float
+    least: float
+    low: float
+    high: float
+    best: float
+    loss: float
+    best_layers: tuple[int, ...]
+
+
+def choose_depths(num_layers: int) -> list[int]:
+    """A quarter of the layers to all of them, in at most seven steps."""
+    return sorted({max(1, round(num_layers * eighth / 8)) for eighth in range(2, 9)})
+
+
+def check_depths(subjects: Sequence[Subject], depths: Sequence[int]) -> None:
+    """Raises InputError for a depth that a run does not have."""
+    for kept, subject in itertools.product(depths, subjects):
+        if not 1 <= kept <= subject.num_layers:
+            raise InputError(f"keep: {kept}: {subject.name} has {subject.num_layers} residual layers; keep 1 to all")
+
+
+def draw_layers(num_layers: int, kept: int, number: int, seed: int) -> list[tuple[int, ...]]:
+    """That many distinct submodels with `kept` of the layers, all equally likely; all of them if there are no more."""
+    if math.comb(num_layers, kept) <= number:
+        return list(itertools.combinations(range(num_layers), kept))
+    generator = torch.Generator().manual_seed(derive("population", seed, num_layers, kept))
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < number:
+        found[tuple(sorted(torch.randperm(num_layers, generator=generator)[:kept].tolist()))] = None
+    return list(found)
+
+
+def plan(subject: Subject, depths: Sequence[int], number: int, seed: int) -> list[tuple[str, Kept]]:
+    """The submodels of a run, each with both factors. Runs with equally many layers get the same ones."""
+    chosen = [
+        layers
+        for kept in depths or choose_depths(subject.num_layers)
+        for layers in draw_layers(subject.num_layers, kept, number, seed)
+    ]
+    return [
+        (name, Kept(layers, scale))  # pyright: ignore[reportArgumentType]
+        for name, scale in SCALES.items()
+        for layers in chosen
+    ]
+
+
+def population(
+    subject: Subject,
+    images: Images,
+    planned: Sequence[tuple[str, Kept]],
+    batch_size: int = 256,
+    advance: Callable[[int], object] = lambda images: None,
+) -> list[Member]:
+    """Accuracy and loss of the planned submodels. `advance` is told of each image that passed through one."""
+    top1, loss = evaluate_submodels(
+        subject.network,
+        images.pixels,
+        images.labels,
+        [kept for _, kept in planned],
+        inputs=subject.recipe.inputs,
+        loss=subject.recipe.method.targets,
+        batch_size=batch_size,
+        advance=advance,
+    )
+    return [
+        Member(subject.name, scale, len(kept.layers), right, wrong, kept.layers)
+        for (scale, kept), right, wrong in zip(planned, top1.tolist(), loss.tolist(), strict=True)
+    ]
+
+
+def by_depth(members: Sequence[Member], num_layers: int) -> list[Depth]:
+    """The population of one run in numbers: mean, standard deviation, least and best of each depth and factor."""
+    groups: dict[tuple[str, int], list[Member]] = {}
+    for member in members:
+        groups.setdefault((member.scale, member.kept), []).append(member)
+    return [_depth(group, num_layers) for group in groups.values()]
+
+
+def _depth(group: Sequence[Member], num_layers: int) -> Depth:
+    values = [member.top1 for member in group]
+    best = max(group, key=lambda member: (member.top1, -member.loss))
+    low, high = np.quantile(values, (0.1, 0.9)).tolist()
+    return Depth(
+        run=best.run,
+        scale=best.scale,
+        kept=best.kept,
+        num_layers=num_layers,
+        submodels=len(group),
+        mean=statistics.fmean(values),
+        deviation=statistics.pstdev(values),
+        least=min(values),
+        low=low,
+        high=high,
+        best=best.top1,
+        loss=statistics.fmean(member.loss for member in group),
+        best_layers=best.layers,
+    )
+
+
+def draw(depths: Sequence[Depth], target: Path) -> None:
+    """A panel for each factor: mean with first and last decile (lines), and the best submodel (hollow)."""
+    figure, axes = panels(1, len(SCALES), sharey=True)
+    runs = list(dict.fromkeys(depth.run for depth in depths))
+    for panel, scale in zip(axes[0], SCALES, strict=True):
+        for index, run in enumerate(runs):
+            curve = [depth for depth in depths if (depth.run, depth.scale) == (run, scale)]
+            look = style(index)
+            # Side by side, so that the bars of two runs do not hide each other.
+            places = [depth.kept + 0.16 * (index - (len(runs) - 1) / 2) for depth in curve]
+            means = [depth.mean for depth in curve]
+            bars = [max(0, depth.mean - depth.low) for depth in curve], [max(0, d.high - d.mean) for d in curve]
+            panel.errorbar(places, means, bars, label=f"{run}: mean, deciles", capsize=2.5, elinewidth=0.8, **look)
+            hollow = {**look, "linestyle": "none", "markerfacecolor": "white", "markersize": 6}
+            panel.plot(places, [depth.best for depth in curve], label=f"{run}: best", **hollow)
+        ticks = sorted({depth.kept for depth in depths})
+        panel.set(xlabel="residual layers kept", title=_TITLES[scale])
+        if len(ticks) <= 10:
+            panel.set_xticks(ticks)
+    axes[0, 0].set(ylabel="top-1 accuracy")
+    save(figure, target)

@@ -1,0 +1,80 @@
+"""Appendix C.1: rows are whole, so the drop rate that is asked for is not the one that acts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosub.analysis.drawing import panels, save, style
+from cosub.analysis.subjects import Subject
+from cosub.choices import Rounding
+from cosub.submodel import count
+
+# Rows kept by chance have the rate that is asked for, on average.
+_TITLES: dict[Rounding, str] = {
+    "nearest": "nearest (section 4)",
+    "floor": "floor (Appendix C)",
+    "spread": "spread over layers",
+}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A drop rate as asked and as it acts, the mean over layers, for layers of so many rows."""
+
+    rounding: Rounding
+    rows: int
+    asked: float
+    effective: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a run lies: its rate as the mean over its layers, asked and effective."""
+
+    run: str
+    rounding: Rounding
+    rows: int
+    asked: float
+    effective: float
+
+
+def quantisation(rows: Sequence[int], num_layers: int, points: int = 100) -> list[Rate]:
+    """Figure C.1 for each rounding and number of rows, over drop rates from 0 to below 1.
+
+    `num_layers` matters for the rounding "spread" alone, where layers differ.
+    """
+    return [
+        Rate(rounding, number, index / points, _effective(number, index / points, num_layers, rounding))
+        for rounding in _TITLES
+        for number in rows
+        for index in range(points)
+    ]
+
+
+def _effective(rows: int, rate: float, num_layers: int, rounding: Rounding) -> float:
+    return 1 - sum(count(rows, [rate] * num_layers, rounding)) / (rows * num_layers)
+
+
+def mark(subject: Subject) -> Mark:
+    asked, effective = (sum(rates) / subject.num_layers for rates in (subject.asked_rates, subject.drop_rates))
+    return Mark(subject.name, subject.recipe.rounding, subject.rows, asked, effective)
+
+
+def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
+    """A panel for each rounding: effective against asked; a line for each number of rows, a marker for each run."""
+    roundings = tuple(_TITLES)
+    figure, axes = panels(1, len(roundings), sharey=True)
+    for panel, rounding in zip(axes[0], roundings, strict=True):
+        panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="as asked")
+        mine = [rate for rate in rates if rate.rounding == rounding]
+        for index, rows in enumerate(dict.fromkeys(rate.rows for rate in mine)):
+            curve = [rate for rate in mine if rate.rows == rows]
+            look = {**style(index), "marker": None, "drawstyle": "steps-mid"}
+            panel.plot([rate.asked for rate in curve], [rate.effective for rate in curve], label=f"{rows} rows", **look)
+        for index, item in enumerate(marks):
+            if item.rounding == rounding:
+                look = {**style(index, line=False), "markerfacecolor": "none", "markersize": 8 + 3 * index}
+                panel.plot(item.asked, item.effective, label=f"{item.run}, {item.rows} rows", **look)
+        panel.set(xlabel="drop rate asked for", title=_TITLES[rounding])
+    axes[0, 0].set(ylabel="effective drop rate")
+    save(figure, target)

@@ -1,0 +1,104 @@
+"""The runs under analysis, and the images that they are evaluated on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cosub.attachment import layers_per_block, state
+from cosub.data.sources import Examples
+from cosub.errors import InputError
+from cosub.evaluation.images import images_of_run
+from cosub.methods import build
+from cosub.recipes.config import Recipe
+from cosub.run import load_run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished run: a name that tells it from the others, its network, its block structure."""
+
+    name: str
+    path: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    network: nn.Module
+    layers_per_block: tuple[int, ...]
+
+    @property
+    def num_layers(self) -> int:
+        return sum(self.layers_per_block)
+
+    @property
+    def rows(self) -> int:
+        """The rows of a group in training, `copies * group_size`."""
+        return build(self.recipe.method).copies * self.recipe.group_size
+
+    @property
+    def asked_rates(self) -> tuple[float, ...]:
+        """The drop rate of each layer that the recipe asks for."""
+        return state(self.network).rates
+
+    @property
+    def drop_rates(self) -> tuple[float, ...]:
+        """The effective drop rate of each layer in training: rows are whole."""
+        return tuple(1 - count / self.rows for count in state(self.network).kept(self.rows))
+
+
+def load_subjects(paths: Sequence[str], device: torch.device | str = "cpu") -> list[Subject]:
+    """Load finished runs, named by their folders, or by their paths where two folders have the same name.
+
+    Raises:
+        InputError: if a run is named twice, or is not finished.
+    """
+    places = [Path(path).resolve() for path in paths]
+    for place, path in zip(places, paths, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"runs: {path}: is named twice; name each run once")
+    names = [place.name for place in places]
+    subjects = []
+    for path, name in zip(paths, names, strict=True):
+        trained = load_run(path)
+        network = trained.network.to(device)
+        shown = name if names.count(name) == 1 else path
+        per_block = layers_per_block(network)
+        subjects.append(Subject(shown, Path(path), trained.recipe, trained.classes, network, per_block))
+    return subjects
+
+
+def images_of_runs(subjects: Sequence[Subject], names: Sequence[str], path: str = "") -> dict[str, Examples]:
+    """The named sets of images, which are the same for all runs. Names are those of `images.images_of_run`.
+
+    Raises:
+        InputError: if a set cannot be opened, or the runs were trained on different data.
+    """
+    first, opened = subjects[0], {}
+    for subject in subjects:
+        same_source = opened and subject.recipe.data == first.recipe.data and subject.classes == first.classes
+        if same_source:
+            continue
+        found = {name: images_of_run(subject.recipe.data, subject.classes, name, path) for name in names}
+        opened = opened or found
+        same_labels = all(list(found[name].labels) == list(opened[name].labels) for name in names)
+        if subject.classes != first.classes or not same_labels:
+            raise InputError(
+                f"runs: {first.path} and {subject.path}: were trained on different data or splits "
+                f"(classes {_few(first.classes)} and {_few(subject.classes)}); analyse them one by one"
+            )
+    return opened
+
+
+def cautions(subjects: Sequence[Subject]) -> list[str]:
+    """A sentence for each run whose submodels training has never seen."""
+    return [
+        f"{subject.name} was trained without dropping a layer (drop rate {subject.recipe.drop_rate:g} on "
+        f"{subject.rows} rows): its submodels are networks that training has never seen"
+        for subject in subjects
+        if not any(subject.drop_rates)
+    ]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

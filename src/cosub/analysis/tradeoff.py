@@ -1,0 +1,139 @@
+"""Figure B.1: accuracy against parameters, FLOPs and measured time, each run at one or more resolutions."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cosub.analysis.drawing import panels, save, style
+from cosub.analysis.overfitting import accuracy
+from cosub.analysis.subjects import Subject
+from cosub.counting import Ledger
+from cosub.data.sources import Examples
+from cosub.distributed import World
+from cosub.network import build_network
+from cosub.weights import load_weights
+
+_MEASURES = {
+    "parameters_m": "parameters (millions)",
+    "gflops": "FLOPs an image (billions)",
+    "ms_per_image": "time an image (ms)",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run at a resolution: millions of parameters, billions of multiply-accumulates and milliseconds an image.
+
+    As in the paper, FLOPs are multiply-accumulates of one forward pass.
+    """
+
+    run: str
+    resolution: int
+    parameters_m: float
+    gflops: float
+    ms_per_image: float
+    top1: float
+    num_images: int
+
+
+def at_resolution(subject: Subject, resolution: int, device: torch.device) -> Subject:
+    """The run's network for images of another size, its position embedding resampled, without further training.
+
+    Raises:
+        InputError: if the network cannot be built for that size.
+    """
+    if resolution == subject.recipe.resolution:
+        return subject
+    recipe = dataclasses.replace(subject.recipe, resolution=resolution)
+    network = build_network(recipe, len(subject.classes), copies=1).eval()
+    load_weights(network, subject.path)
+    return dataclasses.replace(subject, recipe=recipe, network=network.to(device))
+
+
+def tradeoff(
+    subjects: Sequence[Subject],
+    examples: Examples,
+    world: World,
+    repeats: int = 10,
+    batch_size: int = 256,
+    workers: int = 0,
+    advance: Callable[[int], object] = lambda images: None,
+) -> list[Point]:
+    """Accuracy and cost of each network. Times are medians, of all networks in turn in this process.
+
+    `advance` is told of the images when a network is done with them.
+    """
+    seconds = time_forward(
+        [subject.network for subject in subjects], [_batch(s, batch_size) for s in subjects], repeats
+    )
+    points = []
+    for subject, spent in zip(subjects, seconds, strict=True):
+        result = accuracy(subject, examples, world, batch_size, workers)
+        parameters = sum(parameter.numel() for parameter in subject.network.parameters())
+        cost = macs(subject.network, _batch(subject, 1)) / 1e9
+        milliseconds = 1e3 * spent / batch_size
+        sizes = (subject.recipe.resolution, parameters / 1e6, cost, milliseconds)
+        points.append(Point(subject.name, *sizes, result.top1, result.num_images))
+        advance(len(examples.labels))
+    return points
+
+
+def macs(network: nn.Module, image: Tensor) -> int:
+    """Multiply-accumulates of a forward pass in eval mode, counted as it runs."""
+    network.eval()
+    with torch.no_grad(), Ledger(()) as ledger:
+        network(image)
+    return ledger.flops // 2
+
+
+def time_forward(networks: Sequence[nn.Module], batches: Sequence[Tensor], repeats: int) -> list[float]:
+    """Median seconds of a forward pass of each network with its batch, in eval mode, after two passes to warm up.
+
+    The networks take turns, so that what else the machine does falls on all of them.
+    """
+    seconds: list[list[float]] = [[] for _ in networks]
+    for turn in range(-2, repeats):
+        for network, batch, taken in zip(networks, batches, seconds, strict=True):
+            network.eval()
+            _wait(batch)
+            start = time.perf_counter()
+            with torch.no_grad():
+                network(batch)
+            _wait(batch)
+            if turn >= 0:
+                taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]
+
+
+def _batch(subject: Subject, images: int) -> Tensor:
+    pixels = subject.recipe.resolution
+    return torch.zeros(images, 3, pixels, pixels, device=next(subject.network.parameters()).device)
+
+
+def _wait(batch: Tensor) -> None:
+    if batch.device.type == "cuda":
+        torch.cuda.synchronize(batch.device)
+
+
+def draw(points: Sequence[Point], target: Path) -> None:
+    """A panel for each measure of cost; a line joins the resolutions of a run, which are written beside its points."""
+    figure, axes = panels(1, len(_MEASURES), sharey=True)
+    several = len({(point.run, point.resolution) for point in points}) > len({point.run for point in points})
+    for panel, (measure, title) in zip(axes[0], _MEASURES.items(), strict=True):
+        for index, run in enumerate(dict.fromkeys(point.run for point in points)):
+            mine = [point for point in points if point.run == run]
+            places = [(getattr(point, measure), point.top1) for point in mine]
+            panel.plot(*zip(*places, strict=True), label=run, **style(index))
+            for point, place in zip(mine if several else (), places, strict=False):
+                note = {"xytext": (5, 4 if index % 2 else -9), "textcoords": "offset points", "fontsize": 7}
+                panel.annotate(str(point.resolution), place, **note)
+        panel.set(xlabel=title)
+        panel.margins(0.15)
+    axes[0, 0].set(ylabel="top-1 accuracy")
+    save(figure, target)

@@ -1,0 +1,90 @@
+"""cosub export RUN [--format timm|onnx|hub] [--out FOLDER]"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from cosub.cli.evaluate import DataPath
+from cosub.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run's network as one that works without cosub, after comparing it with the run on real images."""
+
+    run: Positional[str]
+    """The run's folder; it may be a slimmed one."""
+    format: Literal["timm", "onnx", "hub"] = "timm"
+    """A folder that timm loads (model.safetensors, config.json), ONNX, or a push to the Hugging Face Hub."""
+    out: str = ""
+    """The folder to write, by default RUN/timm or RUN/onnx; never one with something in it."""
+    data: DataPath = field(default_factory=DataPath)
+    repo: str = ""
+    """For hub: OWNER/NAME."""
+    private: bool = False
+    """For hub: a new repository is private."""
+
+
+def run(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Export, words, "cosub export")
+    folder = Path(options.out) if options.out else Path(options.run) / options.format
+    _refuse(options, folder)
+    from cosub.evaluation.images import images_of_run
+    from cosub.export.checks import SAME, answers, real_images, require_same
+    from cosub.export.plain import plain_model
+    from cosub.export.source import open_run
+    from cosub.progress import Terminal
+
+    source = open_run(options.run)
+    say = Terminal().say
+    recipe = source.trained.recipe
+    examples = images_of_run(recipe.data, source.trained.classes, options.data.path or "test")
+    images = real_images(examples, recipe)
+    logits = answers(source.trained.network, images)
+    plain = plain_model(source.model, source.facts.kept, recipe.kept_scale)
+    difference = require_same(answers(plain.model, images), logits, SAME, "the plain model")
+    values = {"run": options.run, "format": options.format, "images": len(images), "module": plain.needs_module}
+    if options.format == "timm":
+        from cosub.export.folder import write_timm
+
+        difference = write_timm(plain, source.facts, folder, images, logits)
+    elif options.format == "onnx":
+        from cosub.export.graph import write_onnx
+
+        difference = write_onnx(plain, source.facts, folder, images, logits, say)
+    else:
+        from cosub.export.hub import push
+
+        values["to"] = push(plain, source.facts, options.repo, options.private)
+    values = {"to": str(folder), **values, "difference": difference}
+    if not as_json:
+        how = "model.py" if plain.needs_module and options.format == "timm" else "README.md"
+        print(
+            f"{values['to']}  ({options.format}; logits of {len(images)} images differ by {difference:.1e}; see {how})"
+        )
+    return values
+
+
+def _refuse(options: Export, folder: Path) -> None:
+    """What can be refused before anything is read."""
+    from cosub.errors import InputError
+
+    if options.format == "hub":
+        from cosub.export.hub import require_name
+
+        require_name(options.repo)
+        if options.out:
+            raise InputError(f"out: {options.out}: the Hub gets it, no folder; leave it out, or take --format timm")
+        return
+    if options.repo or options.private:
+        raise InputError(f"repo, private: belong to --format hub, not to {options.format}; leave them out")
+    from cosub.export.folder import require_free
+
+    if Path(options.run).is_dir():  # else that is what is wrong
+        require_free(folder)
+    if options.format == "onnx":
+        from cosub.export.graph import require_packages
+
+        require_packages()

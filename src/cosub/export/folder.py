@@ -1,0 +1,130 @@
+"""Folders that are written as a whole or not at all: timm's checkpoint in the layout of the Hub, and ONNX."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
+from torch import Tensor
+
+from cosub.errors import InputError, RunError
+from cosub.export.card import Facts, module_usage, readme, timm_usage
+from cosub.export.checks import SAME, answers, require_same
+from cosub.export.plain import Plain, module_text
+
+# Run where cosub cannot be imported, as by someone who has the folder alone.
+_ALONE = """
+import sys
+sys.modules["cosub"] = None
+sys.path.insert(0, sys.argv[1])
+import torch
+from model import load
+from safetensors.torch import load_file, save_file
+network, images = load(), load_file(sys.argv[2])["images"]
+with torch.inference_mode():
+    save_file({"logits": torch.cat([network(part) for part in images.split(32)])}, sys.argv[3])
+"""
+
+
+def require_free(folder: Path) -> None:
+    """Raises InputError if a folder cannot be made there, or has something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
+    if not folder.parent.is_dir():
+        raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes."""
+    require_free(folder)
+    place = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        place.mkdir()
+        yield place
+        place.replace(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a config says beside what timm records of the model, as timm's functions take it."""
+
+    model_config: dict[str, Any]
+    data_config: dict[str, Any]
+
+
+def settings(facts: Facts, plain: Plain) -> Settings:
+    """Names of classes, residual layers taken out, and how images are prepared."""
+    inputs = facts.recipe.inputs
+    model: dict[str, Any] = {"pretrained_cfg": {"architecture": plain.architecture}, "label_names": [*facts.classes]}
+    if plain.needs_module:
+        model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled}
+    data = {
+        "input_size": (3, facts.recipe.resolution, facts.recipe.resolution),
+        "interpolation": inputs.interpolation,
+        "mean": inputs.mean,
+        "std": inputs.std,
+        "crop_pct": inputs.crop_ratio,
+        "crop_mode": "center",
+    }
+    return Settings(model, data)
+
+
+def write_timm(
+    plain: Plain, facts: Facts, folder: Path, images: Float[Tensor, "B 3 H W"], source: Float[Tensor, "B K"]
+) -> float:
+    """Write what `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, or else FOLDER/model.py.
+
+    Before the folder gets its name, it is loaded as its card says and compared with the run's logits.
+
+    Returns:
+        The largest difference between logits.
+
+    Raises:
+        InputError: if something is there already.
+        RunError: if what was written does not answer as the run does.
+    """
+    with aside(folder) as place:
+        configs = settings(facts, plain)
+        save_for_hf(
+            plain.model,
+            str(place),
+            safe_serialization=True,
+            model_config=configs.model_config,
+            data_config=configs.data_config,
+        )
+        # safetensors lets nobody else read what it writes.
+        (place / "model.safetensors").chmod((place / "config.json").stat().st_mode)
+        usage = module_usage() if plain.needs_module else timm_usage("local-dir:.")
+        (place / "README.md").write_text(readme(facts, plain, usage, folder.name))
+        if plain.needs_module:
+            (place / "model.py").write_text(module_text(plain))
+            found = _alone(place, images)
+        else:
+            found = answers(timm.create_model(f"local-dir:{place}", pretrained=True).eval(), images)
+        return require_same(found, source, SAME, "the exported checkpoint")
+
+
+def _alone(folder: Path, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K"]:
+    """The logits that a folder's module gives in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        given, found = Path(name) / "images.safetensors", Path(name) / "logits.safetensors"
+        save_file({"images": images}, given)
+        words = [sys.executable, "-I", "-B", "-c", _ALONE, str(folder.resolve()), str(given), str(found)]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            reason = (ended.stderr.strip().splitlines() or ["no word"])[-1]
+            raise RunError(f"the exported module cannot be loaded ({reason}); nothing was written")
+        return load_file(found)["logits"]

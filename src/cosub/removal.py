@@ -1,0 +1,69 @@
+"""Take residual layers out of a timm model for good: parameters and time go, the names of what stays do not change."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from torch import nn
+
+from cosub.blocks import TWINS
+from cosub.blocks.twin import Twin
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def remove_layers(model: Model, kept: Iterable[int]) -> Model:
+    """Keep the named residual layers of a timm model, in place, before it is attached.
+
+    A block that loses all its layers disappears, unless its shortcut changes the shape: then that stays. One that loses
+    some runs on as a twin that skips them, so such a model has to be attached. Names in `state_dict` stay those of the
+    full model: blocks.7 is followed by blocks.9 where block 8 has gone.
+
+    Args:
+        model: a timm model of a supported family, not attached.
+        kept: indices of residual layers in the order in which they run.
+
+    Raises:
+        ValueError: if a layer does not exist, or none is kept.
+    """
+    chosen, blocks = set(kept), blocks_of(model)
+    total = sum(TWINS[type(block)].layers_of(block) for block in blocks)
+    if unknown := sorted(chosen - set(range(total))):
+        raise ValueError(f"there are residual layers 0 to {total - 1}, got {unknown}")
+    if not chosen:
+        raise ValueError("a network without any residual layer is none")
+    gone, first = set(), 0
+    for block in blocks:
+        twin = TWINS[type(block)]
+        layers = twin.layers_of(block)
+        absent = frozenset(layer for layer in range(layers) if first + layer not in chosen)
+        first += layers
+        if len(absent) == layers and twin.vanishes(block):
+            gone.add(block)
+        else:
+            _strip(block, twin, absent)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child in gone:
+                del parent._modules[name]  # `del sequential[i]` would number the others anew
+    return model
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a timm model that become twins, in the order in which they run."""
+    return [module for module in model.modules() if type(module) in TWINS and TWINS[type(module)].layers_of(module)]
+
+
+def absent_of(block: nn.Module) -> frozenset[int]:
+    """The branches that a block has lost, by their number in it."""
+    return vars(block).get("absent_branches", frozenset())
+
+
+def _strip(block: nn.Module, twin: type[Twin], absent: frozenset[int]) -> None:
+    block.absent_branches = absent  # pyright: ignore[reportArgumentType]
+    for branch in absent:
+        for name in twin.branches[branch]:
+            held = getattr(block, name, None)
+            if isinstance(held, nn.Module):
+                setattr(block, name, nn.Identity())
+            elif held is not None:
+                setattr(block, name, None)
