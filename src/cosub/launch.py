@@ -23,7 +23,7 @@ from cosub.evaluation.classification import shares_of
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Recipe, Segmentation
 from cosub.run import RunFolder
 from cosub.sharding import full
 from cosub.steps import images_of_epoch
@@ -165,20 +165,20 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     more = trainer.evaluate_training()
     source, best = trainer.source, trainer.counters.best
     if source.validation is source.test:
-        more["validation_top1"] = result.top1
+        more |= {f"validation_{name}": value for name, value in result.headline.items()}
     elif source.validation is not None:
-        more["validation_top1"] = trainer.evaluate(source.validation).top1
+        found = trainer.evaluate(source.validation).headline
+        more |= {f"validation_{name}": value for name, value in found.items()}
     if trainer.recipe.choose == "best":
         chosen_on = "test" if source.watched is source.test else "validation"
         more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
+    if isinstance(trainer.recipe.task, Segmentation):
+        more["skipped_crops"] = trainer.counters.skipped
     weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
         "state": "done",
-        "top1": result.top1,
-        "top5": result.top5,
-        "top1_submodels": dict(result.submodels),
-        "num_images": result.num_images,
+        **result.summary,
         **more,
         "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
@@ -204,12 +204,15 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
 
 
 def result_table(summary: dict[str, Any]) -> dict[str, str]:
-    rows = {"top-1": f"{summary['top1']:.4f} (full network, {summary['num_images']:,} images)"}
-    for share, top1 in summary["top1_submodels"].items():
+    name, key = ("mIoU", "miou") if "miou" in summary else ("top-1", "top1")
+    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
+    for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
     if epoch := summary.get("chosen_epoch"):
         on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
         rows["chosen"] = f"epoch {epoch}, by {on}"
+    if summary.get("skipped_crops"):
+        rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows

@@ -16,7 +16,7 @@ class Window:
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.values: list[Tensor] = []  # (loss, accuracy, norm of the gradient), one a step
+        self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one a step
         self.started, self.waited = time.perf_counter(), 0.0
 
     def read(self, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
@@ -31,7 +31,8 @@ class Window:
         values = {
             "loss": table[:, 0].mean().item(),
             "accuracy": table[:, 1].mean().item(),
-            "grad_norm": table[:, 2].max().item(),
+            "skipped": table[:, 2].sum().item(),
+            "grad_norm": table[:, 3].max().item(),
             "images_per_second": len(self.values) * self.batch_size / seconds,
             "data_wait": self.waited / seconds,
             "seconds": seconds,
