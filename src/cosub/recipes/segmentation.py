@@ -106,7 +106,7 @@ def camvid() -> Recipe:
         resolution=96,
         method=Supervised(loss="ce"),
         drop_rate=0.1,
-        epochs=10,
+        epochs=40,
         batch_size=16,
         group_size=16,
         lr=1e-3,
