@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import timm
 import torch
 from conftest import SMALL, frozen
 from PIL import Image
@@ -278,6 +279,17 @@ def test_a_slimmed_run_is_a_run(slimmed, finished, capsys, tmp_path):
     assert status == 0
     (last,) = json.loads(out)["slim"]["kept_layers"]
     assert last in recipe["kept_layers"]
+
+
+def test_a_slimmed_run_is_exported_as_timms_own_smaller_model(finished, capsys, tmp_path):
+    slim = ["slim", finished, "--keep", 2, "--strategy", "every-other", "--images", 40, "--out", tmp_path / "slim"]
+    assert call(capsys, *slim)[0] == 0
+    status, out, _ = call(capsys, "export", tmp_path / "slim", "--out", tmp_path / "timm", "--json")
+    assert (status, json.loads(out)["module"]) == (0, False)
+    plain = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    assert len(plain.blocks) == 1
+    images = torch.randn(5, 3, 8, 8)
+    torch.testing.assert_close(plain(images), cosub.load(tmp_path / "slim")(images), rtol=1e-5, atol=1e-5)
 
 
 def test_the_same_question_is_answered_once_and_another_does_not_overwrite(slimmed, finished, capsys):
