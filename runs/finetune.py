@@ -18,7 +18,18 @@ from cosub.cli import main
 from cosub.run import RunFolder
 
 MODEL = ["--model-args", "patch_size=8", "embed_dim=64", "depth=6", "num_heads=4"]
-PRETRAIN = ["--method", "supervised", "--resolution", "48", "--epochs", "4", "--augment.crop", "random-resized"]
+PRETRAIN = [
+    "--method",
+    "supervised",
+    "--loss",
+    "ce",
+    "--resolution",
+    "48",
+    "--epochs",
+    "8",
+    "--augment.crop",
+    "random-resized",
+]
 PRETRAIN += ["--augment.min-area", "0.3", "--data.test-split", "validation"]
 TUNE = ["--source", "hub", "--data.train-images", "500", "--data.validation-images", "500", "--resolution", "32"]
 TUNE += ["--epochs", "20", "--batch-size", "50", "--group-size", "50", "--augment.min-area", "0.3"]
