@@ -262,6 +262,7 @@ WRONG = {
     "annotations/training/3.png has 3 channels and not one": _colour,
     "images/training/5.png: has no annotation": lambda root: (root / "annotations/training/5.png").unlink(),
     "has no folder annotations/validation": lambda root: (root / "annotations/validation").rename(root / "elsewhere"),
+    "is no folder with images/training": lambda root: (root / "images").rename(root / "elsewhere"),
     "names 1 classes": lambda root: (root / "classes.txt").write_text("red\n"),
 }
 

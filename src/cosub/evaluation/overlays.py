@@ -51,7 +51,7 @@ def show_scenes(
             panel.axis("off")
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    _legend(figure, classes, colours, [labels for _, labels in shown] + answers)
+    _legend(figure, classes, colours, [labels for _, labels in shown] + answers, columns=2 * len(titles))
     figure.savefig(target, dpi=100)
 
 
@@ -87,7 +87,7 @@ def _painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> n
     return (_OPACITY * painted + (1 - _OPACITY) * under).astype(np.uint8)
 
 
-def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list[Tensor]) -> None:
+def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list[Tensor], columns: int) -> None:
     """The classes that have the most pixels."""
     from matplotlib.patches import Patch
 
@@ -95,4 +95,4 @@ def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list
     counts = torch.bincount(everything, minlength=IGNORE + 1)[:IGNORE]
     most = [index for index in counts.argsort(descending=True).tolist() if counts[index]][:_LEGEND]
     handles = [Patch(color=tuple((colours[index] / 255).tolist()), label=classes[index]) for index in sorted(most)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)

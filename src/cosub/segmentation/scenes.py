@@ -114,6 +114,12 @@ def open_scenes(config: Scenes) -> Source:
     root = Path(config.path).expanduser()
     if not config.path:
         raise InputError("data.path: is not given; name the folder of images and annotations with --data.path PATH")
+    parquet = any(root.glob("*.parquet")) or any(root.glob("data/*.parquet"))
+    if not (root / "images").is_dir() and not parquet and (root.exists() or len(root.parts) > 2 or root.is_absolute()):
+        raise InputError(
+            f"data.path: {config.path}: is no folder with images/training and annotations/training, nor one with "
+            "SPLIT-*.parquet files"
+        )
     classes = _class_names(root, config)
     source = _folders(root, classes) if (root / "images").is_dir() else _hub(config, classes)
     for part in (source.train, source.test):
