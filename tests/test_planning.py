@@ -330,7 +330,7 @@ def test_a_giant_network_is_planned_in_seconds():
 def test_the_command_plans_a_huge_network_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["--model", "deit3_huge_patch14_224", "--resolution", "224", "--batch-size", "2048", "--group-size", "32"]
-    words += ["--drop-rate", "0.6", "--dry-run", "--devices", "64", "--device-memory-gb", "80"]
+    words += ["--drop-rate", "0.6", "--lr", "1e-3", "--dry-run", "--devices", "64", "--device-memory-gb", "80"]
     assert main(["train", "digits", *words, "--images", "1281167", "--out", "run"]) == 0
     out, err = capsys.readouterr()
     for word in (
