@@ -94,8 +94,8 @@ def _ade20k(size: str, model: str, tag: str, drop_rate: float, width: int = 512)
 def camvid() -> Recipe:
     """CamVid's 367 street scenes, a class for every pixel, on a small ConvNeXt: minutes on one core.
 
-    Cost: to be measured.
-    Expected: to be measured.
+    Cost: 880 steps; 19 minutes on one thread of a machine that was busy with other work.
+    Expected: mIoU 0.367 on the 101 validation images (seed 0), from a backbone of docs/results.md.
 
     cosub train camvid --data.path PATH [--weights RUN]
     """
