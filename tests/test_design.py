@@ -35,7 +35,7 @@ LAYERS = [
         "steps",
     },
     {"evaluation", "run", "bench", "planning", "teachers"},
-    {"plot", "sharding", "analysis", "export"},
+    {"plot", "sharding", "finite", "analysis", "export"},
     {"trainer"},
     {"launch"},
     {"studies"},

@@ -153,6 +153,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),
         "bad_images": len(trainer.counters.bad),
+        "skipped_steps": trainer.counters.skipped,
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
         "threads": torch.get_num_threads(),

@@ -1,12 +1,14 @@
 """What a run writes down as it goes: metrics.jsonl and TensorBoard events."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -19,26 +21,27 @@ class Window:
         self.values: list[Tensor] = []  # (loss, accuracy, norm of the gradient), one a step
         self.started, self.waited = time.perf_counter(), 0.0
 
-    def read(self, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Means over the steps since the last report, and a fresh start. A norm is the largest.
+    def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 3"]]:
+        """Means over the steps since the last report, and each step's values; and a fresh start. A norm is the largest.
 
-        `mean` takes the mean over processes.
+        Steps that are not finite are left out of the means. `mean` takes the mean over processes.
         """
-        table = mean(torch.stack(self.values)).double().cpu()
+        rows = mean(torch.stack(self.values)).double().cpu()
+        table = rows[rows.isfinite().all(1)]
         # After the values are here: on a GPU this is where the host has waited for the steps.
         now = time.perf_counter()
         seconds = max(now - self.started, 1e-9)
         values = {
             "loss": table[:, 0].mean().item(),
             "accuracy": table[:, 1].mean().item(),
-            "grad_norm": table[:, 2].max().item(),
+            "grad_norm": table[:, 2].max().item() if len(table) else math.nan,
             "images_per_second": len(self.values) * self.batch_size / seconds,
             "data_wait": self.waited / seconds,
             "seconds": seconds,
         }
         self.values = []
         self.started, self.waited = now, 0.0
-        return values
+        return values, rows
 
 
 class Logs:
