@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from tiny import SPAWN, run, tiny, weights
 
@@ -38,7 +38,6 @@ from cosub.cli.parsing import recipe_flags
 from cosub.errors import CosubError
 from cosub.recipes.config import METHODS, Recipe
 from cosub.recipes.files import dump
-from cosub.run import RunFolder
 
 SECONDS = 20  # of processor time that a command may take
 
