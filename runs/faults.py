@@ -1,8 +1,8 @@
 """What `make faults` runs: accidents for real, and what was lost by them.
 
-Each case kills processes, flips bytes, fills disks or feeds nonsense; tiny runs, a single thread. Something is lost where
-a run does not go on to the same bits, a process stays behind, or a person would see more than one line. The first lines
-of what was lost go to standard error; the table to docs/faults.md.
+Each case kills processes, flips bytes, fills disks or feeds nonsense; tiny runs, a single thread. Something is lost
+where a run does not go on to the same bits, a process stays behind, or a person would see more than one line. What was
+lost goes to standard error; the table to docs/faults.md.
 
     python runs/faults.py [CASE ...] [--quick] [--page FILE]
 """
@@ -109,7 +109,21 @@ def _nonsense() -> Any:
     words = st.one_of(
         st.text(max_size=8),
         st.sampled_from(
-            ["", "nan", "inf", "-inf", "null", "١٢", "ＮａＮ", "\x00", "\ud800", "é" * 300, "../..", "a\nb", "{}"]
+            [
+                "",
+                "nan",
+                "inf",
+                "-inf",
+                "null",
+                "١٢",
+                "\uff2e\uff41\uff2e",
+                "\x00",
+                "\ud800",
+                "é" * 300,
+                "../..",
+                "a\nb",
+                "{}",
+            ]
         ),
     )
     leaves = st.one_of(st.none(), st.booleans(), numbers, st.just(float("nan")), st.just(float("inf")), words)
@@ -141,7 +155,7 @@ def _changed(values: Any, place: tuple[Any, ...], action: str, value: Any) -> An
 
 
 def recipes(folder: Path, quick: bool) -> Case:
-    """Recipes and command lines that make no sense, or just so: each plans a run, or ends with one line and status 2."""
+    """Recipes and command lines of nonsense: each plans a run, or ends with one line and status 2."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
 
