@@ -471,14 +471,16 @@ def two_at_once(folder: Path, quick: bool) -> Case:
 def _mutated(path: Path, chance: random.Random) -> str:
     """Change a file as an accident or a person would; what was done."""
     content, action = path.read_bytes(), chance.choice(["cut", "flip", "empty", "noise", "missing", "json", "json"])
-    if action == "json" and path.suffix == ".json":
-        values = json.loads(content)
+    if action == "json" and path.suffix in (".json", ".jsonl"):
+        kept, _, last = content.decode().strip().rpartition("\n")
+        kept, last = (f"{kept}\n", last) if path.suffix == ".jsonl" else ("", content.decode())
+        values = json.loads(last)
         place = chance.choice(_places(values))
         value = chance.choice(
             [None, -1, 0, 3, 2.5, 2**63, 10**30, "", "x", "\u0661", [], {}, [1, "a"], True, {"a": {"b": 1}}]
         )
         action = chance.choice(["value", "value", "remove", "key", "nest"])
-        path.write_text(json.dumps(_changed(values, place, action, value)))
+        path.write_text(kept + json.dumps(_changed(values, place, action, value)))
         return f"{path.name} {'.'.join(map(str, place))} {action} {value!r}"
     if action in ("missing", "json"):
         path.unlink()
@@ -496,6 +498,7 @@ _VERBS: dict[str, Callable[[Path], list[str]]] = {
     "plot": lambda out: ["plot", str(out)],
     "export": lambda out: ["export", str(out)],
     "train": lambda out: ["train", str(out / "recipe.json"), "--out", str(out)],
+    "train again": lambda out: ["train", str(out / "recipe.json"), "--out", str(out)],
     "weights": lambda out: ["train", str(out.parent / "finished" / "recipe.json"), "--out", str(out / "new")],
 }
 
@@ -507,7 +510,7 @@ def mutants(folder: Path, quick: bool) -> Case:
     case, chance, sources = Case(), random.Random(200), (_finished(folder), _stopped(folder))
     Image.new("RGB", (8, 8), (90, 0, 30)).save(folder / "image.png")
     out = folder / "mutant"
-    for number in range(6 if quick else 204):
+    for number in range(7 if quick else 210):
         verb = list(_VERBS)[number % len(_VERBS)]
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(sources[verb == "train"], out)

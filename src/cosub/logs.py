@@ -71,7 +71,12 @@ def read(folder: Path) -> list[dict[str, float]]:
     """The lines of a run's metrics.jsonl that are whole: a killed process may leave half of one."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    return [value for value in map(_parsed, lines) if isinstance(value, dict) and "step" in value]
+    return [value for value in map(_parsed, lines) if _whole(value)]
+
+
+def _whole(value: Any) -> bool:
+    numbers = isinstance(value, dict) and all(isinstance(number, int | float) for number in value.values())
+    return numbers and {"step", "epoch"} <= value.keys()
 
 
 def _parsed(line: str) -> Any:

@@ -63,4 +63,5 @@ def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> No
 
 
 def _final(lines: list[dict[str, float]], summary: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(max(line["epoch"] for line in lines), summary["top1"])] if "top1" in summary else []
+    found = summary.get("top1")
+    return [(max(line["epoch"] for line in lines), found)] if isinstance(found, int | float) else []
