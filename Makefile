@@ -17,7 +17,7 @@ test: .venv/installed
 	$(BIN)/pytest -o addopts= -m 'compile and not slow' tests/test_compile.py
 
 slow: .venv/installed
-	$(BIN)/pytest -m 'slow and not compile and not gpu' --no-header -q || test $$? = 5
+	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not compile and not gpu' --no-header -q || test $$? = 5
 	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/test_compile.py
 
 faults: .venv/installed

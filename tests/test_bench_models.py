@@ -30,7 +30,8 @@ KEYS = [
 def off(row: dict) -> bool:
     """Whether a count differs by more than rounding and small operations explain."""
     params = abs(row["params_m"] / row["paper_params_m"] - 1)
-    return params > 0.005 or abs(row["gflops"] / row["paper_gflops"] - 1) > 0.02
+    flops = abs(row["gflops"] / row["paper_gflops"] - 1)
+    return params > 0.005 or flops > (0.01 if row["table"] == "13" else 0.02)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def only(monkeypatch):
     return lambda *rows: monkeypatch.setattr(models, "ROWS", rows)
 
 
-@pytest.mark.parametrize("table", ["11", "12", "B.1", "13"])
+@pytest.mark.parametrize("table", ["11", "12", "B.1", pytest.param("13", marks=pytest.mark.slow)])
 def test_a_row_has_a_note_if_and_only_if_it_is_off(table, only):
     only(*(row for row in ROWS if row.table == table))
     rows = compare(CPU)
@@ -48,8 +49,8 @@ def test_a_row_has_a_note_if_and_only_if_it_is_off(table, only):
 
 def test_every_row_of_the_tables_is_there():
     counts = {table: sum(row.table == table for row in ROWS) for table in ("11", "12", "B.1", "13")}
-    assert counts == {"11": 26, "12": 26, "B.1": 10, "13": 4}
-    assert len({(row.table, row.model) for row in ROWS}) == len(ROWS) == 66
+    assert counts == {"11": 26, "12": 26, "B.1": 10, "13": 15}
+    assert len({(row.table, row.model) for row in ROWS}) == len(ROWS) == 77
 
 
 def test_the_notes_sums_are_right():
@@ -58,19 +59,12 @@ def test_the_notes_sums_are_right():
     pit, distilled = size("pit_b_224", 224), size("pit_b_distilled_224", 224)
     assert distilled.params - pit.params == 256 + 1025 * 1000  # 1.03 M
     assert (size("xcit_small_12_p16_224", 224).macs + 2 * 196 * 384**2) / 1e9 == pytest.approx(4.9, abs=0.05)
-    for name, width, printed in [("b60", 768, 140.6), ("b120", 768, 229.8), ("l120", 1024, 383.7)]:
-        whole = size(f"patchconvnet_{name}", 512).params + upernet(width)
-        assert whole / 1e6 == pytest.approx(printed, abs=0.05)
 
 
-def upernet(width: int, inner: int = 512, classes: int = 150) -> int:
-    """Parameters of UperNet on a network of one resolution: neck, pyramid pooling, laterals, fusion, auxiliary head."""
-    neck = 3 * (4 * width**2 + width) + 2 * width
-    conv = {"1x1": width * inner + 2 * inner, "3x3": 9 * inner**2 + 2 * inner}
-    pooling = 4 * conv["1x1"] + 9 * (width + 4 * inner) * inner + 2 * inner
-    fusion = 3 * conv["1x1"] + 3 * conv["3x3"] + 9 * 4 * inner**2 + 2 * inner
-    auxiliary = 9 * width * 256 + 2 * 256 + (256 + 1) * classes
-    return neck + pooling + fusion + (inner + 1) * classes + auxiliary
+def test_upernet_on_a_vit_is_the_papers(only):
+    only(*(row for row in ROWS if row.model == "UperNet ViT-S"))
+    (row,) = compare(CPU)
+    assert (round(row["params_m"], 1), round(row["gflops"]), row["layers"]) == (41.7, 588, 24)
 
 
 def test_macs_are_those_of_the_layers_and_of_attention():

@@ -423,7 +423,7 @@ def test_bench_measures(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bench"], "must be step, models, coverage or table7"),
+        (["bench"], "must be step, models, coverage, loader or table7"),
         (["bench", "step", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
         (["bench", "step", "--model", "nope"], "timm does not know it"),
         (["bench", "step", "--meta", "--model", "edgenext_xx_small"], "supported families"),

@@ -34,8 +34,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 FAMILIES = (imagenet, convnets, imagenet21k, selfsupervised, transfer)
 
 # Prefix of a model's name -> a small one of its family, for images of 32 pixels.
-VIT = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
-SMALL = {
+VIT: dict[str, Any] = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "deit3_": ("deit3_small_patch16_224", VIT),
     "vit_": ("vit_base_patch16_224", VIT),
     "beit_": ("beit_base_patch16_224", VIT),

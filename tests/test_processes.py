@@ -134,7 +134,7 @@ def test_a_process_whose_torchrun_has_died_asks_to_stop(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     stop = StopRequest()
     assert not stop.asked
-    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "getppid", lambda: -1)
     assert stop.asked
 
 

@@ -18,12 +18,12 @@ from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source, with_validation
-from cosub.errors import CosubError, RunError, Stopped
+from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Recipe, Segmentation
 from cosub.run import RunFolder
 from cosub.sharding import full
 from cosub.steps import images_of_epoch
@@ -46,7 +46,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
-        reporter.table("finished already", result_table(summary))
+        reporter.table("finished already", _read_result(folder, summary))
         return summary
     if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -153,7 +153,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),
         "bad_images": len(trainer.counters.bad),
-        "skipped_steps": trainer.counters.skipped,
+        "skipped_steps": trainer.counters.skipped_steps,
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
         "threads": torch.get_num_threads(),
@@ -166,20 +166,20 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     more = trainer.evaluate_training()
     source, best = trainer.source, trainer.counters.best
     if source.validation is source.test:
-        more["validation_top1"] = result.top1
+        more |= {f"validation_{name}": value for name, value in result.headline.items()}
     elif source.validation is not None:
-        more["validation_top1"] = trainer.evaluate(source.validation).top1
+        found = trainer.evaluate(source.validation).headline
+        more |= {f"validation_{name}": value for name, value in found.items()}
     if trainer.recipe.choose == "best":
         chosen_on = "test" if source.watched is source.test else "validation"
         more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
+    if isinstance(trainer.recipe.task, Segmentation):
+        more["skipped_crops"] = trainer.counters.skipped
     weights = full(trainer.result.state_dict(), trainer.world.main)
     summary = {
         **_facts(trainer),
         "state": "done",
-        "top1": result.top1,
-        "top5": result.top5,
-        "top1_submodels": dict(result.submodels),
-        "num_images": result.num_images,
+        **result.summary,
         **more,
         "bad_images": len({*trainer.counters.bad, *result.bad}),
     }
@@ -204,13 +204,26 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
         raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
 
 
+def _read_result(folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
+    try:
+        return result_table(summary)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"run: {folder.summary}: is not the summary of a finished run ({error!r}); remove it, and the same command "
+            "writes it again"
+        ) from error
+
+
 def result_table(summary: dict[str, Any]) -> dict[str, str]:
-    rows = {"top-1": f"{summary['top1']:.4f} (full network, {summary['num_images']:,} images)"}
-    for share, top1 in summary["top1_submodels"].items():
+    name, key = ("mIoU", "miou") if "miou" in summary else ("top-1", "top1")
+    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
+    for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
     if epoch := summary.get("chosen_epoch"):
         on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
         rows["chosen"] = f"epoch {epoch}, by {on}"
+    if summary.get("skipped_crops"):
+        rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows

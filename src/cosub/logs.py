@@ -18,10 +18,10 @@ class Window:
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.values: list[Tensor] = []  # (loss, accuracy, norm of the gradient), one a step
+        self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one a step
         self.started, self.waited = time.perf_counter(), 0.0
 
-    def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 3"]]:
+    def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 4"]]:
         """Means over the steps since the last report, and each step's values; and a fresh start. A norm is the largest.
 
         Steps that are not finite are left out of the means. `mean` takes the mean over processes.
@@ -34,7 +34,8 @@ class Window:
         values = {
             "loss": table[:, 0].mean().item(),
             "accuracy": table[:, 1].mean().item(),
-            "grad_norm": table[:, 2].max().item() if len(table) else math.nan,
+            "skipped": table[:, 2].sum().item(),
+            "grad_norm": table[:, 3].max().item() if len(table) else math.nan,
             "images_per_second": len(self.values) * self.batch_size / seconds,
             "data_wait": self.waited / seconds,
             "seconds": seconds,

@@ -30,10 +30,10 @@ def cosub_loss(
     Raises:
         ValueError: if the rows are not two copies of the targets, or a value is out of range.
     """
-    loss, answer = _parts(kind, weight)
+    loss, answer = parts_of(kind, weight)
     logits, target = _halves(logits, targets, weight)
     other = logits.detach().roll(targets.shape[0], dims=0)
-    return _cross_entropy(logits, target.add_(_answer(other, loss, answer), alpha=1 - weight), loss)
+    return _cross_entropy(logits, target.add_(answer_of(other, loss, answer), alpha=1 - weight), loss)
 
 
 def distillation_loss(
@@ -58,11 +58,11 @@ def distillation_loss(
     Raises:
         ValueError: if a value is out of range, or the teacher's classes are not the student's.
     """
-    loss, answer = _parts(kind, weight)
-    logits = _full_precision(logits)
+    loss, answer = parts_of(kind, weight)
+    logits = full_precision(logits)
     _same_classes(logits, teacher)
     target = dense(targets, logits.shape[1]).to(logits.dtype) * weight
-    target.add_(_answer(_full_precision(teacher.detach()), loss, answer), alpha=1 - weight)
+    target.add_(answer_of(full_precision(teacher.detach()), loss, answer), alpha=1 - weight)
     return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
 
 
@@ -83,13 +83,13 @@ def cosub_distillation_loss(
     Raises:
         ValueError: as the two losses that it combines, or if the shares add up to more than 1.
     """
-    loss, answer = _parts(kind, weight)
+    loss, answer = parts_of(kind, weight)
     if not 0 <= teacher_weight <= 1 - weight:
         raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}], what weight leaves, got {teacher_weight}")
     logits, target = _halves(logits, targets, weight)
     _same_classes(logits, teacher)
-    taught = _answer(_full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
-    other = _answer(logits.detach().roll(targets.shape[0], dims=0), loss, answer)
+    taught = answer_of(full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
+    other = answer_of(logits.detach().roll(targets.shape[0], dims=0), loss, answer)
     target.add_(taught, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
     return _cross_entropy(logits, target, loss)
 
@@ -99,7 +99,7 @@ def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss =
 
     Binary cross-entropy is averaged over rows and classes, as DeiT-III does; softmax cross-entropy over rows.
     """
-    logits = _full_precision(logits)
+    logits = full_precision(logits)
     copies = logits.shape[0] // targets.shape[0]
     return _cross_entropy(logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(copies, 1), loss)
 
@@ -135,7 +135,7 @@ def mixed_targets(
     return (share * own + (1 - share) * other) * (1 - smoothing) + smoothing / num_classes
 
 
-def _parts(kind: CosubKind, weight: float) -> tuple[str, str]:
+def parts_of(kind: CosubKind, weight: float) -> tuple[str, str]:
     """The loss and the answer of a kind."""
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be in [0, 1], got {weight}")
@@ -152,7 +152,7 @@ def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Ten
             f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
             "attach with copies=2 and keep the model in train mode"
         )
-    logits = _full_precision(logits)
+    logits = full_precision(logits)
     return logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(2, 1).mul_(weight)
 
 
@@ -161,7 +161,7 @@ def _same_classes(logits: Tensor, teacher: Tensor) -> None:
         raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {logits.shape[1]}")
 
 
-def _full_precision(logits: Tensor) -> Tensor:
+def full_precision(logits: Tensor) -> Tensor:
     """Mixed targets do not fit in the seven bits of bfloat16."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
@@ -172,7 +172,8 @@ def _cross_entropy(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
     return F.cross_entropy(logits, targets)
 
 
-def _answer(logits: Tensor, loss: str, answer: str) -> Tensor:
+def answer_of(logits: Tensor, loss: str, answer: str) -> Tensor:
+    """What another network's logits `(R, C, ...)` teach."""
     if answer == "hard":
-        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits.dtype)
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

@@ -8,7 +8,7 @@ from torch import nn
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, state
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Recipe, Segmentation
 from cosub.recipes.files import nearest
 from cosub.removal import remove_layers
 from cosub.seeds import derive
@@ -18,7 +18,7 @@ _OURS = {"img_size", "in_chans", "num_classes", "features_only", "pretrained", "
 _OURS |= {"drop_path_rate", "pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable"}
 
 # What timm and torch raise for arguments that do not fit together.
-_UNBUILDABLE = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, KeyError, AttributeError)
+ANY_WRONG = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, KeyError, AttributeError)
 
 
 def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
@@ -32,8 +32,19 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
         InputError: for a model that timm does not know or whose blocks have no twin, arguments that it does not
             take, a resolution that the patch size does not divide.
     """
-    model = _create(recipe, num_classes)
+    if isinstance(recipe.task, Segmentation):
+        from cosub.segmentation.network import build_segmenter  # it needs an extra
+
+        return build_segmenter(recipe, num_classes, copies)
+    model = create_model(recipe, num_classes)
     check_resolution(model, recipe.model, recipe.resolution)
+    attach_as(model, recipe, copies)
+    _try(model, recipe, num_classes)
+    return model
+
+
+def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
+    """Attach as the recipe says. Raises InputError for a model whose blocks have no twin."""
     try:
         if recipe.kept_layers:
             remove_layers(model, recipe.kept_layers)
@@ -48,8 +59,6 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
     except ValueError as error:
         raise InputError(f"model: {recipe.model}: {error}") from error
     state(model).scale = recipe.kept_scale
-    _try(model, recipe, num_classes)
-    return model
 
 
 def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
@@ -58,7 +67,7 @@ def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
     Raises:
         InputError: for a model that timm does not know, or that cannot be built at the recipe's resolution.
     """
-    model = _create(recipe, num_classes)
+    model = create_model(recipe, num_classes)
     check_resolution(model, recipe.model, recipe.resolution)
     _try(model, recipe, num_classes)
     return model
@@ -76,7 +85,12 @@ def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
         )
 
 
-def _create(recipe: Recipe, num_classes: int) -> nn.Module:
+def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module:
+    """The recipe's model of timm's, initialised from its seed, not attached. `optional` arguments it need not take.
+
+    Raises:
+        InputError: for a model that timm does not know, or arguments that it does not take.
+    """
     import timm
 
     # Only names of timm's own registry: others would fetch code or configuration from elsewhere.
@@ -88,8 +102,8 @@ def _create(recipe: Recipe, num_classes: int) -> nn.Module:
     try:
         with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
             torch.default_generator.manual_seed(derive("init", recipe.seed))
-            return create(recipe.model, recipe.resolution, num_classes, settings_of(recipe))
-    except _UNBUILDABLE as error:
+            return create(recipe.model, recipe.resolution, num_classes, settings_of(recipe), **optional)
+    except ANY_WRONG as error:
         raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
 
 
@@ -105,7 +119,7 @@ def _try(model: nn.Module, recipe: Recipe, num_classes: int) -> None:
     try:
         with torch.no_grad():
             shape = tuple(model.eval()(torch.zeros(1, 3, recipe.resolution, recipe.resolution)).shape)
-    except _UNBUILDABLE as error:
+    except ANY_WRONG as error:
         raise _unbuildable(recipe, " ".join(str(error).split())) from error
     if shape != (1, num_classes):
         raise _unbuildable(recipe, f"an image gives {shape} and not {(1, num_classes)}")
@@ -119,14 +133,15 @@ def _unbuildable(recipe: Recipe, reason: str) -> InputError:
     )
 
 
-def create(model: str, resolution: int, num_classes: int, settings: dict[str, Any]) -> nn.Module:
+def create(model: str, resolution: int, num_classes: int, settings: dict[str, Any], **optional: Any) -> nn.Module:
     """timm's model for images of that size, its own drop path off: some ship with a rate.
 
-    Convolutional networks have no argument for the size, because they take any; a few have none for drop path.
+    Convolutional networks have no argument for the size, because they take any; a few have none for drop path. Nor
+    need a model take the other `optional` arguments.
     """
     import timm
 
-    optional: dict[str, Any] = {"img_size": resolution, "drop_path_rate": 0.0}
+    optional = {"img_size": resolution, "drop_path_rate": 0.0, **optional}
     while True:
         try:
             return timm.create_model(model, num_classes=num_classes, **optional, **settings)

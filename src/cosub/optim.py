@@ -128,10 +128,10 @@ def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up to the peak, then half a cosine over all steps, those of the warm-up counted (DeiT-III).
+    """Linear warm-up to the peak, then half a cosine, or a line, over all steps, those of the warm-up counted.
 
-    At the first step of each epoch it is what timm's schedule gives that epoch. It ends at the least rate, or at the
-    peak where that is lower: DeiT's code lets the rate rise there.
+    At the first step of each epoch the cosine is what timm's schedule gives that epoch (DeiT-III). It ends at the
+    least rate, or at the peak where that is lower: DeiT's code lets the rate rise there.
     """
     optimizer, peak = recipe.optimizer, recipe.peak_lr
     warmup = warmup_steps(recipe, steps_per_epoch)
@@ -139,4 +139,5 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
     least = min(optimizer.min_lr, peak)
     done = step / (recipe.epochs * steps_per_epoch)
-    return least + (peak - least) * (1 + math.cos(math.pi * done)) / 2
+    left = 1 - done if optimizer.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return least + (peak - least) * left

@@ -21,17 +21,18 @@ from cosub.choices import Checkpointing, Precision
 from cosub.counting import Cost, cost, without_memory
 from cosub.data.transforms import training
 from cosub.machine import Machine
-from cosub.methods import build
 from cosub.network import build_network
 from cosub.optim import STATE_TENSORS, learning_rate, warmup_steps
-from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, require
+from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, Scenes, Segmentation, require
 from cosub.recipes.paper import IMAGENET, IMAGES
 from cosub.steps import share, steps_per_epoch
 from cosub.submodel import draw
+from cosub.tasks import method_of
 from cosub.teachers import Teacher, describe
 
 Known = Literal["given", "source", "assumed"]
 
+ADE20K_IMAGES = 20_210
 _DIGITS = 1797
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "selective", "blocks")
@@ -167,8 +168,8 @@ def plan(
         recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
         machine: the devices.
         images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's, or
-            21k's for a recipe of its classes.
-        classes: likewise: 10, the recipe's, or 1000.
+            21k's for a recipe of its classes, or ADE20K's.
+        classes: likewise: 10, the recipe's, 1000 or 150.
 
     Raises:
         InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
@@ -212,7 +213,7 @@ class _Estimate:
         self.precision: Precision = recipe.precision
         if recipe.precision == "auto":
             self.precision = "fp32" if recipe.runtime.device == "cpu" else "bf16"
-        self.method = build(recipe.method)
+        self.method = method_of(recipe)
         with torch.device("meta"):
             self.network = build_network(recipe, classes, self.method.copies)
             self.others = self._others(classes)
@@ -299,6 +300,8 @@ class _Estimate:
         recipe, images = self.recipe, groups * self.recipe.group_size
         batch = torch.empty(images, 3, recipe.resolution, recipe.resolution)
         targets = torch.empty(images, self.classes)
+        if isinstance(recipe.task, Segmentation):
+            targets = torch.zeros(images, recipe.resolution, recipe.resolution, dtype=torch.uint8)
         # Shapes alone matter, and one draw for all groups has those of as many draws put together.
         submodel = draw(groups * self.rows, [groups * count for count in self.kept], torch.Generator())
         low = self.precision != "fp32"
@@ -326,6 +329,8 @@ def _size(recipe: Recipe, images: int | None, classes: int | None) -> Size:
     require(images is None or images >= 1, "images", images, "must be 1 or more")
     require(classes is None or classes >= 2, "classes", classes, "must be 2 or more")
     known = (IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
+    if isinstance(data, Scenes):
+        known = (ADE20K_IMAGES, recipe.classes or data.num_classes)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
         known = (_DIGITS - math.ceil(data.test_share * _DIGITS), 10)
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"

@@ -10,6 +10,8 @@ from cosub.optim import learning_rate, warmup_steps
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 
+_NAMES = {"top1": "top-1", "miou": "mIoU"}
+
 
 def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None = None) -> None:
     """Write a PNG with the curves of the runs; `summary` is that of a single run which has not written its own yet.
@@ -21,14 +23,18 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
+    metrics: set[str] = set()
     for run in runs:
         lines = read(run)
         if not lines:
             raise InputError(f"run: {run}: has no metrics.jsonl to plot")
         steps = [line for line in lines if "loss" in line]
         (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps], label=run.name)
-        points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line]
-        points += _final(lines, summary or RunFolder(run).read_summary())
+        last = summary or RunFolder(run).read_summary()
+        metric = "miou" if "miou" in last or any("miou" in line for line in lines) else "top1"
+        points = [(line["epoch"], line[metric]) for line in lines if metric in line]
+        points += _final(lines, last, metric)
+        metrics.add(metric)
         accuracy.plot(
             [x for x, _ in points],
             [y for _, y in points],
@@ -38,7 +44,7 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
             label=run.name,
         )
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    accuracy.set(xlabel="epoch", ylabel="top-1 on test images")
+    accuracy.set(xlabel="epoch", ylabel=" and ".join(_NAMES[metric] for metric in sorted(metrics)) + " on test images")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -62,6 +68,6 @@ def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> No
     figure.savefig(target, dpi=110)
 
 
-def _final(lines: list[dict[str, float]], summary: dict[str, Any]) -> list[tuple[float, float]]:
-    found = summary.get("top1")
+def _final(lines: list[dict[str, float]], summary: dict[str, Any], metric: str) -> list[tuple[float, float]]:
+    found = summary.get(metric)
     return [(max(line["epoch"] for line in lines), found)] if isinstance(found, int | float) else []

@@ -137,6 +137,21 @@ def load(run: str | os.PathLike[str]) -> nn.Module:
     return load_run(run).network
 
 
+def load_classifier(run: str | os.PathLike[str]) -> Trained:
+    """`load_run`, of a run whose images have one class each.
+
+    Raises:
+        InputError: as `load_run`, and for a segmentation run.
+    """
+    trained = load_run(run)
+    if trained.recipe.task.kind == "segmentation":
+        raise InputError(
+            f"run: {run}: is a segmentation run, and this is for classification; `cosub evaluate {run} --show N` "
+            "tests it and draws its answers"
+        )
+    return trained
+
+
 def load_run(run: str | os.PathLike[str]) -> Trained:
     """The network of a run with its recipe and its classes.
 

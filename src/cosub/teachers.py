@@ -36,7 +36,7 @@ class Teacher(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.network = create(about["model"], about["resolution"], about["classes"], about["settings"])
         if kept := about.get("kept_layers"):
-            attach(remove_layers(self.network, kept), drop_rate=0, copies=1)
+            attach(remove_layers(self.network, kept), drop_rate=0.0, copies=1)
             state(self.network).scale = about["kept_scale"]
         self.requires_grad_(False).eval()
         # From images normalised as a student's to images normalised as the teacher's.

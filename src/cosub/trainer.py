@@ -1,11 +1,10 @@
-"""The training loop. It knows no method, data set or metric by name.
+"""The training loop. It knows no task, method, data set or metric by name.
 
 A run is a function of its recipe: every random choice of a step is seeded from (seed, step, group), every image
 from (seed, epoch, position). Where it runs changes rounding at most.
 """
 
 import copy
-import dataclasses
 import itertools
 import json
 import math
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,20 +23,17 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._pytree import tree_leaves
 
 from cosub import checkpoint as checkpoints
 from cosub.attachment import active, compile_blocks, state, uncompile_blocks
-from cosub.data.loading import Batch, StepSampler, TrainingSet, training_loader
-from cosub.data.mixing import mix_groups
+from cosub.data.loading import Batch, StepSampler, training_loader
 from cosub.data.sources import Examples, Source, fingerprint
-from cosub.data.transforms import normalize, training
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
-from cosub.evaluation.classification import Result, check_bad, evaluate
+from cosub.evaluation.classification import check_bad
 from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, restore_buffers
 from cosub.logs import Logs, Window
-from cosub.methods import Method, build
-from cosub.network import build_network
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
 from cosub.recipes.config import Recipe
@@ -46,6 +43,7 @@ from cosub.sharding import full, load_network, load_optimizer, local, shard
 from cosub.signals import StopRequest
 from cosub.steps import images_of_epoch, share, steps_per_epoch
 from cosub.submodel import Submodel, concatenate
+from cosub.tasks import Score, method_of, task_of
 from cosub.teachers import Teacher, load_teacher
 from cosub.weights import load_weights
 
@@ -63,7 +61,10 @@ class Counters:
     seconds: float = 0.0
     bad: set[str] = field(default_factory=set)
     best: tuple[int, float] = (0, -1.0)  # epoch and accuracy, where the recipe chooses by validation images
-    skipped: int = 0  # steps without an update, because loss or gradient was not finite
+    skipped: int = 0
+    """Images without a label to learn."""
+    skipped_steps: int = 0
+    """Steps without an update, because loss or gradient was not finite."""
 
 
 class Trainer:
@@ -75,7 +76,8 @@ class Trainer:
         self.share = share(recipe, world.rank, world.size)
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
         self.total_steps = recipe.epochs * self.steps_per_epoch
-        self.method: Method = build(recipe.method)
+        self.method = method_of(recipe)
+        self.task = task_of(recipe, source)
         self.trained = {"network": self._build(recipe.seed)}
         if self.method.needs == "peer":
             self.trained["peer"] = self._build(derive("peer", recipe.seed))
@@ -83,7 +85,7 @@ class Trainer:
         self.others: dict[str, nn.Module] = {}
         self.rows = self.method.copies * recipe.group_size  # of a group
         self.kept = state(self.network).kept(self.rows)
-        self.transform = training(recipe.resolution, recipe.augment, recipe.inputs.interpolation)
+        self.dataset = self.task.training_set()
         self.precision = _precision(recipe, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.fingerprint = fingerprint(source)
@@ -96,11 +98,9 @@ class Trainer:
             self._begin()
 
     def _build(self, seed: int) -> nn.Module:
-        network = build_network(
-            dataclasses.replace(self.recipe, seed=seed), len(self.source.classes), self.method.copies
-        )
+        network = self.task.network(seed, self.world)
         state(network).checkpointing = self.recipe.runtime.checkpointing
-        return network.to(self.world.device)
+        return network
 
     @property
     def result(self) -> nn.Module:
@@ -166,8 +166,9 @@ class Trainer:
         load_optimizer(self.optimizer, found.state["optimizer"])
         self.scaler.load_state_dict(found.state["scaler"])
         counted = found.counters
-        skipped = counted.get("skipped", 0)  # checkpoints before it was counted have none
-        self.counters = Counters(counted["seconds"], set(counted["bad"]), tuple(counted["best"]), skipped)
+        best, skipped = tuple(counted["best"]), counted.get("skipped", 0)
+        steps = counted.get("skipped_steps", 0)  # checkpoints before these were counted have none
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), best, skipped, steps)
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
     @property
@@ -179,7 +180,8 @@ class Trainer:
         """What a new run reads: the weights that its recipe names, and its teacher."""
         recipe = self.recipe
         if recipe.weights:
-            said = {name: load_weights(network, recipe.weights) for name, network in self.trained.items()}
+            trained = {name: self.task.pretrained(network) for name, network in self.trained.items()}
+            said = {name: load_weights(network, recipe.weights) for name, network in trained.items()}
             self.reporter.say(f"weights: starting from {recipe.weights}")
             for name, lines in said.items():
                 for line in lines:
@@ -244,8 +246,8 @@ class Trainer:
             active(self.network, self.submodel(groups)),
             torch.autocast(self.world.device.type, self.precision, enabled=low),
         ):
-            logits = self.network(torch.zeros(size, device=self.world.device))
-        logits.float().sum().backward()
+            answer = self.network(torch.zeros(size, device=self.world.device))
+        _total(answer).backward()
         self.network.zero_grad(set_to_none=True)
         for name, buffer in self.network.named_buffers():
             buffer.copy_(before[name])
@@ -264,8 +266,9 @@ class Trainer:
         counters = {
             "seconds": self.counters.seconds,
             "bad": sorted(self.counters.bad),
-            "best": list(self.counters.best),
             "skipped": self.counters.skipped,
+            "best": list(self.counters.best),
+            "skipped_steps": self.counters.skipped_steps,
             "data": self.fingerprint,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
@@ -294,23 +297,22 @@ class Trainer:
     def _batches(self, steps: int = sys.maxsize, workers: int | None = None) -> Iterator[Batch]:
         """The batches of so many steps from the one that is reached; by default of all, by the recipe's workers."""
         recipe = self.recipe
-        dataset = TrainingSet(self.source.train, self.transform, recipe.seed)
         ahead = range(self.step, min(self.step + steps, self.total_steps))
         workers = recipe.runtime.workers if workers is None else workers
         size = len(self.source.train.labels)
         sampler = StepSampler(
             size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, ahead, recipe.augment.repeats
         )
-        return iter(training_loader(dataset, sampler, workers, self.world.device.type == "cuda"))
+        return iter(training_loader(self.dataset, sampler, workers, self.world.device.type == "cuda"))
 
     def _train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
-        """One optimizer step; gives (loss, accuracy, norm of the gradient), still on the device."""
+        """One optimizer step; gives (loss, accuracy, skipped, norm of the gradient), still on the device."""
         rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         buffers = copied_buffers(self.trained) if self.recipe.non_finite == "skip" else []
-        sums = torch.zeros(2, device=self.world.device)
+        sums = torch.zeros(3, device=self.world.device)
         for micro_step in range(self.share.micro_steps):
             waited = time.perf_counter()
             batch = next(batches)
@@ -341,13 +343,13 @@ class Trainer:
             uncompile_blocks(network)
         places = self.world.gather({first_spoiled(self.trained, lambda: self._repeat(batches))} - {""})
         rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
-        loss, _, norm = values.tolist()
+        loss, *_, norm = values.tolist()
         said = (
             f"step {self.step + 1}: loss {loss:g}, gradient {norm:g}: not finite first "
             f"{min(places, default='in nothing that shows when the step is run again')} "
             f"(learning rate {rate:.3g}; the images are in {self._keep(batches, rate)})"
         )
-        self.counters.skipped += 1
+        self.counters.skipped_steps += 1
         self.skipped_in_a_row += 1
         if self.recipe.non_finite == "stop" or self.skipped_in_a_row == MOST_IN_A_ROW:
             raise RunError(
@@ -381,18 +383,8 @@ class Trainer:
     def _forward_backward(self, runners: Runners, batch: Batch, groups: range) -> Tensor:
         recipe, device = self.recipe, self.world.device
         torch.manual_seed(derive("step", recipe.seed, self.step, groups.start))
-        images = normalize(batch.images.to(device, non_blocking=True), recipe.inputs)
         labels = batch.labels.to(device, non_blocking=True)
-        images, targets = mix_groups(
-            images,
-            labels,
-            recipe.augment,
-            len(self.source.classes),
-            recipe.method.targets,
-            recipe.seed,
-            self.step,
-            groups,
-        )
+        images, targets = self.task.prepare(batch.images.to(device, non_blocking=True), labels, self.step, groups)
         low = self.precision != torch.float32
         with ExitStack() as stack, torch.autocast(device.type, self.precision, enabled=low):
             for name, network in self.trained.items():
@@ -400,8 +392,8 @@ class Trainer:
             loss, logits = self.method({**self.others, **runners}, images, targets)
         loss = loss / self.share.micro_steps
         self.scaler.scale(loss).backward()
-        correct = (logits.detach().argmax(1) == labels.repeat(self.method.copies)).float().mean()
-        return torch.stack([loss.detach(), correct / self.share.micro_steps])
+        accuracy, skipped = self.task.observe(logits, labels)
+        return torch.stack([loss.detach(), accuracy / self.share.micro_steps, skipped])
 
     def _report(self, window: Window, logs: Logs | None) -> None:
         """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
@@ -413,6 +405,7 @@ class Trainer:
         self.counters.seconds += values["seconds"]
         self.counters.bad = self.world.gather(self.counters.bad)
         rate = learning_rate(self.recipe, self.step - 1, self.steps_per_epoch)
+        self.counters.skipped += round(values.pop("skipped") * self.world.size)
         check_bad(list(self.counters.bad), len(self.source.train.labels), self.recipe.bad_share)
         if not math.isfinite(values["loss"]):  # all steps were skipped
             return
@@ -427,10 +420,10 @@ class Trainer:
         ended_epoch = self.step % self.steps_per_epoch == 0
         epochs = self.step // self.steps_per_epoch
         if ended_epoch and self._evaluation_due(epochs):
-            top1 = self.evaluate(self.source.watched, network=self.latest).top1
-            self._choose(epochs, top1)
+            headline = self.evaluate(self.source.watched, network=self.latest).headline
+            self._choose(epochs, next(iter(headline.values())))
             if logs is not None:
-                found = {"top1": top1, **self.evaluate_training()}
+                found: dict[str, float] = {**headline, **self.evaluate_training()}
                 found["distinct_images"] = images_of_epoch(self.recipe, self.steps_per_epoch)
                 logs.write({"step": self.step, "epoch": epochs, **found})
         stopping = self.world.any(self.stop.asked)
@@ -473,23 +466,14 @@ class Trainer:
         """Accuracy on the images that were trained on, unchanged, where the recipe asks for it."""
         if not self.recipe.runtime.evaluate_training:
             return {}
-        return {"train_top1": self.evaluate(self.source.train, network=self.latest).top1}
+        found = self.evaluate(self.source.train, network=self.latest).headline
+        return {f"train_{name}": value for name, value in found.items()}
 
     def evaluate(
         self, examples: Examples, submodels: dict[str, list[int]] | None = None, network: nn.Module | None = None
-    ) -> Result:
-        """Accuracy of the result network, or of another, and of submodels, on images of the source."""
-        return evaluate(
-            network or self.result,
-            examples,
-            len(self.source.classes),
-            self.recipe.resolution,
-            self.world,
-            inputs=self.recipe.inputs,
-            submodels=submodels,
-            workers=self.recipe.runtime.workers,
-            bad_share=self.recipe.bad_share,
-        )
+    ) -> Score:
+        """How good the result network is, or another, and submodels, on images of the source."""
+        return self.task.evaluate(network or self.result, examples, self.world, submodels)
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.dtype:
@@ -517,9 +501,14 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
     device_ids = [world.device.index] if world.device.type == "cuda" else None
     runner = DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
     runner.eval()  # the full network; running statistics stay as they are
-    runner(torch.zeros(1, 3, resolution, resolution, device=world.device)).sum().backward()
+    _total(runner(torch.zeros(1, 3, resolution, resolution, device=world.device))).backward()
     network.zero_grad(set_to_none=True)
     return runner
+
+
+def _total(answer: Any) -> Tensor:
+    """A sum over all that a network answers, for a backward that is thrown away."""
+    return torch.stack([values.float().sum() for values in tree_leaves(answer)]).sum()
 
 
 @contextmanager

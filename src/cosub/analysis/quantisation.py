@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
 from cosub.choices import Rounding
 from cosub.submodel import count
 
-_TITLES = {"nearest": "nearest (section 4)", "floor": "floor (Appendix C)", "spread": "spread over layers"}
+# Rows kept by chance have the rate that is asked for, on average.
+_TITLES: dict[Rounding, str] = {
+    "nearest": "nearest (section 4)",
+    "floor": "floor (Appendix C)",
+    "spread": "spread over layers",
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def quantisation(rows: Sequence[int], num_layers: int, points: int = 100) -> lis
     """
     return [
         Rate(rounding, number, index / points, _effective(number, index / points, num_layers, rounding))
-        for rounding in get_args(Rounding)
+        for rounding in _TITLES
         for number in rows
         for index in range(points)
     ]
@@ -58,7 +62,7 @@ def mark(subject: Subject) -> Mark:
 
 def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
     """A panel for each rounding: effective against asked; a line for each number of rows, a marker for each run."""
-    roundings = get_args(Rounding)
+    roundings = tuple(_TITLES)
     figure, axes = panels(1, len(roundings), sharey=True)
     for panel, rounding in zip(axes[0], roundings, strict=True):
         panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="as asked")

@@ -13,7 +13,7 @@ from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
 from cosub.methods import build
 from cosub.recipes.config import Recipe
-from cosub.run import load_run
+from cosub.run import load_classifier
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def load_subjects(paths: Sequence[str], device: torch.device | str = "cpu") -> l
     names = [place.name for place in places]
     subjects = []
     for path, name in zip(paths, names, strict=True):
-        trained = load_run(path)
+        trained = load_classifier(path)
         network = trained.network.to(device)
         shown = name if names.count(name) == 1 else path
         per_block = layers_per_block(network)

@@ -1,6 +1,6 @@
 """The networks of the paper: parameters, FLOPs and residual layers, counted without memory; on a card also their speed.
 
-FLOPs are multiply-accumulates, as in the paper: one image, forward, eval mode.
+FLOPs are multiply-accumulates, as in the paper: one image, forward, eval mode; of table 13 as `upernet_size` says.
 """
 
 import functools
@@ -17,6 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, layers_per_block
 from cosub.bench.tables import ROWS, Row
+from cosub.network import create
+
+_ATEN = torch.ops.aten
+_NOT_ATTENTION = (_ATEN.mm, _ATEN.addmm, _ATEN.convolution)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,28 @@ def size(name: str, resolution: int) -> Size:
 
 
 @functools.cache
+def upernet_size(name: str, resolution: int, width: int, num_classes: int = 150) -> Size:
+    """Count UperNet on a model of timm's, made for crops of `resolution`, on an image four times as wide as high.
+
+    All parameters; of multiply-accumulates those that Table 13 counts, which are not attention's products and not
+    those of the auxiliary head.
+    """
+    from cosub.segmentation.backbones import ANY_SIZE, look
+    from cosub.segmentation.network import Segmenter
+
+    with torch.device("meta"):
+        backbone = create(name, resolution, 0, {}, **ANY_SIZE)
+        network = Segmenter(backbone, look(backbone, resolution), num_classes, width).eval()
+        image = torch.empty(1, 3, resolution, 4 * resolution)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.logits(image)
+    counted = counter.get_flop_counts()["Global"]
+    products = sum(number for kind, number in counted.items() if kind in _NOT_ATTENTION)
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return Size(params, products // 2, layers_of(backbone))
+
+
+@functools.cache
 def speed(name: str, resolution: int, device: torch.device, batch_size: int = 256, repeats: int = 10) -> dict[str, Any]:
     """Images a second (median) and, on a card, peak GB of 10^9 bytes (weights and images included) of forward.
 
@@ -77,7 +103,7 @@ def speed(name: str, resolution: int, device: torch.device, batch_size: int = 25
 
 
 def _compared(row: Row, device: torch.device) -> dict[str, Any]:
-    ours = size(row.timm, row.resolution)
+    ours = upernet_size(row.timm, row.resolution, row.decoder) if row.decoder else size(row.timm, row.resolution)
     return {
         "model": row.model,
         "timm": row.timm,
@@ -89,8 +115,13 @@ def _compared(row: Row, device: torch.device) -> dict[str, Any]:
         "resolution": row.resolution,
         "table": row.table,
         "note": row.note,
-        **(speed(row.timm, row.resolution, device) if device.type == "cuda" else {}),
+        **(_speed(row, device) if device.type == "cuda" else {}),
     }
+
+
+def _speed(row: Row, device: torch.device) -> dict[str, Any]:
+    """The paper measures no speed of UperNet."""
+    return {"images_per_second": None, "peak_gb": None} if row.decoder else speed(row.timm, row.resolution, device)
 
 
 @torch.inference_mode()

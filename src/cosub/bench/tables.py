@@ -1,4 +1,4 @@
-"""What the paper prints about its networks: the rows of tables 11, 12 and B.1, and of table 13 what is in no other.
+"""What the paper prints about its networks: the rows of tables 11, 12 and B.1, and the backbones of table 13.
 
 timm has every architecture of these tables, or `cosub.models` has it. Names are the paper's, without citations.
 """
@@ -20,6 +20,9 @@ class Row:
     gflops: float
     resolution: int = 224
     note: str = ""
+    decoder: int = 0
+    """Channels of UperNet on top; 0 is none. Then FLOPs are of an image four times as wide as high, attention's
+    products left out, and of the network without its auxiliary head, as the paper's own numbers are."""
 
 
 _DEIT_DISTILLED = (
@@ -34,12 +37,14 @@ _XCIT = (
     "XCiT's own code makes queries of all 196 patches in two class-attention layers and uses the class token's, which "
     "timm makes alone: 2 * 196 * 384^2 = 0.058 more are 4.85"
 )
-_B60 = (
-    "the paper counts UperNet with it, on 512x2048 pixels: 99.4 + 41.2 = 140.6 M parameters (the classifier, unused, "
-    "included), 325 + 932 = 1256 GFLOPs"
+_DEIT_S = (
+    "taken from the paper on Swin, which does not describe DeiT-S's decoder; with no neck (1.77 M less) there would be "
+    "52.1 M, and counting attention's products (154.7 more) 1,112 GFLOPs"
 )
-_B120 = "with UperNet as B60: 188.6 + 41.2 = 229.8 M parameters, 617 + 932 = 1548 GFLOPs"
-_L120 = "with UperNet as B60: 334.3 + 49.4 = 383.7 M parameters, 1094 + 989 = 2083 GFLOPs"
+_B60 = "the paper counts the classifier too, which is not used: 0.77 M, with it 140.6"
+_SWIN_L = (
+    "taken from the paper on Swin; the same count gives 1,829 for its 1,841 of Swin-B, and attention's products are 16"
+)
 
 ROWS = (
     Row("11", "ResNet-50", "resnet50", 25.6, 4.1),
@@ -104,8 +109,19 @@ ROWS = (
     Row("B.1", "XCiT-L24", "xcit_large_24_p16_224", 189, 36.1),
     Row("B.1", "Swin-B", "swin_base_patch4_window7_224", 88, 15.4),
     Row("B.1", "Swin-L", "swin_large_patch4_window7_224", 197, 34.5),
-    Row("13", "PatchConvNet-B60", "patchconvnet_b60", 140.6, 1258, 512, _B60),
-    Row("13", "PatchConvNet-B120", "patchconvnet_b120", 229.8, 1550, 512, _B120),
-    Row("13", "PatchConvNet-B60 (21k)", "patchconvnet_b60", 140.6, 1258, 512, _B60),
-    Row("13", "PatchConvNet-L120 (21k)", "patchconvnet_l120", 383.7, 2086, 512, _L120),
+    Row("13", "UperNet DeiT-S", "deit_small_patch16_224", 52.0, 1099, 512, _DEIT_S, 512),
+    Row("13", "UperNet Swin-T", "swin_tiny_patch4_window7_224", 59.9, 945, 512, decoder=512),
+    Row("13", "UperNet ViT-S", "deit3_small_patch16_224", 41.7, 588, 512, decoder=384),
+    Row("13", "UperNet PatchConvNet-B60", "patchconvnet_b60", 140.6, 1258, 512, _B60, 512),
+    Row("13", "UperNet PatchConvNet-B120", "patchconvnet_b120", 229.8, 1550, 512, decoder=512),
+    Row("13", "UperNet MAE ViT-B", "vit_base_patch16_224", 127.7, 1283, 512, decoder=512),
+    Row("13", "UperNet Swin-B", "swin_base_patch4_window7_224", 121.0, 1188, 512, decoder=512),
+    Row("13", "UperNet ViT-B", "deit3_base_patch16_224", 127.7, 1283, 512, decoder=512),
+    Row("13", "UperNet ViT-L", "deit3_large_patch16_224", 353.6, 2231, 512, decoder=512),
+    Row("13", "UperNet PatchConvNet-B60 (21k)", "patchconvnet_b60", 140.6, 1258, 512, _B60, 512),
+    Row("13", "UperNet Swin-B (21k)", "swin_base_patch4_window7_224", 121.0, 1841, 640, decoder=512),
+    Row("13", "UperNet ViT-B (21k)", "deit3_base_patch16_224", 127.7, 1283, 512, decoder=512),
+    Row("13", "UperNet PatchConvNet-L120 (21k)", "patchconvnet_l120", 383.7, 2086, 512, decoder=512),
+    Row("13", "UperNet Swin-L (21k)", "swin_large_patch4_window7_224", 234.0, 3230, 640, _SWIN_L, 512),
+    Row("13", "UperNet ViT-L (21k)", "deit3_large_patch16_224", 353.6, 2231, 512, decoder=512),
 )

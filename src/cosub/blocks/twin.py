@@ -6,6 +6,7 @@ A twin is a subclass of a timm block whose forward writes each residual addition
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +29,8 @@ _PRODUCTS: list[Any] = [
     _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
 ]
 
+Watch = Callable[[Tensor, Tensor], None]  # sees the stream before and after each residual layer that runs
+
 
 @dataclass
 class State:
@@ -41,6 +44,7 @@ class State:
     step: int = 0
     checkpointing: Checkpointing = "none"
     scale: float = 1.0  # of every branch, in every pass: a slimmed network has one
+    watch: Watch | None = None
     chosen: Submodel | None = None  # by `active`
     current: Submodel | None = None  # what the pass under way runs; None is the full network
 
@@ -145,7 +149,9 @@ class Twin(nn.Module):
 
     @property
     def residual(self) -> Callable[..., Tensor]:
-        return residual if self.cosub.state.operation == "efficient" else plain_residual
+        state = self.cosub.state
+        operation = residual if state.operation == "efficient" else plain_residual
+        return operation if state.watch is None else partial(_watched, operation, state.watch)
 
     def fold(self) -> None:
         """Fold norms and scales into the projections beside them, for the efficient operation; by default nothing."""
@@ -166,6 +172,21 @@ class Twin(nn.Module):
     def owns(self, y: Tensor, x: Tensor) -> bool:
         """Whether the operation may write to `y`: it was made in this block, and nothing will compute it again."""
         return y is not x and self.cosub.state.checkpointing == "none"
+
+
+def _watched(
+    operation: Callable[..., Tensor],
+    watch: Watch,
+    x: Tensor,
+    branch: Callable[[Tensor], Tensor],
+    rows: Rows | None,
+    owned: bool = False,
+    shortcut: Tensor | None = None,
+) -> Tensor:
+    y = operation(x, branch, rows, shortcut=shortcut)  # never owned: it would write over what is watched
+    if rows is None or rows.kept:
+        watch(x if shortcut is None else shortcut, y)
+    return y
 
 
 def untouched(y: Tensor, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ VERBS = {
     "analyse": "what submodels are worth: analyse population, layers, counts, quantisation, overfitting, tradeoff",
     "predict": "the most likely classes of images",
     "export": "write a run's network as a timm checkpoint or ONNX, or push it to the Hub",
+    "slim": "a smaller network of a run: choose residual layers, take the others out",
     "plot": "curves of one or more runs",
     "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage; bench loader",
     "check-data": "damaged, odd and doubled images of a data set",

@@ -34,7 +34,7 @@ class DryRun(Machine):
     """Plan a run without data, without memory for its model, and without writing anything."""
 
     images: int | None = None
-    """Training images; by default those of digits, else ImageNet-1k's 1,281,167."""
+    """Training images; by default those of digits, else ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
     classes: int | None = None
     """Classes; by default 10 for digits, else 1000."""
     plot: str = ""
@@ -104,7 +104,8 @@ def _lines(plan: "Plan") -> list[str]:
 
 def _run(plan: "Plan") -> dict[str, str]:
     recipe, size = plan.recipe, plan.size
-    known = {"given": "as given", "source": "as the source has", "assumed": "ASSUMED, ImageNet-1k's; say --images N"}
+    whose = "ADE20K's" if recipe.task.kind == "segmentation" else "ImageNet's"
+    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {whose}; say --images N"}
     arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
     kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))

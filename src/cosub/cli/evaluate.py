@@ -1,4 +1,7 @@
-"""cosub evaluate RUN|FILE|timm:NAME [--data.path P] [--set val=P --set v2=P --set real=P] [--keep SHARE] [--show N]"""
+"""cosub evaluate RUN|FILE|timm:NAME [--data.path P] [--set val=P --set v2=P --set real=P] [--keep SHARE] [--show N]
+
+Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +25,7 @@ class DataPath:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Accuracy of a network: by default of a run's, on the test images of its recipe."""
+    """Accuracy of a network: by default of a run's, on the test images of its recipe; of a segmentation run mIoU."""
 
     run: Positional[str]
     """A run's folder, a file of weights (with --model), or a name of timm's weights (NAME or timm:NAME)."""
@@ -44,6 +47,10 @@ class Evaluate:
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: int = 0
     """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
+    multi_scale: Annotated[bool, arg(name="multi-scale")] = False
+    """Segmentation: mean over six scales and their mirror images."""
+    whole: bool = False
+    """Segmentation: whole images instead of windows of the training crop's size."""
     device: str = "auto"
     workers: int = 0
     batch_size: Annotated[int, arg(name="batch-size")] = 256
@@ -94,6 +101,11 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     if options.real and "real" not in [protocol for protocol, _ in named]:
         raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
     candidate = open_network(options.run, options.model, options.resolution, options.crop_ratio)
+    if candidate.recipe.task.kind == "segmentation":
+        return _scenes(options, candidate, as_json)
+    for name in ("multi_scale", "whole"):
+        if getattr(options, name):
+            raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
     chosen = _sets(options, candidate, named)
     world = distributed.join(options.device)
     network = candidate.network.to(world.device)
@@ -112,6 +124,15 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     if not as_json:
         _print(options, recipe, rows)
     return {**values, "sets": rows}
+
+
+def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
+    from cosub.cli.scenes import evaluate_scenes
+
+    for name in ("set", "protocol", "real", "resolution", "crop_ratio"):
+        if getattr(options, name):
+            raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
+    return evaluate_scenes(options, candidate, _own(candidate, options.data.path).examples, as_json)
 
 
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:

@@ -43,10 +43,10 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.attachment import active, layers_per_block
     from cosub.data.sources import BadImage, decode
     from cosub.data.transforms import evaluation, normalize
-    from cosub.run import load_run
+    from cosub.run import load_classifier
     from cosub.submodel import evenly, keep_layers
 
-    trained = load_run(options.run)
+    trained = load_classifier(options.run)
     device = distributed.join(options.device).device
     network = trained.network.to(device)
     per_block = layers_per_block(network)

@@ -30,7 +30,7 @@ class Key(NamedTuple):
 
 class Batch(NamedTuple):
     images: Tensor  # (B, 3, H, W) uint8
-    labels: Tensor  # (B,) int64
+    labels: Tensor  # (B,) int64, or of each pixel
     bad: list[str]  # names of images that could not be read
 
 
@@ -99,20 +99,27 @@ class TrainingSet(Dataset[Any]):
     def __init__(self, examples: Examples, transform: Transform, seed: int) -> None:
         self.examples, self.transform, self.seed = examples, transform, seed
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, key: Key) -> tuple[Any, Any, list[str]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         seed_all(derive("augment", self.seed, key.epoch, key.position))
-        label, bad = self.examples.labels[key.image], []
+        bad: list[str] = []
         for attempt in range(_ATTEMPTS):
             # A replacement is a function of the image that it replaces, so a continued run sees the same one.
             index = derive("replace", key.image, attempt) % len(self.examples.labels) if attempt else key.image
             try:
-                pixels = self.examples.image(index, self.transform.read)
+                return *self.example(index), bad
             except BadImage as error:
                 bad.append(str(error))
-                continue
-            return self.transform.change(pixels), self.examples.labels[index], bad
         # Not an error here: a worker's would reach one process of many. So many bad images end the run soon.
-        return self.transform(Image.new("RGB", (32, 32))), label, bad
+        return *self.blank(key.image), bad
+
+    def example(self, index: int) -> tuple[Any, Any]:
+        """An image that was changed, and its label. Raises BadImage."""
+        pixels = self.examples.image(index, self.transform.read)
+        return self.transform.change(pixels), self.examples.labels[index]
+
+    def blank(self, index: int) -> tuple[Any, Any]:
+        """What stands in for an image where no other can be read either."""
+        return self.transform(Image.new("RGB", (32, 32))), self.examples.labels[index]
 
 
 def seed_all(seed: int) -> None:
@@ -122,9 +129,9 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def collate(items: Sequence[tuple[Tensor, int, list[str]]]) -> Batch:
-    images = torch.stack([torch.as_tensor(image) for image, _, _ in items])
-    return Batch(images, torch.tensor([label for _, label, _ in items]), [name for _, _, bad in items for name in bad])
+def collate(items: Sequence[tuple[Any, Any, list[str]]]) -> Batch:
+    images, labels = (torch.stack([torch.as_tensor(item[part]) for item in items]) for part in (0, 1))
+    return Batch(images, labels, [name for _, _, bad in items for name in bad])
 
 
 class TestSet(Dataset[Any]):

@@ -34,6 +34,16 @@ class Result:
     num_images: int
     bad: list[str]
 
+    @property
+    def headline(self) -> dict[str, float]:
+        return {"top1": self.top1}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Plain values for a run's summary."""
+        submodels = dict(self.submodels)
+        return {"top1": self.top1, "top5": self.top5, "top1_submodels": submodels, "num_images": self.num_images}
+
 
 def evaluate(
     network: nn.Module,

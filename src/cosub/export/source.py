@@ -10,7 +10,7 @@ from cosub.errors import InputError
 from cosub.export.card import Facts
 from cosub.network import create, settings_of
 from cosub.removal import blocks_of
-from cosub.run import RunFolder, Trained, load_run
+from cosub.run import RunFolder, Trained, load_classifier
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,15 @@ def open_run(run: str) -> Source:
         InputError: if the folder holds no finished run.
     """
     folder = RunFolder(Path(run))
-    trained = load_run(run)
+    trained = load_classifier(run)
     summary = folder.read_summary() if folder.summary.exists() else {}
     if (state := summary.get("state", "done")) != "done":
         raise InputError(f"run: {folder.path}: is {state}, not done; finish it with the same train command")
     recipe = trained.recipe
     model = create(recipe.model, recipe.resolution, len(trained.classes), settings_of(recipe))
-    model.load_state_dict(trained.network.state_dict(), strict=False)  # load_run has seen that its own are all there
+    model.load_state_dict(
+        trained.network.state_dict(), strict=False
+    )  # load_classifier has seen that its own are all there
     layers = sum(TWINS[type(block)].layers_of(block) for block in blocks_of(model))
     kept = recipe.kept_layers or tuple(range(layers))
     return Source(trained, Facts(recipe, trained.classes, summary, kept, layers), model)

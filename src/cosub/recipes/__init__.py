@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, selfsupervised, small, transfer
+from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, segmentation, selfsupervised, small, transfer
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
 from cosub.recipes.paper import Entry, function
@@ -16,6 +16,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits-few": few.digits_few,
     "cifar10-few": few.cifar10_few,
     "cifar10-hour": few.cifar10_hour,
+    "camvid": segmentation.camvid,
+    "ade20k-vit-s": segmentation.ade20k_vit_s,
+    "ade20k-vit-b": segmentation.ade20k_vit_b,
+    "ade20k-vit-l": segmentation.ade20k_vit_l,
+    "ade20k-vit-b-21k": segmentation.ade20k_vit_b_21k,
+    "ade20k-vit-l-21k": segmentation.ade20k_vit_l_21k,
 }
 
 # The paper's, with the rows of its tables that each leads to.

@@ -25,6 +25,7 @@ from cosub.choices import (
     OptimizerName,
     Parallel,
     Precision,
+    RateDecay,
     RateRule,
     Rounding,
     Schedule,
@@ -259,6 +260,65 @@ class Torchvision(Sampled):
     """Flowers' training and validation images are trained on together, as in the paper (Table A.2)."""
 
 
+@dataclass(frozen=True)
+class Scenes(Strict):
+    """Images with a class for every pixel: ADE20K's folders, or the Hub's layout with images and annotations.
+
+    Annotations are images of one channel. 0 (and 255) is ignored; 1 and up are the classes.
+    """
+
+    kind: Fixed[Suppress[Literal["scenes"]]] = "scenes"
+    path: str = ""
+    """A folder with images/training/*.jpg, annotations/training/*.png, and the same for validation; or a folder of
+    Parquet files named SPLIT-*.parquet with columns image and annotation, or such a data set's name on the Hub."""
+    num_classes: int = 150
+    """Where the folder has no classes.txt that names them."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.num_classes < 255, "data.num_classes", self.num_classes, "must be in [2, 254]")
+
+
+# --- tasks
+
+
+@dataclass(frozen=True)
+class Classification(Strict):
+    """A class for every image."""
+
+    kind: Fixed[Suppress[Literal["classification"]]] = "classification"
+
+
+@dataclass(frozen=True)
+class Segmentation(Strict):
+    """A class for every pixel, by UperNet on the recipe's model (Table 13). `resolution` is the size of a crop."""
+
+    kind: Fixed[Suppress[Literal["segmentation"]]] = "segmentation"
+    width: int = 512
+    """Channels of the decoder. Table 13 has 384 for ViT-S."""
+    short_side: int = 512
+    """Pixels that an image's shorter side is resized to, its longer side to four times as much at most."""
+    min_scale: float = 0.5
+    """A training image is then scaled by a factor drawn between this one ..."""
+    max_scale: float = 2.0
+    """... and this one."""
+    max_share: float = 0.75
+    """Largest share of a class among a crop's labelled pixels; after ten crops that have more, the next is taken."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    distort: float = 0.5
+    """Probability of each photometric change: brightness, contrast, saturation, hue."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "short_side"):
+            require(getattr(self, name) >= 1, f"task.{name}", getattr(self, name), "must be 1 or more")
+        for name in ("flip", "distort"):
+            require(0 <= getattr(self, name) <= 1, f"task.{name}", getattr(self, name), "must be in [0, 1]")
+        require(0 < self.max_share <= 1, "task.max_share", self.max_share, "must be in (0, 1]")
+        require(self.min_scale > 0, "task.min_scale", self.min_scale, "must be positive")
+        at_least = f"must be {self.min_scale:g} or more"
+        require(self.max_scale >= self.min_scale, "task.max_scale", self.max_scale, at_least)
+
+
 # --- training
 
 
@@ -319,13 +379,15 @@ class Inputs(Strict):
 
 @dataclass(frozen=True)
 class Optimizer(Strict):
-    """Optimizer and learning-rate schedule: linear warm-up, then half a cosine, both functions of the step."""
+    """Optimizer and learning-rate schedule: linear warm-up, then the decay, both functions of the step."""
 
     name: OptimizerName = "adamw"
     weight_decay: float = 0.02
     """Not applied to biases, norms, position embeddings and class tokens."""
     lr_rule: RateRule = "sqrt"
     """sqrt: lr is meant for a batch of 2048 and multiplied by sqrt(batch_size / 2048) (Appendix A.1)."""
+    decay: RateDecay = "cosine"
+    """From the peak to min_lr: half a cosine, or a line (a polynomial of power 1)."""
     warmup_epochs: float = 5.0
     warmup_lr: float = 1e-6
     min_lr: float = 1e-5
@@ -388,7 +450,8 @@ class Runtime(Strict):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-DataConfig = Annotated[Digits | Folder | Hub | Shards | INaturalist | Torchvision, Field(discriminator="kind")]
+DataConfig = Annotated[Digits | Folder | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")]
+TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -431,6 +494,7 @@ class Recipe(Strict):
     """Peak learning rate, at a batch of 2048 under the square-root rule."""
     seed: int = 0
     data: DataConfig = field(default_factory=Digits)
+    task: TaskConfig = field(default_factory=Classification)
     augment: Augment = field(default_factory=Augment)
     inputs: Inputs = field(default_factory=Inputs)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -464,11 +528,24 @@ class Recipe(Strict):
             raise InputError(
                 f"batch_size: {self.batch_size}: must be a multiple of group_size {self.group_size}, e.g. {near}"
             )
+        self._check_task()
         if self.augment.smoothing and self.method.targets == "bce":
             raise InputError(
                 f"augment.smoothing: {self.augment.smoothing}: binary targets cannot be smoothed, "
                 "set it to 0 or take a loss that begins with ce"
             )
+
+    def _check_task(self) -> None:
+        """That data, method and augmentation are those of the task."""
+        dense = isinstance(self.task, Segmentation)
+        if dense != isinstance(self.data, Scenes):
+            remedy = "scenes" if dense else "another, or a recipe for segmentation, e.g. camvid"
+            raise InputError(f"source: {self.data.kind!r}: is not for {self.task.kind}; take {remedy}")
+        if dense:
+            known = isinstance(self.method, Supervised | Cosub)
+            require(known, "method", self.method.kind, "segmentation has supervised and cosub; take one of them")
+            require(self.choose == "last", "choose", self.choose, "segmentation chooses by no images; take last")
+            require(self.augment == Augment(), "augment", "changed", "is for classification; set task.* instead")
 
     @property
     def num_groups(self) -> int:
@@ -495,7 +572,9 @@ SOURCES: dict[str, type[Any]] = {
     "shards": Shards,
     "inaturalist": INaturalist,
     "torchvision": Torchvision,
+    "scenes": Scenes,
 }
+TASKS: dict[str, type[Any]] = {"classification": Classification, "segmentation": Segmentation}
 
 
 def method_for(recipe: Recipe, name: str) -> Any:

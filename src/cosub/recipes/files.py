@@ -100,5 +100,5 @@ def _known_keys() -> list[str]:
     from cosub.recipes import config
 
     kinds = [config.Recipe, config.Augment, config.Inputs, config.Optimizer, config.Runtime]
-    kinds += [*config.METHODS.values(), *config.SOURCES.values()]
+    kinds += [*config.METHODS.values(), *config.SOURCES.values(), *config.TASKS.values()]
     return [item.name for kind in kinds for item in dataclasses.fields(kind)]

@@ -16,6 +16,8 @@ OTHERS_FINE_TUNED = "ImageNet-1k after ImageNet-21k, 50 epochs: other architectu
 SIMPLE_CROP = Augment(crop="simple", policy="3a", jitter=0.3, cutmix=1.0, smoothing=0.1)
 LAYER_DECAY_FACTOR = 2  # C_LD of equation A.2
 
+Stage = tuple[str, int, int]  # architecture, epochs, pixels of a training on 21k
+
 _SIZES = ("deit3-s", "deit3-m", "deit3-b", "deit3-l", "deit3-h")
 _OTHERS = ("resnet152", "regnety-16gf", "pit-b", "convnext-s", "convnext-b")
 _OTHERS += ("xcit-s12", "xcit-m24", "xcit-l24", "swin-b", "swin-l")
@@ -196,15 +198,15 @@ def _lamb(known: str, epochs: int) -> list[Entry]:
 
 
 def _entries() -> list[Entry]:
-    both = [(size, epochs) for size in _SIZES for epochs in (90, 270)]
-    low = [*((size, 270, 112) for size in _SIZES), ("deit3-g", 90, 112)]
-    high = [("deit3-s", 270, pixels) for pixels in (336, 448)]
+    both: list[Stage] = [(size, epochs, 224) for size in _SIZES for epochs in (90, 270)]
+    low: list[Stage] = [*((size, 270, 112) for size in _SIZES), ("deit3-g", 90, 112)]
+    high: list[Stage] = [("deit3-s", 270, pixels) for pixels in (336, 448)]
     return [
         *(_from_scratch(*stage) for stage in both),
         *(_from_scratch(*stage) for stage in (*low, *high)),
         *(_from_scratch(name, 90) for name in _OTHERS),
         *(_to_imagenet(*stage, decay=decay) for stage in both for decay in (True, False)),
-        *(entry for stage in both for entry in _lamb(*stage)),
+        *(entry for size, epochs, _ in both for entry in _lamb(size, epochs)),
         *(_to_imagenet(*stage) for stage in (*low, *high)),
         *(_to_imagenet(size, 270, 224, pixels) for size in _SIZES[1:4] for pixels in (336, 448)),
         *(_to_imagenet(name, 90) for name in _OTHERS),

@@ -63,7 +63,7 @@ def _known(study: Study, seeds: int, place: Place) -> dict[str, float]:
 
 def _steps(recipe: Recipe) -> int | None:
     """Optimizer steps of a run; None where the recipe does not say how many images there are."""
-    number = recipe.data.train_images
+    number = getattr(recipe.data, "train_images", 0)
     return recipe.epochs * (number // recipe.batch_size) if number else None
 
 

@@ -14,7 +14,7 @@ from cosub.data.sources.shards import shards
 from cosub.data.sources.source import Examples, Source, existing
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Shards, Torchvision
+from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Torchvision
 
 __all__ = [
     "EXTENSIONS",
@@ -43,7 +43,8 @@ def open_source(config: DataConfig, classes: int = 0) -> Source:
     """
     where = getattr(config, "path", "digits")
     try:
-        source = sampled(_checked(_open(config), where), config)
+        opened = _open(config)
+        source = opened if isinstance(config, Scenes) else sampled(_checked(opened, where), config)
     except OSError as error:
         raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
     found = len(source.classes)
@@ -69,6 +70,10 @@ def _open(config: DataConfig) -> Source:
             return inaturalist(config)
         case Torchvision():
             return torchvision(config)
+        case Scenes():
+            from cosub.segmentation.scenes import open_scenes  # its tensors are not needed elsewhere
+
+            return open_scenes(config)
 
 
 def fingerprint(source: Source) -> str:

@@ -40,7 +40,7 @@ class HubRows:
 
 
 def hub(config: Hub) -> Source:
-    splits = _load(config)
+    splits = load(config)
     for wanted in (config.train_split, config.test_split):
         if wanted not in splits:
             raise InputError(
@@ -59,7 +59,7 @@ def hub(config: Hub) -> Source:
     return Source(tuple(names), sets[0], sets[1])
 
 
-def _load(config: Hub) -> dict[str, Any]:
+def load(config: Hub) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:

@@ -1,0 +1,1 @@
+"""Semantic segmentation: UperNet on an attached backbone, as in Table 13."""

@@ -1,0 +1,65 @@
+"""Methods that learn from a label at every pixel. The auxiliary head learns as the decoder does, with less weight."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosub.choices import CosubKind, LabelLoss
+from cosub.methods import Method
+from cosub.recipes.config import Cosub, MethodConfig, Supervised
+from cosub.segmentation.losses import dense_cosub_loss, dense_label_loss
+from cosub.segmentation.network import Maps
+
+AUXILIARY_WEIGHT = 0.4
+
+
+@dataclass(frozen=True)
+class DenseSupervised:
+    """Figure 2 (a) at every pixel."""
+
+    loss: LabelLoss
+    copies: int = 1
+    needs: Literal[""] = ""
+
+    def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return _both(networks["network"](images), targets, lambda logits: dense_label_loss(logits, targets, self.loss))
+
+
+@dataclass(frozen=True)
+class DenseCosub:
+    """Submodel co-training of the dense output: the other submodel's map teaches, pixel by pixel."""
+
+    weight: float
+    loss: CosubKind
+    copies: int = 2
+    needs: Literal[""] = ""
+
+    def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def loss(logits: Tensor) -> Tensor:
+            return dense_cosub_loss(logits, targets, self.weight, self.loss)
+
+        return _both(networks["network"](images), targets, loss)
+
+
+def build_dense(config: MethodConfig) -> Method:
+    """A recipe's method for segmentation; the recipe has refused those that there are none of."""
+    match config:
+        case Supervised():
+            return DenseSupervised(config.loss)
+        case Cosub():
+            return DenseCosub(config.weight, config.loss)
+    raise AssertionError(config.kind)
+
+
+def _both(maps: Maps, targets: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The loss of both heads at the labels' resolution, and the decoder's logits there, `(copies * B, C, H, W)`."""
+    logits, auxiliary = (enlarged(values, targets.shape[-2:]) for values in maps)
+    return loss(logits) + AUXILIARY_WEIGHT * loss(auxiliary), logits
+
+
+def enlarged(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bilinear, as the heads are trained."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)

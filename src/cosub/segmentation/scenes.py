@@ -1,0 +1,208 @@
+"""Images with a class for every pixel, from ADE20K's folders or the Hub's layout.
+
+Where an annotation is 0 (or 255) the label is `IGNORE`; 1 and up are the classes, whose indices begin at 0.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from cosub.data.decoding import EXTENSIONS, BadImage, Read, decode, rgb
+from cosub.data.sources.hub import load
+from cosub.data.sources.source import Source
+from cosub.errors import InputError
+from cosub.recipes.config import Hub, Scenes
+from cosub.segmentation.losses import IGNORE
+
+_INSPECTED = 100  # of each set, when a run begins
+_TRAINING, _VALIDATION = "training", "validation"
+_ANNOTATED = ("annotation", "label", "labels", "semantic_mask", "mask")
+
+Labels = UInt8[Tensor, "H W"]
+
+
+class BadAnnotation(BadImage):
+    """An annotation that does not fit its image or the classes; the message names it."""
+
+
+@dataclass(frozen=True)
+class SceneExamples:
+    """A set of images with their annotations; a subclass says where their bytes are."""
+
+    num_classes: int
+    labels: Sequence[Any]
+    """Names of the annotations, which tell one set from another."""
+
+    def files(self, index: int) -> tuple[Any, Any]:
+        """What Pillow can open: image and annotation."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        return str(self.labels[index])
+
+    def image(self, index: int, read: Read = rgb) -> Any:
+        """What `read` makes of the image. Raises BadImage if it cannot be decoded."""
+        return decode(lambda: self.files(index)[0], f"image of {self.name(index)}", read)
+
+    def pair(self, index: int) -> tuple[Image.Image, Labels]:
+        """Image and labels.
+
+        Raises:
+            BadImage: if one of them cannot be decoded, or they do not fit.
+        """
+        return self.image(index), self.annotation(index)
+
+    def annotation(self, index: int) -> Labels:
+        """The labels alone. Raises BadAnnotation if they do not fit the image or the classes."""
+        size = self.image(index, lambda opened: opened.size)
+        values = decode(lambda: self.files(index)[1], self.name(index), np.asarray)
+        if values.ndim != 2:
+            raise BadAnnotation(f"{self.name(index)} has {values.shape[-1]} channels and not one")
+        if values.shape != size[::-1]:
+            raise BadAnnotation(
+                f"{self.name(index)} has {values.shape[1]}x{values.shape[0]} pixels and its image {size[0]}x{size[1]}"
+            )
+        return self._labels(values, index)
+
+    def _labels(self, values: np.ndarray, index: int) -> Labels:
+        named = values[values != IGNORE]
+        if named.size and (int(named.max()) > self.num_classes or int(named.min()) < 0):
+            raise BadAnnotation(f"{self.name(index)} has the id {named.max()} and there are {self.num_classes} classes")
+        reduced = np.where((values == 0) | (values == IGNORE), IGNORE + 1, values) - 1
+        return torch.from_numpy(reduced.astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class SceneFiles(SceneExamples):
+    images: Sequence[Path]
+    annotations: Sequence[Path]
+
+    def files(self, index: int) -> tuple[Path, Path]:
+        return self.images[index], self.annotations[index]
+
+
+@dataclass(frozen=True)
+class SceneRows(SceneExamples):
+    """Rows of a Hugging Face data set, by their Arrow columns."""
+
+    images: Any
+    annotations: Any
+
+    def files(self, index: int) -> tuple[io.BytesIO, io.BytesIO]:
+        values = [column[index].as_py() for column in (self.images, self.annotations)]
+        if any(value is None or value["bytes"] is None for value in values):
+            raise BadImage(f"{self.name(index)} (no bytes)")
+        first, second = (io.BytesIO(value["bytes"]) for value in values)
+        return first, second
+
+
+def open_scenes(config: Scenes) -> Source:
+    """Open the data of a recipe for segmentation. Some annotations of each set are read to see that they fit.
+
+    Raises:
+        InputError: for a path that is missing or holds no such data, an image without annotation, an annotation of
+            another size than its image or with an id above the classes.
+    """
+    root = Path(config.path).expanduser()
+    if not config.path:
+        raise InputError("data.path: is not given; name the folder of images and annotations with --data.path PATH")
+    parquet = any(root.glob("*.parquet")) or any(root.glob("data/*.parquet"))
+    if not (root / "images").is_dir() and not parquet and (root.exists() or len(root.parts) > 2 or root.is_absolute()):
+        raise InputError(
+            f"data.path: {config.path}: is no folder with images/training and annotations/training, nor one with "
+            "SPLIT-*.parquet files"
+        )
+    classes = _class_names(root, config)
+    source = _folders(root, classes) if (root / "images").is_dir() else _hub(config, classes)
+    for part in (source.train, source.test):
+        assert isinstance(part, SceneExamples)
+        _inspect(part, config.path)
+    return source
+
+
+def _inspect(examples: SceneExamples, where: str) -> None:
+    total = len(examples.labels)
+    for place in range(min(_INSPECTED, total)):
+        try:
+            examples.annotation(place * total // min(_INSPECTED, total))
+        except BadAnnotation as error:
+            raise InputError(
+                f"data.path: {where}: {error}; mend or remove it, or name the right classes in classes.txt"
+            ) from error
+        except BadImage:  # a bad file is counted when its turn comes
+            continue
+
+
+def _class_names(root: Path, config: Scenes) -> tuple[str, ...]:
+    """From classes.txt, one a line, or ADE20K's own objectInfo150.txt; else their numbers."""
+    plain, table = root / "classes.txt", root / "objectInfo150.txt"
+    if plain.is_file():
+        names = [line.strip() for line in plain.read_text().splitlines() if line.strip()]
+    elif table.is_file():
+        names = [line.split("\t")[-1].strip() for line in table.read_text().splitlines()[1:] if line.strip()]
+    else:
+        names = [str(number) for number in range(1, config.num_classes + 1)]
+    if not 2 <= len(names) < IGNORE:
+        raise InputError(f"data.path: {root}: names {len(names)} classes; 2 to {IGNORE - 1} can be told apart")
+    return tuple(names)
+
+
+# --- ADE20K's folders
+
+
+def _folders(root: Path, classes: tuple[str, ...]) -> Source:
+    train, test = (_pairs(root, part, len(classes)) for part in (_TRAINING, _VALIDATION))
+    return Source(classes, train, test)
+
+
+def _pairs(root: Path, part: str, num_classes: int) -> SceneFiles:
+    for kind in ("images", "annotations"):
+        if not (root / kind / part).is_dir():
+            raise InputError(f"data.path: {root}: has no folder {kind}/{part}")
+    images = _by_stem((root / "images" / part).rglob("*"), root / "images" / part)
+    annotations = _by_stem((root / "annotations" / part).rglob("*.png"), root / "annotations" / part)
+    if not images:
+        raise InputError(f"data.path: {root / 'images' / part}: has no images ({' '.join(EXTENSIONS)})")
+    if lacking := sorted(images.keys() - annotations.keys()):
+        raise InputError(
+            f"data.path: {images[lacking[0]]}: has no annotation, annotations/{part}/{lacking[0]}.png, nor have "
+            f"{len(lacking) - 1} others; add or remove them"
+        )
+    stems = sorted(images)
+    names = [f"annotations/{part}/{stem}.png" for stem in stems]
+    return SceneFiles(num_classes, names, [images[stem] for stem in stems], [annotations[stem] for stem in stems])
+
+
+def _by_stem(paths: Iterable[Path], root: Path) -> dict[str, Path]:
+    found = (path for path in paths if path.suffix.lower() in EXTENSIONS)
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in found}
+
+
+# --- the Hub's layout
+
+
+def _hub(config: Scenes, classes: tuple[str, ...]) -> Source:
+    splits = load(Hub(path=config.path))
+    test = next((name for name in ("validation", "val", "test") if name in splits), None)
+    if "train" not in splits or test is None:
+        raise InputError(f"data.path: {config.path}: has the splits {', '.join(splits)}, not train and validation")
+    return Source(classes, _rows(splits["train"], "train", classes, config), _rows(splits[test], test, classes, config))
+
+
+def _rows(part: Any, split: str, classes: tuple[str, ...], config: Scenes) -> SceneRows:
+    columns = list(part.features)
+    annotated = next((name for name in _ANNOTATED if name in columns), None)
+    if "image" not in columns or annotated is None:
+        raise InputError(
+            f"data.path: {config.path}: needs the columns image and annotation, and has {', '.join(columns)}"
+        )
+    names = [f"{split}[{index}]" for index in range(len(part))]
+    return SceneRows(len(classes), names, part.data.column("image"), part.data.column(annotated))

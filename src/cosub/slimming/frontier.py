@@ -1,0 +1,180 @@
+"""Accuracy against time and parameters, over depths and strategies, on test images that no choice was made on."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cosub.choices import Strategy
+from cosub.errors import InputError
+from cosub.progress import Terminal, progress
+from cosub.recipes.config import Recipe
+from cosub.slimming.images import Images, hold, some
+from cosub.slimming.making import Slimmed
+from cosub.slimming.request import STRATEGIES, Request
+from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
+from cosub.slimming.slim import Opened, open_run, params_of
+from cosub.slimming.strategies import layer_scales
+
+FULL = "full network"
+COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers")
+
+# Told apart by shape as well as by colour; the one to beat is black.
+_STYLES = {
+    "every-other": ("o", "black"),
+    "ends": ("v", "#999999"),
+    "layerscale": ("P", "#cc79a7"),
+    "cosine": ("^", "#56b4e9"),
+    "leave-one-out": ("D", "#e69f00"),
+    "greedy": ("s", "#d55e00"),
+    "search": ("*", "#0072b2"),
+    FULL: ("X", "black"),
+}
+
+
+def frontier(request: Request) -> dict[str, Any]:
+    """Write frontier.csv and frontier.png; gives the points.
+
+    Each depth and strategy is made for real, with its own factor, and measured: top-1 on up to `test_images` test
+    images, the shortest of many forward passes, parameters. every-other is always among the strategies.
+
+    Raises:
+        InputError: if the run cannot be slimmed so, or the folder is there already.
+    """
+    out = Path(request.out or f"{request.run.rstrip('/')}-frontier")
+    if out.exists():
+        raise InputError(f"out: {out}: exists; name another folder with --out")
+    opened = open_run(request)
+    recipe, labels = opened.trained.recipe, opened.source.test.labels
+    test = hold(opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe)
+    wanted = _strategies(request, opened)
+    chosen = _choose(request, opened, wanted)
+    points = _measure(request, opened, chosen, test)
+    out.mkdir(parents=True)
+    _write(points, out / "frontier.csv")
+    plot(points, out / "frontier.png", _title(request, recipe, test))
+    return {
+        "run": request.run,
+        "out": str(out),
+        "test_images": len(test),
+        "calibration_images": len(opened.scorer.images),
+        "latency_batch": request.latency_batch,
+        "evaluations": opened.scorer.evaluations,
+        "points": points,
+    }
+
+
+def default_depths(layers: int) -> list[int]:
+    """Eighths of all layers, from seven down to two."""
+    return sorted({max(1, round(layers * share / 8)) for share in range(2, 8)} - {layers}, reverse=True) or [layers]
+
+
+def _strategies(request: Request, opened: Opened) -> list[Strategy]:
+    """Those that were asked for, every-other first; layerscale only where there is one, unless it was named."""
+    wanted: list[Strategy] = [strategy for strategy in STRATEGIES if strategy in {*request.strategies, "every-other"}]
+    if set(request.strategies) == set(STRATEGIES):
+        try:
+            layer_scales(opened.trained.network)
+        except InputError:
+            Terminal().say("layerscale left out: this network has no LayerScale factors")
+            wanted.remove("layerscale")
+    return wanted
+
+
+def _choose(request: Request, opened: Opened, wanted: Sequence[Strategy]) -> list[tuple[str, Layers]]:
+    depths = sorted(request.depths or default_depths(opened.scorer.num_layers), reverse=True)
+    chosen: list[tuple[str, Layers]] = [(FULL, opened.scorer.everything)]
+    for strategy in wanted:
+        found = opened.choose(strategy, depths, request.evaluations)
+        chosen += [(strategy, found[depth]) for depth in dict.fromkeys(depths)]
+    return chosen
+
+
+def _measure(
+    request: Request, opened: Opened, chosen: Sequence[tuple[str, Layers]], test: Images
+) -> list[dict[str, Any]]:
+    """A point for each choice; the same layers are measured once."""
+    made: dict[Layers, Slimmed] = {}
+    top1: dict[Layers, float] = {}
+    with progress("measuring", len({layers for _, layers in chosen})) as advance:
+        for layers in dict.fromkeys(layers for _, layers in chosen):
+            made[layers] = opened.make(layers)
+            top1[layers] = accuracy_of(made[layers].network, test, request.batch_size)
+            advance(1)
+    networks = [slimmed.network for slimmed in made.values()]
+    times = milliseconds(networks, opened.trained.recipe.resolution, request.latency_batch)
+    latency = dict(zip(made, times, strict=True))
+    return [_point(strategy, made[layers], top1[layers], latency[layers]) for strategy, layers in chosen]
+
+
+def _point(strategy: str, slimmed: Slimmed, top1: float, latency: float) -> dict[str, Any]:
+    return {
+        "strategy": strategy,
+        "layers": len(slimmed.layers),
+        "top1": round(top1, 6),
+        "milliseconds": latency,
+        "params": params_of(slimmed.network),
+        "factor": slimmed.factor,
+        "loss": slimmed.loss,
+        "kept_layers": list(slimmed.recipe.kept_layers),
+    }
+
+
+def _write(points: Sequence[dict[str, Any]], target: Path) -> None:
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({**point, "kept_layers": " ".join(map(str, point["kept_layers"]))} for point in points)
+
+
+def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
+    """Write a PNG: top-1 against milliseconds, and against parameters."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for strategy in dict.fromkeys(point["strategy"] for point in points):
+        mine = [point for point in points if point["strategy"] in (strategy, FULL)]
+        marker, colour = _STYLES[strategy]
+        rival = strategy == "every-other"
+        look: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "--" if rival else "-"}
+        look |= {
+            "linewidth": 2 if rival else 1,
+            "markersize": 8 if marker in "*X" else 5.5,
+            "zorder": 3 + rival + 2 * (strategy == FULL),
+        }
+        for axes, key, unit in zip(panels, ("milliseconds", "params"), (1, 1e6), strict=True):
+            path = sorted(mine, key=lambda point: (point["layers"], point["params"]))
+            values = [point[key] / unit for point in path], [100 * point["top1"] for point in path]
+            axes.plot(*values, label=strategy, markeredgecolor="white", markeredgewidth=0.5, **look)
+    panels[0].set(xlabel="milliseconds a forward pass", ylabel="top-1 on test images, %")
+    panels[1].set(xlabel="parameters, millions")
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[1].legend(frameon=False, fontsize="small", loc="lower right")
+    figure.suptitle(title, fontsize="medium")
+    figure.savefig(target, dpi=110)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """A table for a person: a row a depth, a column a strategy, and where the files are."""
+    points = result["points"]
+    names = [name for name in dict.fromkeys(point["strategy"] for point in points) if name != FULL]
+    found = {(point["strategy"], point["layers"]): point for point in points}
+    (full,) = [point for point in points if point["strategy"] == FULL]
+    rows = [f"{'layers':>6} {'ms':>8}  " + "  ".join(f"{name:>13}" for name in names)]
+    rows.append(f"{full['layers']:>6} {full['milliseconds']:>8.2f}  {full['top1']:>13.4f}  (full network)")
+    for layers in dict.fromkeys(point["layers"] for point in points if point["strategy"] != FULL):
+        mine = [found[name, layers] for name in names]
+        tops = "  ".join(f"{point['top1']:>13.4f}" for point in mine)
+        rows.append(f"{layers:>6} {mine[0]['milliseconds']:>8.2f}  {tops}")
+    return [
+        *rows,
+        f"top-1 on {result['test_images']:,} test images, ms of every-other; {result['out']}/frontier.csv, .png",
+    ]
+
+
+def _title(request: Request, recipe: Recipe, test: Images) -> str:
+    batch = f"{request.latency_batch} image{'s' if request.latency_batch > 1 else ''} a pass"
+    return f"{Path(request.run).name}: {recipe.method.kind}, {len(test):,} test images, {batch}"

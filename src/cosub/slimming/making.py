@@ -1,0 +1,94 @@
+"""A slimmed network for real: its layers, the factor of its branches, its BatchNorm statistics, its recipe."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cosub.attachment import state
+from cosub.choices import LabelLoss
+from cosub.network import build_network
+from cosub.recipes.config import Recipe
+from cosub.run import Trained
+from cosub.slimming.images import Images
+from cosub.slimming.scoring import Layers, loss_of
+
+_FACTORS = 5
+
+
+@dataclass(frozen=True)
+class Slimmed:
+    """A network with the named layers of the one before alone, and the loss that each factor of its branches gave.
+
+    `factor` multiplies the branches; `recipe` builds the network, and names layers of the model as timm builds it.
+    """
+
+    recipe: Recipe
+    network: nn.Module
+    layers: Layers
+    factor: float
+    loss: float
+    losses: dict[float, float]
+
+
+def make(trained: Trained, layers: Layers, images: Images, loss: LabelLoss, batch_size: int) -> Slimmed:
+    """Build the network that has those layers of a run's, and choose the factor of its branches on images.
+
+    A branch of a submodel was trained with the factor 1 / (1 - tau), so that the expected sum was that of all layers
+    (section 4); L / k would restore that sum. Which of the factors from 1 to L / k is best is measured. Statistics of
+    BatchNorm are those of the images under the factor that is tried, and stay so for the one that is taken. Weights are
+    shared with the run's network, so that many slimmed ones take the memory of one.
+    """
+    recipe = slim_recipe(trained.recipe, layers, trained)
+    device = next(trained.network.parameters()).device
+    network = build_network(recipe, len(trained.classes), copies=1).eval().to(device)
+    weights, own = trained.network.state_dict(), {name for name, _ in network.named_buffers()}
+    taken = {name: weights[name].clone() if name in own else weights[name] for name in network.state_dict()}
+    network.load_state_dict(taken, assign=True)
+    losses: dict[float, float] = {}
+    for factor in factors(len(state(trained.network).rates), len(layers)):
+        _set(network, recipe.kept_scale * factor, images, batch_size)
+        losses[factor] = loss_of(network, images, loss, batch_size)
+    best = min(losses, key=lambda factor: losses[factor])
+    _set(network, recipe.kept_scale * best, images, batch_size)
+    recipe = dataclasses.replace(recipe, kept_scale=recipe.kept_scale * best)
+    return Slimmed(recipe, network, layers, best, losses[best], losses)
+
+
+def slim_recipe(recipe: Recipe, layers: Layers, trained: Trained) -> Recipe:
+    """The recipe with those of its network's layers alone, numbered as in the model that timm builds."""
+    names = recipe.kept_layers or tuple(range(len(state(trained.network).rates)))
+    return dataclasses.replace(recipe, kept_layers=tuple(names[layer] for layer in layers), weights="")
+
+
+def factors(layers: int, kept: int) -> list[float]:
+    """From 1 to L / k, in equal ratios."""
+    if layers == kept:
+        return [1.0]
+    return [round((layers / kept) ** (step / (_FACTORS - 1)), 4) for step in range(_FACTORS)]
+
+
+def _set(network: nn.Module, scale: float, images: Images, batch_size: int) -> None:
+    state(network).scale = scale
+    recalibrate(network, images, batch_size)
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, images: Images, batch_size: int) -> None:
+    """Give every BatchNorm the mean statistics of the images' whole batches. Without BatchNorm, nothing is done."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    for batch, labels in images.batches(batch_size, next(network.parameters()).device):
+        if len(labels) == min(batch_size, len(images)):
+            network(batch)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -1,0 +1,84 @@
+"""What is asked of `cosub slim`. No torch here."""
+
+from dataclasses import dataclass, field
+from typing import get_args
+
+from tyro.conf import Positional
+
+from cosub.choices import Strategy
+from cosub.errors import InputError
+
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+@dataclass(frozen=True)
+class DataPath:
+    path: str = ""
+    """Where the data of the run lie now; by default where the run found them."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Make a smaller network of a run: keep some of its residual layers. The result is a run's folder as any other."""
+
+    run: Positional[str]
+    """The run's folder."""
+    keep: int | None = None
+    """Residual layers to keep; attention and MLP are two."""
+    strategy: Strategy = "greedy"
+    """Which ones: whole blocks spread evenly over depth (every-other); the first and the last (ends); those with the
+    largest LayerScale factors; those that turn the stream most (cosine); those without which the loss is highest
+    (leave-one-out); what is left when one layer after another has gone, each time that one without which the loss is
+    lowest (greedy); the same with several candidates at each depth (search)."""
+    calibration: str = ""
+    """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default on training
+    images of the run."""
+    images: int = 1000
+    """Calibration images, drawn at random from there."""
+    seed: int = 0
+    """Of that draw, and of that of the test images of a frontier."""
+    evaluations: int = 0
+    """How many submodels the search may evaluate; 0: four times as many as greedy does."""
+    heal: int = 0
+    """Train the slimmed network for so many epochs, with the full one as its teacher, into OUT-healed."""
+    frontier: bool = False
+    """Instead of one network: accuracy against latency and parameters over depths and strategies, CSV and PNG."""
+    depths: tuple[int, ...] = ()
+    """Of the frontier: residual layers to keep; by default eighths of all, down to a quarter."""
+    strategies: tuple[Strategy, ...] = STRATEGIES
+    """Of the frontier; every-other is always there."""
+    test_images: int = 5000
+    """Of the frontier: test images, drawn at random where there are more."""
+    out: str = ""
+    """The folder of the result; by default RUN-slim-N, or RUN-frontier."""
+    data: DataPath = field(default_factory=DataPath)
+    latency_batch: int = 1
+    """Images at a time when time is measured."""
+    batch_size: int = 64
+    """Images at a time elsewhere; memory for a batch's activations at every block is needed."""
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        least = {"images": 1, "evaluations": 0, "heal": 0, "test_images": 1, "latency_batch": 1, "batch_size": 1}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise InputError(f"{name}: {getattr(self, name)}: must be {smallest} or more")
+        if self.frontier and (self.keep is not None or self.heal):
+            raise InputError("frontier: goes over depths and heals none; leave --keep and --heal out")
+        if not self.frontier and self.keep is None:
+            raise InputError("keep: is missing; say with --keep how many residual layers, or take --frontier")
+        if not self.frontier and self.depths:
+            raise InputError("depths: belongs to --frontier; name one depth with --keep")
+
+    def check(self, layers: int) -> None:
+        """That a network of so many residual layers can be slimmed so.
+
+        Raises:
+            InputError: for a depth that it cannot have.
+        """
+        name, depths = ("depths", self.depths) if self.keep is None else ("keep", (self.keep,))
+        for depth in depths:
+            if not 1 <= depth <= layers:
+                raise InputError(
+                    f"{name}: {depth}: the network has {layers} residual layers; keep 1 to {layers} of them"
+                )

@@ -1,0 +1,245 @@
+"""`cosub slim` from beginning to end: choose layers, make the network, write it as a run, heal it."""
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import cosub
+from cosub import distributed
+from cosub.checkpoint import save_weights
+from cosub.choices import Strategy
+from cosub.data.sources import Source
+from cosub.errors import InputError
+from cosub.evaluation.classification import evaluate, shares_of
+from cosub.launch import train
+from cosub.progress import Terminal, progress
+from cosub.recipes.config import Distill, Recipe
+from cosub.recipes.files import read
+from cosub.run import RunFolder, Trained, load_run
+from cosub.slimming.images import calibration_images, source_of
+from cosub.slimming.making import Slimmed, make
+from cosub.slimming.request import Request
+from cosub.slimming.scoring import Layers, Scorer, milliseconds
+from cosub.slimming.strategies import choose, cost
+
+_HEALING_RATE = 0.1  # of the learning rate that the run was trained with
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A run that is to be slimmed, on its device, with its data and the images that layers are chosen on."""
+
+    trained: Trained
+    source: Source
+    scorer: Scorer
+    world: distributed.World
+
+    def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
+        """With a bar."""
+        number = cost(strategy, self.scorer.num_layers, min(depths), evaluations) * self.scorer.num_batches
+        with progress(strategy, max(number, 1)) as advance:
+            self.scorer.tick = advance
+            return choose(strategy, self.scorer, depths, evaluations)
+
+    def make(self, layers: Layers) -> Slimmed:
+        scorer = self.scorer
+        return make(self.trained, layers, scorer.images, scorer.loss, scorer.batch_size)
+
+
+def open_run(request: Request) -> Opened:
+    """Load what is to be slimmed. Warns of a run that never dropped layers.
+
+    Raises:
+        InputError: if the run is not finished, cannot be slimmed so, its data are not there, or the calibration images
+            are its test images.
+    """
+    trained = load_run(request.run)
+    recipe = trained.recipe
+    world = distributed.join(request.device)
+    if world.size > 1:
+        raise InputError("slim: runs in one process; leave torchrun out")
+    trained.network.to(world.device)
+    source = source_of(recipe, request.data.path, trained.classes)
+    images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
+    scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
+    request.check(scorer.num_layers)
+    if not RunFolder(Path(request.run)).read_summary().get("effective_drop_rate", recipe.drop_rate):
+        Terminal().warn(
+            f"{request.run} never dropped layers, so its network has not learnt to do without any: expect accuracy to "
+            "fall fast, or add --heal EPOCHS"
+        )
+    return Opened(trained, source, scorer, world)
+
+
+def slim(request: Request) -> dict[str, Any]:
+    """Choose layers, write the slimmed network as a run, heal it where that is asked. Gives the run's summary.
+
+    Where the folder holds what the same question gave before, that is taken.
+
+    Raises:
+        InputError: if the run cannot be slimmed so, or the folder holds something else.
+    """
+    folder = RunFolder(Path(request.out or f"{request.run.rstrip('/')}-slim-{request.keep}"))
+    summary = _earlier(folder, request)
+    if summary is None:
+        summary = _slim(request, folder)
+    Terminal().table("cosub slim", table(summary))
+    if request.heal:
+        summary["healed"] = train(healing(request, folder))
+    return summary
+
+
+def _slim(request: Request, folder: RunFolder) -> dict[str, Any]:
+    started = time.time()
+    opened = open_run(request)
+    scorer, recipe = opened.scorer, opened.trained.recipe
+    assert request.keep is not None
+    chosen = opened.choose(request.strategy, [request.keep], request.evaluations)[request.keep]
+    evaluations = scorer.evaluations
+    rival = choose("every-other", scorer, [request.keep])[request.keep]
+    losses = scorer.losses(scorer.everything, [scorer.everything, chosen, rival])
+    slimmed = opened.make(chosen)
+    result = evaluate(
+        slimmed.network,
+        opened.source.test,
+        len(opened.trained.classes),
+        recipe.resolution,
+        opened.world,
+        inputs=recipe.inputs,
+        submodels=shares_of(slimmed.network),
+        bad_share=recipe.bad_share,
+    )
+    summary = {
+        **_facts(slimmed.recipe, folder),
+        "seconds": round(time.time() - started, 3),
+        "device": str(opened.world.device),
+        "top1": result.top1,
+        "top5": result.top5,
+        "top1_submodels": dict(result.submodels),
+        "num_images": result.num_images,
+        "bad_images": len(result.bad),
+        "slim": {
+            **_about(request, opened, slimmed),
+            "evaluations": evaluations,
+            "calibration_loss": dict(zip(("full", "chosen", "every-other"), losses, strict=True)),
+        },
+    }
+    _write(folder, slimmed, opened.trained.classes, summary)
+    return summary
+
+
+def _facts(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
+    """Of the keys of a training run's summary, those that are known; no step was made here."""
+    return {
+        "format": 1,
+        "state": "done",
+        "method": recipe.method.kind,
+        "recipe": recipe.name,
+        "model": recipe.model,
+        "seed": recipe.seed,
+        "drop_rate": recipe.drop_rate,
+        "run": str(folder.path),
+        "steps": 0,
+        "version": cosub.__version__,
+    }
+
+
+def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]:
+    """What was taken out, and what that changed."""
+    networks = [slimmed.network, opened.trained.network]
+    times = milliseconds(networks, slimmed.recipe.resolution, request.latency_batch)
+    return {
+        "of": request.run,
+        "asked": question(request),
+        "layers": len(slimmed.layers),
+        "layers_full": opened.scorer.num_layers,
+        "kept_layers": list(slimmed.recipe.kept_layers),
+        "factor": slimmed.factor,
+        "factor_losses": {f"{factor:g}": loss for factor, loss in slimmed.losses.items()},
+        "calibration_images": len(opened.scorer.images),
+        **dict(zip(("params", "params_full"), map(params_of, networks), strict=True)),
+        **dict(zip(("milliseconds", "milliseconds_full"), times, strict=True)),
+        "latency_batch": request.latency_batch,
+        "top1_full": RunFolder(Path(request.run)).read_summary()["top1"],
+    }
+
+
+def question(request: Request) -> dict[str, Any]:
+    """What the choice of layers depends on."""
+    return {
+        "run": os.path.realpath(request.run),
+        "keep": request.keep,
+        "strategy": request.strategy,
+        "calibration": os.path.realpath(request.calibration) if request.calibration else "",
+        "images": request.images,
+        "seed": request.seed,
+        "evaluations": request.evaluations,
+    }
+
+
+def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
+    """The summary of the same question in that folder; None where there is nothing."""
+    if not folder.path.exists():
+        return None
+    summary = folder.read_summary() if folder.summary.exists() else {}
+    if summary.get("slim", {}).get("asked") != question(request):
+        raise InputError(f"out: {folder.path}: exists and holds something else; name another folder with --out")
+    return summary
+
+
+def _write(folder: RunFolder, slimmed: Slimmed, classes: tuple[str, ...], summary: dict[str, Any]) -> None:
+    runtime = dataclasses.replace(slimmed.recipe.runtime, out=str(folder.path))
+    folder.claim(dataclasses.replace(slimmed.recipe, runtime=runtime))
+    save_weights(slimmed.network.state_dict(), folder.weights, {"classes": json.dumps(classes)})
+    folder.write_summary(summary)
+
+
+def healing(request: Request, folder: RunFolder) -> Recipe:
+    """The recipe that trains a slimmed run with the full one as its teacher.
+
+    The run's own recipe, with a tenth of its learning rate from the first step on, no layer dropped, and half of the
+    loss the teacher's soft answer.
+    """
+    recipe = read(folder.recipe)
+    loss = "bce-soft" if recipe.method.targets == "bce" else "ce-soft"
+    data = recipe.data
+    if request.data.path and data.kind != "digits":
+        data = dataclasses.replace(data, path=request.data.path)
+    return dataclasses.replace(
+        recipe,
+        data=data,
+        weights=str(folder.path),
+        method=Distill(teacher=request.run, loss=loss),
+        drop_rate=0.0,
+        epochs=request.heal,
+        lr=recipe.lr * _HEALING_RATE,
+        optimizer=dataclasses.replace(recipe.optimizer, warmup_epochs=0.0),
+        runtime=dataclasses.replace(recipe.runtime, out=f"{folder.path}-healed", device=request.device),
+    )
+
+
+def table(summary: dict[str, Any]) -> dict[str, str]:
+    """What came out, for a person."""
+    about = summary["slim"]
+    losses, batch = about["calibration_loss"], about["latency_batch"]
+    return {
+        "layers": f"{about['layers']} of {about['layers_full']}: {' '.join(map(str, about['kept_layers']))}",
+        "strategy": f"{about['asked']['strategy']}, {about['evaluations']} submodels on "
+        f"{about['calibration_images']} calibration images",
+        "calibration loss": f"{losses['chosen']:.4f} (every-other {losses['every-other']:.4f}, "
+        f"full {losses['full']:.4f})",
+        "factor": f"{about['factor']:g} ({', '.join(f'{k}: {v:.4f}' for k, v in about['factor_losses'].items())})",
+        "parameters": f"{about['params']:,} (full {about['params_full']:,})",
+        "time": f"{about['milliseconds']:.2f} ms for {batch} images (full {about['milliseconds_full']:.2f})",
+        "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {summary['num_images']:,} test images)",
+        "folder": summary["run"],
+    }
+
+
+def params_of(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
