@@ -1,8 +1,8 @@
-# One environment serves all: make demo, make test, make check, make slow.
+# One environment serves all: make demo, make test, make check, make slow, make faults.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check format clean
+.PHONY: demo test slow faults check format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -19,6 +19,9 @@ test: .venv/installed
 slow: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not compile and not gpu' --no-header -q || test $$? = 5
 	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/test_compile.py
+
+faults: .venv/installed
+	$(BIN)/python runs/faults.py --page docs/faults.md
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests runs

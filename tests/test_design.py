@@ -36,7 +36,7 @@ LAYERS = [
         "segmentation",
     },
     {"evaluation", "run", "bench", "planning", "teachers", "tasks"},
-    {"plot", "sharding", "analysis", "export"},
+    {"plot", "sharding", "finite", "analysis", "export"},
     {"trainer"},
     {"launch"},
     {"studies"},

@@ -184,7 +184,9 @@ def test_non_finite_loss_ends_the_run_with_the_last_checkpoint_whole(tmp_path, m
         return value * math.nan if self.step == 9 else value
 
     monkeypatch.setattr(Trainer, "_forward_backward", spoiled)
-    with pytest.raises(RunError, match="not finite by step 10"):
+    with pytest.raises(
+        RunError, match=r"step 10: loss nan.*not finite first in the loss \(learning rate .*step-10-process-0"
+    ):
         run(tiny(tmp_path / "run", checkpoint_every=4))
     assert RunFolder(tmp_path / "run").state() == "failed"
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 8

@@ -421,7 +421,23 @@ def test_nothing_but_safetensors_is_asked_of_the_hub(hub):
     assert asked == [("a/b", "model.safetensors")]
 
 
-@pytest.mark.parametrize("name", ["", "name", "a/b/c", "../b@x", "a/b@../../x", "http://x/y", "a/b\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "name",
+        "a/b/c",
+        "../b",
+        "a/..",
+        "./b",
+        "a/b..c",
+        "../b@x",
+        "a/b@../../x",
+        "http://x/y",
+        "file:///etc/x",
+        "a/b\n",
+    ],
+)
 def test_what_is_no_name_on_the_hub_is_not_asked_for(hub, name):
     with pytest.raises(InputError, match=r"must be hf-hub:OWNER/NAME"):
         load_weights(vit(0), f"hf-hub:{name}")

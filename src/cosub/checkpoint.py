@@ -51,7 +51,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.glob(".step-*"):  # of writes that were killed: their step may never come again
+        shutil.rmtree(left, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, tensors in checkpoint.weights.items():
         save_weights(tensors, aside / f"{name}.safetensors")

@@ -18,7 +18,7 @@ from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source, with_validation
-from cosub.errors import CosubError, RunError, Stopped
+from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
@@ -46,7 +46,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
-        reporter.table("finished already", result_table(summary))
+        reporter.table("finished already", _read_result(folder, summary))
         return summary
     if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -153,6 +153,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),
         "bad_images": len(trainer.counters.bad),
+        "skipped_steps": trainer.counters.skipped_steps,
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
         "threads": torch.get_num_threads(),
@@ -201,6 +202,16 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
         folder.write_summary(summary)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
+
+
+def _read_result(folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
+    try:
+        return result_table(summary)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"run: {folder.summary}: is not the summary of a finished run ({error!r}); remove it, and the same command "
+            "writes it again"
+        ) from error
 
 
 def result_table(summary: dict[str, Any]) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """What a run writes down as it goes: metrics.jsonl and TensorBoard events."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -19,12 +21,13 @@ class Window:
         self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one a step
         self.started, self.waited = time.perf_counter(), 0.0
 
-    def read(self, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Means over the steps since the last report, and a fresh start. A norm is the largest.
+    def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 4"]]:
+        """Means over the steps since the last report, and each step's values; and a fresh start. A norm is the largest.
 
-        `mean` takes the mean over processes.
+        Steps that are not finite are left out of the means. `mean` takes the mean over processes.
         """
-        table = mean(torch.stack(self.values)).double().cpu()
+        rows = mean(torch.stack(self.values)).double().cpu()
+        table = rows[rows.isfinite().all(1)]
         # After the values are here: on a GPU this is where the host has waited for the steps.
         now = time.perf_counter()
         seconds = max(now - self.started, 1e-9)
@@ -32,14 +35,14 @@ class Window:
             "loss": table[:, 0].mean().item(),
             "accuracy": table[:, 1].mean().item(),
             "skipped": table[:, 2].sum().item(),
-            "grad_norm": table[:, 3].max().item(),
+            "grad_norm": table[:, 3].max().item() if len(table) else math.nan,
             "images_per_second": len(self.values) * self.batch_size / seconds,
             "data_wait": self.waited / seconds,
             "seconds": seconds,
         }
         self.values = []
         self.started, self.waited = now, 0.0
-        return values
+        return values, rows
 
 
 class Logs:
@@ -69,7 +72,12 @@ def read(folder: Path) -> list[dict[str, float]]:
     """The lines of a run's metrics.jsonl that are whole: a killed process may leave half of one."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    return [value for value in map(_parsed, lines) if isinstance(value, dict) and "step" in value]
+    return [value for value in map(_parsed, lines) if _whole(value)]
+
+
+def _whole(value: Any) -> bool:
+    numbers = isinstance(value, dict) and all(isinstance(number, int | float) for number in value.values())
+    return numbers and {"step", "epoch"} <= value.keys()
 
 
 def _parsed(line: str) -> Any:

@@ -69,4 +69,5 @@ def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> No
 
 
 def _final(lines: list[dict[str, float]], summary: dict[str, Any], metric: str) -> list[tuple[float, float]]:
-    return [(max(line["epoch"] for line in lines), summary[metric])] if metric in summary else []
+    found = summary.get(metric)
+    return [(max(line["epoch"] for line in lines), found)] if isinstance(found, int | float) else []

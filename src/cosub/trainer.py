@@ -6,14 +6,18 @@ from (seed, epoch, position). Where it runs changes rounding at most.
 
 import copy
 import itertools
+import json
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -28,6 +32,7 @@ from cosub.data.sources import Examples, Source, fingerprint
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import check_bad
+from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, restore_buffers
 from cosub.logs import Logs, Window
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
@@ -58,6 +63,8 @@ class Counters:
     best: tuple[int, float] = (0, -1.0)  # epoch and accuracy, where the recipe chooses by validation images
     skipped: int = 0
     """Images without a label to learn."""
+    skipped_steps: int = 0
+    """Steps without an update, because loss or gradient was not finite."""
 
 
 class Trainer:
@@ -83,6 +90,7 @@ class Trainer:
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
         self.fingerprint = fingerprint(source)
         self.counters, self.step = Counters(), 0
+        self.skipped_in_a_row = 0
         self.stop = StopRequest()
         self.saved_at = time.monotonic()
         self.new = not checkpoints.exist(folder.checkpoints)
@@ -159,7 +167,8 @@ class Trainer:
         self.scaler.load_state_dict(found.state["scaler"])
         counted = found.counters
         best, skipped = tuple(counted["best"]), counted.get("skipped", 0)
-        self.counters = Counters(counted["seconds"], set(counted["bad"]), best, skipped)
+        steps = counted.get("skipped_steps", 0)  # checkpoints before these were counted have none
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), best, skipped, steps)
         self.reporter.say(f"continuing {self.folder.path} at step {self.step} of {self.total_steps}")
 
     @property
@@ -206,6 +215,7 @@ class Trainer:
             for network in self.networks.values():
                 shard(network.module if isinstance(network, AveragedModel) else network, self.world)
         self.optimizer = build_optimizer(self.recipe, *self.trained.values())
+        self.updates = Updates(self.optimizer, self.scaler, self.recipe.non_finite == "skip")
 
     def _try_compiled(self) -> None:
         """See that the compiled blocks work before the first step."""
@@ -258,6 +268,7 @@ class Trainer:
             "bad": sorted(self.counters.bad),
             "skipped": self.counters.skipped,
             "best": list(self.counters.best),
+            "skipped_steps": self.counters.skipped_steps,
             "data": self.fingerprint,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
@@ -283,14 +294,16 @@ class Trainer:
             tables.append(state(self.network).draw(self.rows, generator))
         return concatenate(tables, self.method.copies)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, steps: int = sys.maxsize, workers: int | None = None) -> Iterator[Batch]:
+        """The batches of so many steps from the one that is reached; by default of all, by the recipe's workers."""
         recipe = self.recipe
-        steps = range(self.step, self.total_steps)
+        ahead = range(self.step, min(self.step + steps, self.total_steps))
+        workers = recipe.runtime.workers if workers is None else workers
         size = len(self.source.train.labels)
         sampler = StepSampler(
-            size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, steps, recipe.augment.repeats
+            size, recipe.batch_size, recipe.group_size, recipe.seed, self.share, ahead, recipe.augment.repeats
         )
-        return iter(training_loader(self.dataset, sampler, recipe.runtime.workers, self.world.device.type == "cuda"))
+        return iter(training_loader(self.dataset, sampler, workers, self.world.device.type == "cuda"))
 
     def _train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
         """One optimizer step; gives (loss, accuracy, skipped, norm of the gradient), still on the device."""
@@ -298,6 +311,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
+        buffers = copied_buffers(self.trained) if self.recipe.non_finite == "skip" else []
         sums = torch.zeros(3, device=self.world.device)
         for micro_step in range(self.share.micro_steps):
             waited = time.perf_counter()
@@ -309,13 +323,62 @@ class Trainer:
                 sums += self._forward_backward(runners, batch, self.share.groups(micro_step))
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(list(self._parameters()), self.recipe.optimizer.clip or math.inf)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        norm = torch.nan_to_num(norm, 0, 0) if self.scaler.is_enabled() else norm  # an overflow is the scaler's
+        values = torch.cat([sums, norm.detach().float().view(1)])
+        bad = (~values.isfinite()).any().float().view(1)
+        if not self.updates.make(self.world.mean(bad).view(())):
+            self._not_finite(values, buffers)
+            return values
+        self.skipped_in_a_row = 0
         for other in self.others.values():
             if isinstance(other, AveragedModel):
                 other.update_parameters(self.network)
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        return torch.cat([sums, norm.detach().float().view(1)])
+        return values
+
+    def _not_finite(self, values: Tensor, buffers: list[Tensor]) -> None:
+        """Say where the step that is reached went wrong, keep its images, and end the run or go on without it."""
+        batches = list(self._batches(steps=1, workers=0))
+        for network in self.trained.values():
+            uncompile_blocks(network)
+        places = self.world.gather({first_spoiled(self.trained, lambda: self._repeat(batches))} - {""})
+        rate = learning_rate(self.recipe, self.step, self.steps_per_epoch)
+        loss, *_, norm = values.tolist()
+        said = (
+            f"step {self.step + 1}: loss {loss:g}, gradient {norm:g}: not finite first "
+            f"{min(places, default='in nothing that shows when the step is run again')} "
+            f"(learning rate {rate:.3g}; the images are in {self._keep(batches, rate)})"
+        )
+        self.counters.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        if self.recipe.non_finite == "stop" or self.skipped_in_a_row == MOST_IN_A_ROW:
+            raise RunError(
+                f"{said}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or take --non-finite "
+                f"skip, which leaves up to {MOST_IN_A_ROW - 1} such steps in a row out; the last checkpoint is whole"
+            )
+        self.reporter.warn(f"{said}; skipped")
+        restore_buffers(self.trained, buffers)
+        if self.compiled:
+            for network in self.trained.values():
+                compile_blocks(network)
+
+    def _repeat(self, batches: list[Batch]) -> float:
+        """The loss of the step that is reached, and its gradients, once more."""
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = [
+            self._forward_backward(self.trained, batch, self.share.groups(micro_step))[0].item()
+            for micro_step, batch in enumerate(batches)
+        ]
+        return sum(losses)
+
+    def _keep(self, batches: list[Batch], rate: float) -> Path:
+        """Write down the images and labels of this process in the step that is reached, as the loader gave them."""
+        path = self.folder.path / f"non-finite-step-{self.step + 1}-process-{self.world.rank}.safetensors"
+        tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "labels")}
+        facts = {"step": self.step + 1, "learning_rate": rate, "seed": self.recipe.seed}
+        with suppress(OSError, SafetensorError):  # a full disk is not what ends this run
+            checkpoints.save_weights(tensors, path, {"facts": json.dumps(facts)})
+        return path
 
     def _forward_backward(self, runners: Runners, batch: Batch, groups: range) -> Tensor:
         recipe, device = self.recipe, self.world.device
@@ -334,18 +397,18 @@ class Trainer:
 
     def _report(self, window: Window, logs: Logs | None) -> None:
         """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
-        values = window.read(self.world.mean)
+        values, rows = window.read(self.world.mean)
+        bad = (~rows.isfinite()).any(1).nonzero()
+        if len(bad) and self.recipe.non_finite == "stop":
+            self.step -= len(rows) - int(bad[0])
+            self._not_finite(rows[bad[0, 0]], [])
         self.counters.seconds += values["seconds"]
         self.counters.bad = self.world.gather(self.counters.bad)
         rate = learning_rate(self.recipe, self.step - 1, self.steps_per_epoch)
-        if not (math.isfinite(values["loss"]) and (math.isfinite(values["grad_norm"]) or self.scaler.is_enabled())):
-            raise RunError(
-                f"loss {values['loss']:g} or gradient {values['grad_norm']:g} is not finite by step {self.step} "
-                f"(learning rate {rate:.3g}): lower --lr, raise optimizer.warmup_epochs, or set optimizer.clip; "
-                "the last checkpoint is whole"
-            )
         self.counters.skipped += round(values.pop("skipped") * self.world.size)
         check_bad(list(self.counters.bad), len(self.source.train.labels), self.recipe.bad_share)
+        if not math.isfinite(values["loss"]):  # all steps were skipped
+            return
         self.reporter.step(self.step, values)
         if logs is not None:
             epoch = self.step / self.steps_per_epoch

@@ -108,7 +108,7 @@ def _from_timm(name: str) -> Weights:
 
 def _from_hub(name: str) -> Weights:
     """The safetensors file of a model on the Hub. Named so, timm asks for no other file, and unpickles none."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
         raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")
     try:
         return load_state_dict_from_hf(name, filename=_FILE)

@@ -88,7 +88,7 @@ def _understand(words: list[str]) -> Check:
 def _kind(path: str) -> str:
     """The source that a folder's files suggest."""
     for kind, patterns in _SIGNS.items():
-        if path and any(next(Path(path).expanduser().glob(pattern), None) for pattern in patterns):
+        if path and any(next(Path(os.path.expanduser(path)).glob(pattern), None) for pattern in patterns):
             return kind
     return "folder"
 

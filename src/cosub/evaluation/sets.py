@@ -1,6 +1,7 @@
 """What a network is evaluated on: folders of labelled images, ImageNet-V2 in both layouts, ReaL's labels."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
         InputError: for a folder that is missing, cannot be read or is of another layout, classes that the network
             lacks, labels that do not fit.
     """
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not root.is_dir():
         raise InputError(
             f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH"

@@ -21,6 +21,7 @@ from cosub.choices import (
     DecayRule,
     Interpolation,
     LabelLoss,
+    NonFinite,
     OptimizerName,
     Parallel,
     Precision,
@@ -501,6 +502,9 @@ class Recipe(Strict):
     """Decay of the averaged weights; when set, they are what is evaluated and saved as the model."""
     precision: Precision = "auto"
     """auto: bf16 on a GPU that has it, fp32 elsewhere."""
+    non_finite: NonFinite = "stop"
+    """A step whose loss or gradient is not finite ends the run, or is skipped: no update, counted and named. To skip,
+    the loop reads the loss after each step, and so waits for a GPU; at the tenth in a row the run ends."""
     bad_share: float = 0.01
     """Share of images that may be unreadable before the run ends; below it they are counted and named."""
     runtime: Annotated[Runtime, arg(name="")] = field(default_factory=Runtime)

@@ -67,7 +67,7 @@ def load(config: Hub) -> dict[str, Any]:
     if not config.path:
         raise InputError("data.path: is not given; name a folder of Parquet files or a data set on the Hub")
     datasets.disable_progress_bars()
-    folder = Path(config.path).expanduser()
+    folder = Path(os.path.expanduser(config.path))
     if folder.is_dir():
         try:
             loaded = datasets.load_dataset("parquet", data_files=_parquet_files(folder))

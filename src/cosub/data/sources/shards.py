@@ -1,6 +1,7 @@
 """webdataset's layout: tar files, each image beside a file with its label, and somewhere how many there are."""
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ def shards(config: Shards) -> Source:
         )
     ]
     paths = [path for split in splits for path in split.shards]
-    index = read_index(paths, Path(config.index).expanduser() if config.index else None)
+    index = read_index(paths, Path(os.path.expanduser(config.index)) if config.index else None)
     first = len(splits[0].shards)
     train, test = (
         _images(split, _rows(index, start, start + len(split.shards)))

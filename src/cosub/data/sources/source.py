@@ -1,5 +1,6 @@
 """What every source gives: two sets of examples, train and test, and the names of the classes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def existing(path: str, what: str = "the folder of images") -> Path:
     """
     if not path:
         raise InputError(f"data.path: is not given; name {what} with --data.path PATH")
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not root.is_dir():
         raise InputError(f"data.path: {path}: is not a folder; name {what} with --data.path PATH")
     return root

@@ -1,0 +1,22 @@
+"""A quick case of each kind of what `make faults` does at length."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
+
+from faults import CASES
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.filterwarnings("default")
+def test_nothing_is_lost(name, tmp_path):
+    case = CASES[name][1](tmp_path, True)
+    if "SKIPPED" in case.note:
+        pytest.skip(case.note)
+    assert case.tries > 0
+    assert case.lost == []

@@ -1,0 +1,99 @@
+"""A loss or a gradient that is not finite: the run ends or the step is skipped, and the report says where it began."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny import run, tiny, weights
+
+from cosub import checkpoint as checkpoints
+from cosub.errors import RunError
+from cosub.finite import MOST_IN_A_ROW, first_spoiled
+from cosub.trainer import Trainer
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Make the input of the last norm not finite in some steps, as long as the test runs."""
+
+    def spoil(steps) -> None:
+        forward_backward = Trainer._forward_backward
+
+        def spoiled(self, *args):
+            if self.step not in steps:
+                return forward_backward(self, *args)
+            norm = self.network.get_submodule("norm")
+            handle = norm.register_forward_pre_hook(lambda _module, inputs: (inputs[0] * math.nan,))
+            try:
+                return forward_backward(self, *args)
+            finally:
+                handle.remove()
+
+        monkeypatch.setattr(Trainer, "_forward_backward", spoiled)
+
+    return spoil
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb"], ids=["flag-on-the-device", "flag-read"])
+def test_stop_names_step_layer_rate_and_keeps_the_batch(tmp_path, spoil, optimizer):
+    import dataclasses
+
+    recipe = tiny(tmp_path / "run", checkpoint_every=4)
+    recipe = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, name=optimizer))
+    spoil(range(9, 99))
+    with pytest.raises(
+        RunError, match=r"step 10: loss nan.* first in the output of network\.norm \(learning rate 0\.00"
+    ):
+        run(recipe)
+    kept = tmp_path / "run" / "non-finite-step-10-process-0.safetensors"
+    tensors = load_file(kept)
+    assert tensors["images"].shape == (64, 3, 8, 8)
+    assert tensors["labels"].shape == (64,)
+    with safe_open(kept, "pt") as file:
+        assert json.loads(file.metadata()["facts"])["step"] == 10
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found.step == 8
+    assert all(value.isfinite().all() for value in found.weights["network"].values())
+
+
+def test_skip_leaves_the_step_out_and_counts_it(tmp_path, spoil, capfd):
+    run(tiny(tmp_path / "whole"))
+    run(tiny(tmp_path / "whole-skip", non_finite="skip"))
+    whole = weights(tmp_path / "whole")
+    same = weights(tmp_path / "whole-skip")
+    assert all(torch.equal(whole[name], same[name]) for name in whole)
+    spoil({9, 12})
+    summary = run(tiny(tmp_path / "run", non_finite="skip"))
+    assert (summary["state"], summary["steps"], summary["skipped_steps"]) == ("done", 22, 2)
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    said = capfd.readouterr().err
+    assert "step 10: loss nan" in said
+    assert "step 13: loss nan" in said
+
+
+def test_too_many_in_a_row_end_the_run(tmp_path, spoil):
+    spoil(range(5, 22))
+    with pytest.raises(RunError, match=f"step {5 + MOST_IN_A_ROW}: loss nan"):
+        run(tiny(tmp_path / "run", non_finite="skip"))
+
+
+def test_first_spoiled_names_output_loss_and_gradient():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    images = torch.ones(1, 2)
+
+    def loss(scale: float = 1.0) -> float:
+        value = network(images).sum() * scale
+        value.backward()
+        return value.item()
+
+    assert first_spoiled({"network": network}, loss) == ""
+    assert first_spoiled({"network": network}, lambda: loss(math.inf)) == "in the loss"
+    network.zero_grad()
+    handle = network[1].bias.register_hook(lambda gradient: gradient * math.nan)
+    assert first_spoiled({"network": network}, loss) == "in the gradient of network.1.bias"
+    handle.remove()
+    network[1].weight.data.fill_(math.inf)
+    assert first_spoiled({"network": network}, loss) == "in the output of network.1"
