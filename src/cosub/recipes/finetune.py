@@ -16,7 +16,7 @@ def finetune() -> Recipe:
     network (table A.1), and are printed as inferred. Every option overrides what was inferred.
 
     Cost: 30 epochs of the folder's images, each through two submodels.
-    Expected: docs/results.md has it beside training from scratch and beside supervised fine-tuning.
+    Expected: docs/results.md has it beside training from scratch and beside supervised fine-tuning, in small.
 
     cosub train finetune --model convnext_tiny --pretrained --data.path FOLDER
     """
