@@ -169,7 +169,7 @@ def take_a_step(recipe: Recipe) -> None:
     trainer.network.train()
     trainer.step = trainer.total_steps // 2  # where the rate is not that of warm-up's first step
     before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
-    loss, _, norm = trainer._train_step(dict(trainer.trained), trainer._batches(), Window(recipe.batch_size))
+    loss, *_, norm = trainer._train_step(dict(trainer.trained), trainer._batches(), Window(recipe.batch_size))
     assert loss.isfinite()
     assert norm > 0
     after = list(trainer.network.parameters())
