@@ -552,15 +552,40 @@ def _disk(folder: Path, kilobytes: int) -> Iterator[Callable[[], object] | None]
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@contextlib.contextmanager
+def _filled_in(step: int, disk: Path) -> Iterator[None]:
+    """In that step of a run the last byte of the disk is taken; what is written next may be anything."""
+    from cosub.trainer import Trainer
+
+    plain = Trainer._train_step
+
+    def filling(self: Any, *words: Any) -> Any:
+        if self.step == step:
+            with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+                for size in (1 << 16, 1 << 12, 1):
+                    with contextlib.suppress(OSError):
+                        while file.write(bytes(size)) == size:
+                            pass
+        return plain(self, *words)
+
+    Trainer._train_step = filling  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Trainer._train_step = plain  # type: ignore[method-assign]
+
+
 def full_disk(folder: Path, quick: bool) -> Case:
-    """Runs on file systems with room for a part of what they write; then the same command with room."""
+    """Runs whose disk is full from the start or from a step on; then the same command with room."""
     case, reference = Case(note="status 3, one line, checkpoints whole; goes on to the same bits with room"), None
     reference = _finished(folder)
     (folder / "full.json").write_text(dump(two_epochs(folder / "unused")))
     one = sum(path.stat().st_size for path in _newest(reference).iterdir()) // 1024 + 20
-    for share in (1.6,) if quick else (0.1, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8):
-        disk = folder / f"disk-{share}"
-        with _disk(disk, int(one * share)) as give_room:
+    sizes = (1.6,) if quick else (0.1, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8)  # in checkpoints
+    tries = [(share, -1) for share in sizes] + [(40.0, step) for step in ((21,) if quick else (0, 5, 11, 16, 21))]
+    for share, step in tries:
+        disk = folder / f"disk-{share}-{step}"
+        with _disk(disk, int(one * share)) as give_room, _filled_in(step, disk):
             if give_room is None:
                 case.note = "SKIPPED: this machine does not let us mount a small file system"
                 return case
@@ -572,9 +597,10 @@ def full_disk(folder: Path, quick: bool) -> Case:
                 checkpoints.latest(out / "checkpoints")
             fault = fault or (str(seen[0].message) if seen else "")
             give_room()
-            case.check(not fault, f"{share} checkpoints of room: {fault}")
+            about = f"{share} checkpoints of room" if step < 0 else f"full in step {step + 1}"
+            case.check(not fault, f"{about}: {fault}")
             wrong = _continued(two_epochs(out), reference)
-            case.check(not wrong, f"{share}, with room: {wrong}")
+            case.check(not wrong, f"{about}, with room: {wrong}")
     return case
 
 
@@ -628,7 +654,7 @@ CASES: dict[str, tuple[str, Callable[[Path, bool], Case]]] = {
     "leftovers": ("left-over temporary folders", leftovers),
     "two": ("two runs on one folder", two_at_once),
     "kills": ("SIGKILL", kills),
-    "disk": ("full disk", full_disk),
+    "disk": ("full disk, eight sizes and five moments, then room", full_disk),
     "memory": ("memory", memory),
 }
 

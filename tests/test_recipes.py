@@ -82,7 +82,9 @@ def test_wrong_files_say_field_value_and_remedy(tmp_path, key, value, message):
         read(tmp_path / "r.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\udcff", '{"format": 1, "lr": Infinity}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', "\udcff", '{"format": 1, "lr": Infinity}', "[" * 100_000]
+)
 def test_files_that_are_no_recipe(tmp_path, text):
     (tmp_path / "r.json").write_bytes(text.encode("utf8", "surrogateescape"))
     with pytest.raises(InputError, match=r"r\.json"):

@@ -1,9 +1,13 @@
 """Files and names of strangers, given to the command line: nothing runs, nothing is read or written outside."""
 
+import http.server
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -123,6 +127,50 @@ def test_a_models_argument_imports_nothing(refused, key, value):
 @pytest.mark.parametrize("name", ["../x", "a/..", "file:///etc/passwd", "a/b@../../x", "a/b/../../c", "//host/x"])
 def test_a_name_on_the_hub_is_nothing_but_one(refused, name):
     assert "must be hf-hub:OWNER/NAME" in refused("train", "digits", "--weights", f"hf-hub:{name}")
+
+
+class Redirect(http.server.BaseHTTPRequestHandler):
+    """Answers whatever is asked with a file of this machine, and with names that lead out of a cache."""
+
+    secret: Path
+    asked: int = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(302)
+        self.send_header("Location", f"file://{self.secret}")
+        self.send_header("X-Repo-Commit", "../" * 20)
+        self.send_header("ETag", '"../../touched"')
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.mark.slow
+def test_a_name_on_the_hub_that_is_redirected_to_a_file(tmp_path):
+    Redirect.secret = tmp_path / "model.safetensors"
+    Redirect.secret.write_text("secret")
+    words = ["train", "digits", "--weights", "hf-hub:a/b", "--out", str(tmp_path / "run")]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "cache")}
+        others = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+        done = subprocess.run(
+            [sys.executable, "-m", "cosub", *words],
+            capture_output=True,
+            text=True,
+            env={**others, **place, "HF_HUB_OFFLINE": "0"},
+            timeout=300,
+        )
+        server.shutdown()
+    assert Redirect.asked
+    assert (done.returncode, done.stderr.count("cosub: ")) == (2, 1)
+    assert "model.safetensors cannot be had" in done.stderr
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.rglob("touched"))
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/nowhere", "~nobody-here/x"])

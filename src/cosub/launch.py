@@ -1,7 +1,9 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
 
+import errno
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -30,6 +32,8 @@ from cosub.steps import images_of_epoch
 from cosub.trainer import Trainer
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(recipe: Recipe) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
             if folder.state() == "done":  # by another process, while this one waited for it
                 return folder.read_summary()
             trainer.prepare()
-            with _recorded(trainer), distributed.answering():
+            with _room(folder), _recorded(trainer), distributed.answering():
                 trainer.fit()
                 return _finish(trainer)
 
@@ -138,6 +142,29 @@ def _recorded(trainer: Trainer) -> Iterator[None]:
         with suppress(OSError):  # where the disk is full, that is the error to tell
             note("failed", reason=str(error) if isinstance(error, CosubError) else repr(error))
         raise
+
+
+@contextmanager
+def _room(folder: RunFolder) -> Iterator[None]:
+    """Turn a full disk into one line, whoever met it: the metrics' file, TensorBoard's, a results file."""
+    shown = threading.excepthook
+
+    def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same in ours
+        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in _NO_ROOM):
+            shown(error)
+
+    threading.excepthook = show
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"{folder.path}: cannot be written ({error.strerror}): make room, and the same command continues from the "
+            "last checkpoint, which is whole"
+        ) from error
+    finally:
+        threading.excepthook = shown
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:

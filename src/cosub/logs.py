@@ -83,5 +83,5 @@ def _whole(value: Any) -> bool:
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -95,7 +95,7 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         try:
             found = json.loads(self.summary.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"run: {self.summary}: cannot be read ({error})") from error
         if not isinstance(found, dict):
             raise InputError(f"run: {self.summary}: is not a summary")
@@ -172,7 +172,7 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
         with safe_open(folder.weights, "pt") as file:
             classes = tuple(json.loads((file.metadata() or {})["classes"]))
         weights = load_file(folder.weights)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
     network = build_network(recipe, len(classes), copies=1).eval()
     try:

@@ -136,7 +136,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
     try:
         with safe_open(weights, "pt") as file:
             names = json.loads((file.metadata() or {})["classes"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"teacher: {weights}: cannot be read ({error})") from error
     return {
         "source": str(folder),

@@ -120,5 +120,5 @@ def _classes_in(source: str) -> tuple[str, ...]:
             return tuple(json.loads((file.metadata() or {})["classes"]))
     except KeyError:
         return synsets()
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"run: {source}: cannot be read ({error})") from error

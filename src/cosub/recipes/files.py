@@ -28,7 +28,7 @@ def read(path: Path) -> Recipe:
     """
     try:
         values = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"recipe: {path}: cannot be read as JSON ({error})") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise InputError(f"recipe: {path}: is not of format {FORMAT}, which this version of cosub reads")
