@@ -585,13 +585,14 @@ def full_disk(folder: Path, quick: bool) -> Case:
     tries = [(share, -1) for share in sizes] + [(40.0, step) for step in ((21,) if quick else (0, 5, 11, 16, 21))]
     for share, step in tries:
         disk = folder / f"disk-{share}-{step}"
-        with _disk(disk, int(one * share)) as give_room, _filled_in(step, disk):
+        with _disk(disk, int(one * share)) as give_room:
             if give_room is None:
                 case.note = "SKIPPED: this machine does not let us mount a small file system"
                 return case
             out = disk / "run"
             words = ["train", str(folder / "full.json"), "--out", str(out), "--checkpoint-every", "4"]
-            fault = command(words).fault((3,))
+            with _filled_in(step, disk):
+                fault = command(words).fault((3,))
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
                 checkpoints.latest(out / "checkpoints")
