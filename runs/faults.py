@@ -671,12 +671,15 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cases", nargs="*", choices=list(CASES), help="by default all")
+    # argparse holds choices against the empty list too, so a default of all is written out.
+    parser.add_argument("cases", nargs="*", choices=[*CASES, "all"], default="all", help="by default all")
     parser.add_argument("--quick", action="store_true", help="a few tries of each")
     parser.add_argument("--page", help="write the table to this file")
-    return parser.parse_args()
+    found = parser.parse_args(words)
+    found.cases = list(CASES) if "all" in found.cases else found.cases
+    return found
 
 
 def run_cases(names: list[str], quick: bool) -> list[tuple[str, Case, float]]:
@@ -695,8 +698,8 @@ def run_cases(names: list[str], quick: bool) -> list[tuple[str, Case, float]]:
 
 
 if __name__ == "__main__":
-    chosen = _arguments()
-    done = run_cases(chosen.cases or list(CASES), chosen.quick)
+    chosen = arguments(sys.argv[1:])
+    done = run_cases(chosen.cases, chosen.quick)
     table = page(done)
     print(table)
     if chosen.page:

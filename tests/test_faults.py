@@ -7,11 +7,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
 
-from faults import CASES
-
-pytestmark = pytest.mark.slow
+from faults import CASES, arguments
 
 
+def test_all_cases_by_default():
+    assert arguments([]).cases == arguments(["all"]).cases == list(CASES)
+    assert arguments(["two", "disk", "--quick"]).cases == ["two", "disk"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.filterwarnings("default")
 def test_nothing_is_lost(name, tmp_path):
