@@ -633,7 +633,7 @@ def _measured(out: str, seconds: float, to: str) -> None:
 
 def memory(folder: Path, quick: bool) -> Case:
     """A run with checkpoints and evaluations: the process may not grow once it is warm."""
-    seconds, to = (8.0 if quick else 60.0), folder / "memory.json"
+    seconds, to = (8.0 if quick else 600.0), folder / "memory.json"
     process = SPAWN.Process(target=_measured, args=(str(folder / "memory"), seconds, str(to)))
     process.start()
     process.join()

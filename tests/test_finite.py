@@ -1,5 +1,6 @@
 """A loss or a gradient that is not finite: the run ends or the step is skipped, and the report says where it began."""
 
+import functools
 import json
 import math
 
@@ -97,3 +98,38 @@ def test_first_spoiled_names_output_loss_and_gradient():
     handle.remove()
     network[1].weight.data.fill_(math.inf)
     assert first_spoiled({"network": network}, loss) == "in the output of network.1"
+
+
+@pytest.fixture
+def scales(monkeypatch):
+    """fp16 with its loss scaler, on the CPU too, from a scale that overflows; the scale after each step."""
+    seen: list[float] = []
+    train_step = Trainer._train_step
+
+    def watched(self, *args):
+        before = {name: value.clone() for name, value in self.network.state_dict().items()}
+        scale = self.scaler.get_scale()
+        values = train_step(self, *args)
+        same = all(torch.equal(before[name], value) for name, value in self.network.state_dict().items())
+        assert same == (self.scaler.get_scale() < scale), "an update that overflowed, and no other, leaves the weights"
+        seen.append(self.scaler.get_scale())
+        return values
+
+    monkeypatch.setattr("cosub.trainer._precision", lambda *_: torch.float16)
+    monkeypatch.setattr(torch, "GradScaler", functools.partial(torch.GradScaler, init_scale=2.0**30))
+    monkeypatch.setattr(Trainer, "_train_step", watched)
+    return seen
+
+
+def test_overflow_in_fp16_is_the_scalers(tmp_path, scales):
+    summary = run(tiny(tmp_path / "whole"))
+    assert (summary["state"], summary["steps"], summary["skipped_steps"]) == ("done", 22, 0)
+    assert scales[0] == 2.0**29
+    assert scales[-1] == scales[-2] < scales[0]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "whole").values())
+
+
+def test_a_loss_that_is_not_finite_is_reported_in_fp16_too(tmp_path, scales, spoil):
+    spoil(range(16, 99))
+    with pytest.raises(RunError, match=r"step 17: loss nan.* first in the output of network\.norm"):
+        run(tiny(tmp_path / "run"))
