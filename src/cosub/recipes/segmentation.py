@@ -95,7 +95,7 @@ def camvid() -> Recipe:
     """CamVid's 367 street scenes, a class for every pixel, on a small ConvNeXt: minutes on one core.
 
     Cost: 880 steps; 19 minutes on one thread of a machine that was busy with other work.
-    Expected: mIoU 0.367 on the 101 validation images (seed 0), from a backbone of docs/results.md.
+    Expected: mIoU 0.369 on the 101 validation images (seed 0), from a backbone of docs/results.md.
 
     cosub train camvid --data.path PATH [--weights RUN]
     """
