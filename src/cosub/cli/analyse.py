@@ -22,43 +22,14 @@ def _require(options: Any, **least: int) -> None:
 
 
 @dataclass(frozen=True)
-class Population:
-    """Figure 4: accuracy of random submodels against the residual layers kept: mean, spread, best."""
+class _OfImages:
+    """What the analyses that evaluate runs on images have in common."""
 
     runs: Positional[tuple[str, ...]]
     """Finished runs, trained on the same data."""
     out: str = ""
     """Folder of the results; by default analysis in the run's folder, or here for several runs."""
     data: DataPath = field(default_factory=DataPath)
-    set: str = "test"
-    """Images to evaluate on: test, train, or the path of others with the same classes."""
-    keep: tuple[int, ...] = ()
-    """Numbers of residual layers to keep; by default seven, from a quarter to all."""
-    submodels: int = 50
-    """Submodels of each number of layers, or all where there are fewer; runs of equal depth get the same ones."""
-    limit: int = 1000
-    """Images at most, drawn from the seed; 0 for all."""
-    seed: int = 0
-    device: str = "auto"
-    batch_size: int = 256
-
-    def __post_init__(self) -> None:
-        _require(self, submodels=1, limit=0, batch_size=1, keep=1)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Figure D.2: accuracy and loss without one block, or one residual layer, on two sets of images."""
-
-    runs: Positional[tuple[str, ...]]
-    """Finished runs, trained on the same data."""
-    out: str = ""
-    """Folder of the results; by default analysis in the run's folder, or here for several runs."""
-    data: DataPath = field(default_factory=DataPath)
-    sets: tuple[str, ...] = ("test",)
-    """Two sets: test, train, or the path of others with the same classes; of a single one, two random halves."""
-    unit: Literal["block", "layer"] = "block"
-    """What is left out: one block (the paper), or one residual layer."""
     limit: int = 1000
     """Images of a set at most, drawn from the seed; 0 for all."""
     seed: int = 0
@@ -67,6 +38,35 @@ class Layers:
 
     def __post_init__(self) -> None:
         _require(self, limit=0, batch_size=1)
+
+
+@dataclass(frozen=True)
+class Population(_OfImages):
+    """Figure 4: accuracy of random submodels against the residual layers kept: mean, spread, best."""
+
+    set: str = "test"
+    """Images to evaluate on: test, train, or the path of others with the same classes."""
+    keep: tuple[int, ...] = ()
+    """Numbers of residual layers to keep; by default seven, from a quarter to all."""
+    submodels: int = 50
+    """Submodels of each number of layers, or all where there are fewer; runs of equal depth get the same ones."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self, submodels=1, keep=1)
+
+
+@dataclass(frozen=True)
+class Layers(_OfImages):
+    """Figure D.2: accuracy and loss without one block, or one residual layer, on two sets of images."""
+
+    sets: tuple[str, ...] = ("test",)
+    """Two sets: test, train, or the path of others with the same classes; of a single one, two random halves."""
+    unit: Literal["block", "layer"] = "block"
+    """What is left out: one block (the paper), or one residual layer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= len(set(self.sets)) == len(self.sets) <= 2:
             raise InputError(f"sets: {' '.join(self.sets)}: must be one or two different sets")
 
@@ -113,38 +113,26 @@ class Quantisation:
 
 
 @dataclass(frozen=True)
-class Overfitting:
+class Overfitting(_OfImages):
     """Figure 5: accuracy of several runs on several sets of images against one another."""
 
-    runs: Positional[tuple[str, ...]]
-    """Finished runs, trained on the same data."""
-    out: str = ""
-    """Folder of the results; by default analysis in the run's folder, or here for several runs."""
-    data: DataPath = field(default_factory=DataPath)
     sets: tuple[str, ...] = ("train", "test")
     """Two sets or more: test, train, or the path of others with the same classes. The first is the plot's x axis."""
     limit: int = 0
     """Images of a set at most, drawn from the seed; 0 for all."""
-    seed: int = 0
-    device: str = "auto"
     workers: int = 0
-    batch_size: int = 256
 
     def __post_init__(self) -> None:
-        _require(self, limit=0, workers=0, batch_size=1)
+        super().__post_init__()
+        _require(self, workers=0)
         if not 2 <= len(set(self.sets)) == len(self.sets):
             raise InputError(f"sets: {' '.join(self.sets)}: must be two different sets or more")
 
 
 @dataclass(frozen=True)
-class Tradeoff:
+class Tradeoff(_OfImages):
     """Figure B.1: accuracy of several runs against parameters, FLOPs and measured time."""
 
-    runs: Positional[tuple[str, ...]]
-    """Finished runs, trained on the same data."""
-    out: str = ""
-    """Folder of the results; by default analysis in the run's folder, or here for several runs."""
-    data: DataPath = field(default_factory=DataPath)
     set: str = "test"
     """Images to evaluate on: test, train, or the path of others with the same classes."""
     resolutions: tuple[int, ...] = ()
@@ -153,13 +141,11 @@ class Tradeoff:
     """Passes that are timed, of batch_size images each."""
     limit: int = 0
     """Images at most, drawn from the seed; 0 for all."""
-    seed: int = 0
-    device: str = "auto"
     workers: int = 0
-    batch_size: int = 256
 
     def __post_init__(self) -> None:
-        _require(self, resolutions=1, repeats=1, limit=0, workers=0, batch_size=1)
+        super().__post_init__()
+        _require(self, resolutions=1, repeats=1, workers=0)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
