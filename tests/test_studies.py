@@ -18,7 +18,7 @@ from cosub.recipes.files import overrides
 from cosub.studies import STUDIES, study
 from cosub.studies.grid import Cell, Run, Study, changed
 from cosub.studies.ledger import Ledger
-from cosub.studies.page import text
+from cosub.studies.page import orphans, text
 from cosub.studies.report import command, markdown, remarks, rows
 from cosub.studies.statistics import estimate, paired
 from cosub.studies.work import Place, needed, work
@@ -117,8 +117,9 @@ def test_the_command_of_a_cell_trains_that_cell(small):
     made = study("table2"), study("table4"), study("transfer")
     cells = [made[0].cells[2], made[1].cells[2], *made[2].cells[-2:], study("schedule").cells[-1]]
     for cell in cells:
-        words = shlex.split(re.sub(r"\bS\b", "3", command(cell)))
+        words = shlex.split(re.sub(r"\bS\b", "3", command(cell)), comments=True)
         seeded = {"seed": 3, "data.subset_seed": 3, **dict.fromkeys(cell.uses, "RUN")}
+        seeded |= {"data.path": "PATH"} if hasattr(cell.recipe.data, "path") else {}
         assert configure(words[2:]) == changed(cell.recipe, seeded), words
 
 
@@ -172,7 +173,33 @@ def test_the_page_of_studies_is_made_from_the_ledger():
     if not ledger.exists():
         pytest.skip("no runs are recorded yet")
     assert (ROOT / "docs" / "studies.md").read_text() == text(Ledger(ledger))
+    assert orphans(Ledger(ledger)) == []
     assert all(len(one) <= 2048 for one in ledger.read_bytes().splitlines())
+
+
+def test_lines_of_runs_that_no_study_has_any_more_are_named(small, tmp_path):
+    run = next(study("headline", recipe="small").runs(1))
+    ledger = written(tmp_path / "runs.jsonl", [line(run, 0.8), {**line(run, 0.7), "key": "of another time"}])
+    assert [lost["top1"] for lost in orphans(ledger)] == [0.7]
+
+
+def test_what_a_study_cannot_start_from_is_one_line():
+    for name, recipe, said in [
+        ("depth", "finetune", "sets no model_args.depth"),
+        ("images", "cifar10", "sets no data.train_images"),
+        ("table1", "camvid", "is for segmentation"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            study(name, recipe=recipe)
+
+
+def test_equal_time_is_compared_seed_by_seed(small, tmp_path):
+    made = study("headline", recipe="small")
+    runs = {(run.cell.name, run.seed): run for run in made.runs(2)}
+    lines = [line(runs["supervised, 2 x epochs", seed], 0.80 + seed / 10) for seed in (0, 1)]
+    lines += [line(runs["cosub", seed], 0.85 + seed / 10) for seed in (0, 1)]
+    found = rows(made, written(tmp_path / "runs.jsonl", lines), 2)
+    assert any("against supervised, 2 x epochs (2 s), test: +5.00 ± 0.00." in said for said in remarks(made, found))
 
 
 # --- runs

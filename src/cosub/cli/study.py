@@ -143,19 +143,25 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
             seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
             print(f"{item['run']:<44} {item['state']:<12} {item['steps'] or '?':>7} steps  {seconds}")
     left = [item for item in listed if item["state"] in ("new", "interrupted")]
+    known = all(item["seconds"] is not None for item in left)
     total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
     if not as_json:
-        print(f"{len(left)} of {len(listed)} runs to train, about {total / 60:.0f} minutes with --jobs {options.jobs}")
-    return {"study": made.name, "runs": listed, "left": len(left), "minutes": round(total / 60, 1)}
+        cost = f"about {total / 60:.0f} minutes with --jobs {options.jobs}" if known else "for a time that is not known"
+        print(f"{len(left)} of {len(listed)} runs to train, {cost}")
+    return {"study": made.name, "runs": listed, "left": len(left), "minutes": round(total / 60, 1) if known else None}
 
 
 def _write(options: Options, as_json: bool) -> dict[str, Any]:
-    from cosub.studies.page import write
+    from cosub.studies.ledger import Ledger
+    from cosub.studies.page import orphans, write
 
     files = [str(path) for path in write(Path(options.ledger))]
+    lost = [f"{line['study']}, {line['cell']}, seed {line['seed']}" for line in orphans(Ledger(Path(options.ledger)))]
+    for name in lost:
+        _say(f"not on the page: {name}: no study has this run any more")
     if not as_json:
         print("\n".join(files))
-    return {"files": files}
+    return {"files": files, "not_shown": lost}
 
 
 def _say(message: str) -> None:

@@ -28,6 +28,8 @@ class Cell:
     series: str = ""
     shown: bool = True
     """Not shown: it is there for others to use."""
+    equal_time: str = ""
+    """The cell that takes as long or longer, with which it is compared besides."""
 
 
 @dataclass(frozen=True)

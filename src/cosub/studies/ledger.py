@@ -107,6 +107,7 @@ def commit() -> str:
 
     package = Path(cosub.__file__).parent
     try:
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")  # an environment may lie in somebody's repository
         name = _git(package, "rev-parse", "--short", "HEAD")
         return name + ("+" if _git(package, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):

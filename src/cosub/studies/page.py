@@ -8,7 +8,7 @@ from cosub.recipes import RECIPES, get
 from cosub.run import write_atomically
 from cosub.studies import picture
 from cosub.studies.grid import Study
-from cosub.studies.ledger import Ledger
+from cosub.studies.ledger import Ledger, Line
 from cosub.studies.report import Row, markdown, rows
 from cosub.studies.tables import STUDIES
 
@@ -49,13 +49,22 @@ def text(ledger: Ledger) -> str:
 
 def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
     """Every study with the recipes on which it was begun."""
-    seeds = max((line["seed"] + 1 for line in ledger.lines), default=0)
     begun = {(line["study"], line["recipe"]) for line in ledger.lines}
     for name, make in STUDIES.items():
         for recipe in RECIPES:
             if (name, recipe) in begun:
                 made = make(get(recipe))
-                yield made, rows(made, ledger, seeds)
+                yield made, rows(made, ledger, _seeds(ledger))
+
+
+def orphans(ledger: Ledger) -> list[Line]:
+    """Lines that no cell of their study asks for any more: it was changed since, or a recipe was."""
+    asked = {run.key for made, _ in sections(ledger) for run in made.runs(_seeds(ledger))}
+    return [line for line in ledger.lines if line["key"] not in asked]
+
+
+def _seeds(ledger: Ledger) -> int:
+    return max((line["seed"] + 1 for line in ledger.lines), default=1)
 
 
 def _picture(made: Study) -> str:

@@ -26,6 +26,8 @@ class Row:
     test: Estimate | None
     difference: Estimate | None
     """To the cell's baseline on test images, seed by seed."""
+    at_equal_time: Estimate | None
+    """The same, to the cell that takes as long."""
     fitted: Estimate | None
     """Accuracy on the images trained on, in the middle of the schedule."""
     seconds: Estimate | None
@@ -43,13 +45,15 @@ def _lines(study: Study, cell: Cell, ledger: Ledger, seeds: int) -> dict[int, Li
 
 def _row(cell: Cell, lines: Mapping[str, Mapping[int, Line]]) -> Row:
     own = lines[cell.name]
-    test, baseline = _column(own, "top1"), _column(lines.get(cell.baseline, {}), "top1")
+    test = _column(own, "top1")
+    baseline, equal_time = (_column(lines.get(name, {}), "top1") for name in (cell.baseline, cell.equal_time))
     return Row(
         cell,
         own,
         estimate(list(_column(own, "validation_top1").values())),
         estimate(list(test.values())),
         paired(test, baseline),
+        paired(test, equal_time),
         estimate([_middle(line) for line in own.values()]),
         estimate(list(_column(own, "seconds").values())),
     )
@@ -67,9 +71,13 @@ def _middle(line: Line) -> float:
 
 
 def chosen(found: list[Row]) -> Row | None:
-    """The row that is best on validation images."""
-    measured = [row for row in found if row.validation is not None]
-    return max(measured, key=lambda row: row.validation.mean if row.validation else 0.0, default=None)
+    """The row that is best on validation images, over the seeds that all rows have that were run."""
+    columns = {row.cell.name: _column(row.lines, "validation_top1") for row in found if row.validation is not None}
+    common = set.intersection(*map(set, columns.values())) if columns else set()
+    if not common:
+        return None
+    best = max(columns, key=lambda name: sum(columns[name][seed] for seed in common))
+    return next(row for row in found if row.cell.name == best)
 
 
 def remarks(study: Study, found: list[Row]) -> list[str]:
@@ -82,10 +90,18 @@ def remarks(study: Study, found: list[Row]) -> list[str]:
                 f"The baseline under-fits: {row.cell.name} has {100 * row.fitted.mean:.1f} % training accuracy in the "
                 f"middle of its schedule, and {100 * FITTED:.0f} % is where over-fitting can begin."
             )
+    said += [_at_equal_time(row, found) for row in found if row.at_equal_time is not None]
     best = chosen(found) if study.choose else None
     if best is not None:
         said.append(f"Chosen on validation images: {best.cell.name}.")
     return said
+
+
+def _at_equal_time(row: Row, found: list[Row]) -> str:
+    other = next(other for other in found if other.cell.name == row.cell.equal_time)
+    seconds = [f"{one.cell.name} ({one.seconds.mean:.0f} s)" for one in (row, other) if one.seconds]
+    difference = row.at_equal_time.percent("+") if row.at_equal_time else ""
+    return f"At equal time or less: {' against '.join(seconds)}, test: {difference}."
 
 
 HEADERS = ("", "seeds", "validation", "test", "test, to baseline", "training, middle", "seconds")
@@ -132,7 +148,7 @@ def markdown(study: Study, found: list[Row], picture: str = "") -> str:
     made = {(line["commit"], line["device"]) for row in found for line in row.lines.values()}
     facts = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
     parts.append(f"    cosub study {study.name} --recipe {recipe} --seeds {seeds_of(found)}    # {facts or 'not run'}")
-    commands = [f"    {command(row.cell)}" for row in found]
+    commands = [f"    {command(cell)}" for cell in sorted(study.cells, key=lambda cell: cell.shown)]
     parts.append("One row, for a seed S:\n\n" + "\n".join(commands))
     return "\n\n".join(parts) + "\n"
 
@@ -160,7 +176,9 @@ def command(cell: Cell) -> str:
         words.append(f"--model-args {' '.join(pairs)}")
     words += [f"--{_flag(key)} {_shown(value)}" for key, value in values.items()]
     words += [f"--{_flag(field)} RUN" for field in cell.uses]
-    return " ".join([*words, "--seed S --data.subset-seed S"])
+    words += ["--data.path PATH"] if hasattr(recipe.data, "path") else []
+    about = "".join(f", RUN: the folder of {name}" for name in cell.uses.values())
+    return " ".join([*words, "--seed S --data.subset-seed S", f"   # {cell.name}{about}"])
 
 
 def _flag(field: str) -> str:
@@ -174,9 +192,11 @@ def _shown(value: Any) -> str:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    names = ("validation", "test", "difference", "fitted", "seconds")
+    names = ("validation", "test", "difference", "at_equal_time", "fitted", "seconds")
     values = {name: getattr(row, name) for name in names}
     parts = {
         name: None if value is None else {"mean": value.mean, "half": value.half} for name, value in values.items()
     }
-    return {"cell": row.cell.name, "baseline": row.cell.baseline, "seeds": sorted(row.lines), **parts}
+    cell = row.cell
+    names_of = {"cell": cell.name, "baseline": cell.baseline, "equal_time": cell.equal_time}
+    return {**names_of, "seeds": sorted(row.lines), **parts}

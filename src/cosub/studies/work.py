@@ -16,7 +16,7 @@ from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.signals import StopRequest
 from cosub.studies.grid import Run, Study, changed
-from cosub.studies.ledger import Ledger
+from cosub.studies.ledger import Ledger, commit
 
 # Imported once, by the process from which those of the runs are forked.
 _PRELOADED = ["cosub.launch", "timm", "sklearn.datasets", "sklearn.model_selection"]
@@ -99,6 +99,7 @@ def work(
         Stopped: by a signal.
         RunError: if runs failed; the others were trained.
     """
+    commit()  # of the code that is loaded now: it may be another one when a run ends
     threads = 1 if jobs > 1 else 0
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     waiting, working, failed, left = list(runs), list[Job](), list[Job](), 0
