@@ -116,7 +116,7 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     if not world.main:
         return None
     if options.show:
-        _show(options, candidate, chosen[0].examples)
+        _show(options, candidate, chosen[0].examples, layers)
     recipe = candidate.recipe
     values = {"run": options.run, **rows[0], "resolution": recipe.resolution, "crop_ratio": recipe.inputs.crop_ratio}
     if options.keep is not None:
@@ -216,12 +216,12 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
         print(f"{row['set']:<6} {row['top1']:>7.4f} {top5:>7} {row['num_images']:>8,}  {row['path']}")
 
 
-def _show(options: Evaluate, candidate: Any, examples: Any) -> None:
+def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> None:
     from cosub.evaluation.pictures import show_examples
 
     recipe, target = candidate.recipe, Path(options.run) / "examples.png"
     show_examples(
-        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target
+        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target, layers
     )
 
 

@@ -31,9 +31,8 @@ def evaluate_scenes(options: "Evaluate", trained: Any, examples: Any, as_json: b
         values |= {"keep": options.keep, "layers": layers}
     if options.show:
         target = Path(options.run) / "examples.png"
-        show_scenes(
-            network, examples, trained.classes, viewer(recipe, network, mode, world.device), options.show, target
-        )
+        look = viewer(recipe, network, mode, world.device)
+        show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
         values["picture"] = str(target)
     if not as_json:
         print("\n".join(table(result)))

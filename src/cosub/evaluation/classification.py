@@ -91,7 +91,7 @@ def evaluate(
                 labels = batch.labels.to(world.device, non_blocking=True)
             bad += batch.bad if isinstance(batch, Batch) else batch
             for name, kept in layers.items():
-                logits = _logits(network, images, kept)
+                logits = logits_of(network, images, kept)
                 if labels is not None:
                     right = labels if answers is None else best_answer(logits, answers[labels])
                     top1[name].update(logits, right)
@@ -124,7 +124,8 @@ def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
         )
 
 
-def _logits(network: nn.Module, images: Tensor, kept: Sequence[int] | None) -> Tensor:
+def logits_of(network: nn.Module, images: Tensor, kept: Sequence[int] | None) -> Tensor:
+    """Of the full network, or of the submodel with some of its residual layers."""
     if kept is None:
         return network(images)
     num_layers = sum(layers_per_block(network))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from cosub.data.decoding import BadImage
+from cosub.errors import InputError
 from cosub.evaluation.segmentation import Viewer, drive_alone
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.scenes import SceneExamples
@@ -28,15 +29,23 @@ def show_scenes(
     number: int,
     target: Path,
     photographs: bool = True,
+    layers: Sequence[int] | None = None,
 ) -> None:
     """Write a PNG of `number` scenes, spread over the set: the image, its labels, the network's answer.
 
-    Ignored pixels are black in the labels. Without `photographs` there are the two maps alone.
+    Ignored pixels are black in the labels. Without `photographs` there are the two maps alone. `layers` names the
+    residual layers of a submodel that answers; by default the full network does.
+
+    Raises:
+        InputError: if none of them can be read.
     """
     from matplotlib.figure import Figure
 
     shown = _read(examples, number)
-    answers = [drive_alone(look.probabilities(image), network, look).argmax(0).byte().cpu() for image, _ in shown]
+    if not shown:
+        raise InputError(f"show: {number}: none of these scenes can be read; leave it out")
+    probabilities = [drive_alone(look.probabilities(image), network, look, layers) for image, _ in shown]
+    answers = [found.argmax(0).byte().cpu() for found in probabilities]
     colours = palette(len(classes))
     titles = ["image", "truth", "answer"] if photographs else ["truth", "answer"]
     ratio = shown[0][0].shape[1] / shown[0][0].shape[2]

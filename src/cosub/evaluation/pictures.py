@@ -8,6 +8,8 @@ from torch import nn
 
 from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
+from cosub.errors import InputError
+from cosub.evaluation.classification import logits_of
 from cosub.recipes.config import Inputs
 
 
@@ -19,8 +21,15 @@ def show_examples(
     inputs: Inputs,
     number: int,
     target: Path,
+    layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title."""
+    """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title.
+
+    `layers` names the residual layers of a submodel that answers; by default the full network does.
+
+    Raises:
+        InputError: if none of them can be read.
+    """
     from matplotlib.figure import Figure
 
     total = len(examples.labels)
@@ -32,10 +41,12 @@ def show_examples(
             shown.append((examples.image(index), examples.labels[index]))
         except BadImage:
             continue
+    if not shown:
+        raise InputError(f"show: {number}: none of these images can be read; leave it out")
     device = next(network.parameters()).device
     batch = torch.stack([torch.as_tensor(transform(image)) for image, _ in shown]).to(device)
     with torch.inference_mode():
-        probabilities = network(normalize(batch, inputs)).softmax(1).cpu()
+        probabilities = logits_of(network, normalize(batch, inputs), layers).softmax(1).cpu()
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")

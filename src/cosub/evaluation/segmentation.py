@@ -223,11 +223,11 @@ def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Se
     return result
 
 
-def drive_alone(work: Work, network: nn.Module, look: Viewer) -> Any:
+def drive_alone(work: Work, network: nn.Module, look: Viewer, layers: Sequence[int] | None = None) -> Any:
     """What the work of one process returns."""
     alone, side = World(0, 1, look.device), look.recipe.resolution
     with torch.no_grad():
-        return drive(work, network, alone, torch.zeros(1, 3, side, side, device=look.device))
+        return drive(work, network, alone, torch.zeros(1, 3, side, side, device=look.device), layers)
 
 
 def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, bad: list[str]) -> Result:

@@ -48,6 +48,7 @@ def require_free(folder: Path) -> None:
 def aside(folder: Path) -> Iterator[Path]:
     """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes."""
     require_free(folder)
+    folder = folder.resolve()  # a name of its own for "." too
     place = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         place.mkdir()

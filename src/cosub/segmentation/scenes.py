@@ -98,7 +98,10 @@ class SceneRows(SceneExamples):
 
     def files(self, index: int) -> tuple[io.BytesIO, io.BytesIO]:
         values = [column[index].as_py() for column in (self.images, self.annotations)]
-        if any(value is None or value["bytes"] is None for value in values):
+        lacking = [value is None or value["bytes"] is None for value in values]
+        if lacking[1]:
+            raise BadAnnotation(f"{self.name(index)} has no annotation")
+        if lacking[0]:
             raise BadImage(f"{self.name(index)} (no bytes)")
         first, second = (io.BytesIO(value["bytes"]) for value in values)
         return first, second
@@ -145,14 +148,21 @@ def _class_names(root: Path, config: Scenes) -> tuple[str, ...]:
     """From classes.txt, one a line, or ADE20K's own objectInfo150.txt; else their numbers."""
     plain, table = root / "classes.txt", root / "objectInfo150.txt"
     if plain.is_file():
-        names = [line.strip() for line in plain.read_text().splitlines() if line.strip()]
+        names = _lines(plain)
     elif table.is_file():
-        names = [line.split("\t")[-1].strip() for line in table.read_text().splitlines()[1:] if line.strip()]
+        names = [line.split("\t")[-1].strip() for line in _lines(table)[1:]]
     else:
         names = [str(number) for number in range(1, config.num_classes + 1)]
     if not 2 <= len(names) < IGNORE:
         raise InputError(f"data.path: {root}: names {len(names)} classes; 2 to {IGNORE - 1} can be told apart")
     return tuple(names)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.path: {path}: cannot be read as text in UTF-8 ({error})") from error
 
 
 # --- ADE20K's folders
@@ -182,8 +192,12 @@ def _pairs(root: Path, part: str, num_classes: int) -> SceneFiles:
 
 
 def _by_stem(paths: Iterable[Path], root: Path) -> dict[str, Path]:
-    found = (path for path in paths if path.suffix.lower() in EXTENSIONS)
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in found}
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in paths if path.suffix.lower() in EXTENSIONS):
+        other = found.setdefault(path.relative_to(root).with_suffix("").as_posix(), path)
+        if other != path:
+            raise InputError(f"data.path: {path}: {other.name} has the same name but for its end; remove one of them")
+    return found
 
 
 # --- the Hub's layout

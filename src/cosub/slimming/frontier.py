@@ -46,7 +46,9 @@ def frontier(request: Request) -> dict[str, Any]:
         raise InputError(f"out: {out}: exists; name another folder with --out")
     opened = open_run(request)
     recipe, labels = opened.trained.recipe, opened.source.test.labels
-    test = hold(opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe)
+    test = hold(
+        opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe, "test images"
+    )
     wanted = _strategies(request, opened)
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)

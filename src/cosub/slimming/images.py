@@ -38,11 +38,11 @@ class Images:
             yield normalize(pixels.to(device), self.inputs), labels.to(device)
 
 
-def hold(examples: Examples, indices: Sequence[int], recipe: Recipe) -> Images:
+def hold(examples: Examples, indices: Sequence[int], recipe: Recipe, what: str = "calibration") -> Images:
     """Decode and crop as for an evaluation. Images that cannot be read are left out.
 
     Raises:
-        InputError: if none can be read.
+        InputError: if none can be read; `what` says of which.
     """
     transform = evaluation(recipe.resolution, recipe.inputs)
     pixels, labels, digests = [], [], set()
@@ -55,7 +55,8 @@ def hold(examples: Examples, indices: Sequence[int], recipe: Recipe) -> Images:
         labels.append(examples.labels[index])
         digests.add(digest(image))
     if not pixels:
-        raise InputError("calibration: none of its images can be read; name others with --calibration PATH")
+        remedy = "name others with --calibration PATH" if what == "calibration" else "mend them"
+        raise InputError(f"{what}: none of the {len(indices)} images can be read; {remedy}")
     return Images(torch.stack(pixels), torch.tensor(labels), frozenset(digests), recipe.inputs)
 
 
@@ -69,16 +70,17 @@ def calibration_images(source: Source, recipe: Recipe, path: str, number: int, s
     """Images to choose layers on: of the training split, or of a folder.
 
     They are compared with the test images, up to 5,000 of them at random, by a hash of the decoded pixels: paths say
-    nothing where a set was copied.
+    nothing where a set was copied. Copies that were encoded anew are not found.
 
     Raises:
-        InputError: if the folder holds no such images, or they are test images.
+        InputError: if the folder holds no such images, or more than one in a hundred, reckoned from those that were
+            compared, are test images.
     """
     examples = _elsewhere(path, source.classes) if path else source.train
     images = hold(examples, some(number, len(examples.labels), seed, "calibration"), recipe)
     compared = some(COMPARED, len(source.test.labels), seed, "comparison")
     common = sum(_digest_of(source.test, index) in images.digests for index in compared)
-    if common > SHARED * len(images):
+    if common * len(source.test.labels) > SHARED * len(images) * len(compared):
         raise InputError(
             f"calibration: {path or 'the training split'}: {common} of {len(compared)} test images are among its "
             f"{len(images)} images, and what is chosen on them cannot be judged by them; name training images"

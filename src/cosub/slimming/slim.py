@@ -20,7 +20,7 @@ from cosub.launch import train
 from cosub.progress import Terminal, progress
 from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
-from cosub.run import RunFolder, Trained, load_run
+from cosub.run import RunFolder, Trained, load_classifier
 from cosub.slimming.images import calibration_images, source_of
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
@@ -58,7 +58,7 @@ def open_run(request: Request) -> Opened:
         InputError: if the run is not finished, cannot be slimmed so, its data are not there, or the calibration images
             are its test images.
     """
-    trained = load_run(request.run)
+    trained = load_classifier(request.run)
     recipe = trained.recipe
     world = distributed.join(request.device)
     if world.size > 1:
