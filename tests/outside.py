@@ -1,4 +1,4 @@
-"""Small networks of torchvision and transformers, with weights that matter. They pass the contract of test_attach.py."""
+"""Small networks of torchvision and transformers, with weights that matter, for the contract of test_attach.py."""
 
 from collections.abc import Callable
 from typing import Any

@@ -4,7 +4,7 @@ Its layers checkpoint around their own forward. A twin does so with its rows bou
 `gradient_checkpointing` asks for it, which transformers sets layer by layer.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer, Dinov2MLP, Dinov2SwiGLUFFN
@@ -40,14 +40,14 @@ class _Layer(Twin):
 
     @property
     def checkpointing(self) -> Checkpointing:
-        return "blocks" if self.gradient_checkpointing else super().checkpointing
+        return "blocks" if self.gradient_checkpointing else self.cosub.state.checkpointing
 
 
 class ViTTwin(_Layer, ViTLayer):
     """Twin of ViT's layer."""
 
     branches = (("layernorm_before", "attention"), ("layernorm_after", "mlp"))
-    timm_class: ClassVar[type[nn.Module]] = ViTLayer
+    timm_class = ViTLayer
 
     def run(
         self, x: Tensor, rows: tuple[Rows | None, ...], attention_mask: Tensor | None = None, **kwargs: Any
@@ -70,7 +70,7 @@ class Dinov2Twin(_Layer, Dinov2Layer):
     """Twin of DINOv2's layer, with LayerScale."""
 
     branches = (("norm1", "attention", "layer_scale1"), ("norm2", "mlp", "layer_scale2"))
-    timm_class: ClassVar[type[nn.Module]] = Dinov2Layer
+    timm_class = Dinov2Layer
 
     def run(
         self, x: Tensor, rows: tuple[Rows | None, ...], attention_mask: Tensor | None = None, **kwargs: Any
