@@ -39,7 +39,7 @@ class Logits(nn.Module):
 
 
 def swin(rate: float = 0.0, **settings: Any) -> nn.Module:
-    shape = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2, 2], "num_heads": [2, 2, 2], "window_size": [4, 4]}
+    shape = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2], "window_size": [4, 4]}
     return SwinTransformer(**{**shape, **settings}, stochastic_depth_prob=rate, num_classes=5)
 
 
@@ -71,7 +71,6 @@ OUTSIDE: dict[str, Callable[[], nn.Module]] = {
     "torchvision-regnet": lambda: RegNet(BlockParams.from_init_params(6, 8, 8.0, 2.0, 4, se_ratio=0.25), num_classes=5),
     "transformers-vit": lambda: Logits(vit("eager")),
     "transformers-dinov2": lambda: Logits(dinov2()),
-    "transformers-dinov2-swiglu": lambda: Logits(dinov2("eager", use_swiglu_ffn=True)),
 }
 
 
