@@ -32,6 +32,8 @@ from test_attach import (  # noqa: F401, the contract, here with the networks of
 )
 from test_design import FILES, SOURCE, imports
 from torch import nn
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
 import cosub
@@ -127,11 +129,22 @@ def test_a_live_drop_path_of_transformers_is_refused():
 
 
 def test_blocks_without_a_twin_are_named():
+    """Also where their own rate is live: to set that to 0 first would be in vain."""
     with pytest.raises(ValueError, match=r"blocks without a twin: MBConv; supported families: .*torchvision's ViT"):
-        cosub.attach(dead(torchvision.models.efficientnet_b0()), drop_rate=0.5)
-    config = transformers.SwinConfig(depths=[1], num_heads=[1], embed_dim=8, drop_path_rate=0.0)
+        cosub.attach(torchvision.models.efficientnet_b0(), drop_rate=0.5)
+    config = transformers.SwinConfig(depths=[2], num_heads=[1], embed_dim=8)
     with pytest.raises(ValueError, match="SwinModel has blocks without a twin: SwinLayer"):
         cosub.attach(transformers.SwinModel(config), drop_rate=0.5)
+
+
+def test_detectors_take_one_submodel_an_image():
+    backbone = nn.Sequential(OUTSIDE["torchvision-swin"]())
+    detector = GeneralizedRCNN(
+        backbone, nn.Identity(), nn.Identity(), GeneralizedRCNNTransform(32, 32, [0.5] * 3, [0.5] * 3)
+    )
+    with pytest.raises(ValueError, match=r"GeneralizedRCNN takes a list of images .*attach it with copies=1"):
+        cosub.attach(detector, drop_rate=0.5)
+    assert len(cosub.state(cosub.attach(detector, drop_rate=0.5, copies=1)).rates) == 8
 
 
 def test_layers_of_another_version_are_refused():

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
 from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
@@ -52,7 +53,7 @@ def attach(
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
     learn(model)
-    _refuse(model)
+    _refuse(model, copies)
     blocks = blocks_of(model)
     per_block = [TWINS[type(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
@@ -197,15 +198,10 @@ def _make(timm_class: type[nn.Module]) -> nn.Module:
     return host.__new__(host)
 
 
-def _refuse(model: nn.Module) -> None:
+def _refuse(model: nn.Module, copies: int) -> None:
     if any(isinstance(module, Twin) for module in model.modules()):
         raise ValueError("this model is attached already: call cosub.detach(model) first")
     _refuse_sharded(model)
-    for name, module in model.named_modules():
-        if rate := _own_rate(module):
-            raise ValueError(
-                f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"
-            )
     droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
     if missing or not blocks_of(model):
@@ -213,6 +209,16 @@ def _refuse(model: nn.Module) -> None:
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
             "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"
+        )
+    for name, module in model.named_modules():
+        if rate := _own_rate(module):
+            raise ValueError(
+                f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"
+            )
+    if copies > 1 and any(isinstance(module, GeneralizedRCNNTransform) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} takes a list of images and compares it with its rows, so an image cannot have "
+            f"{copies}: attach it with copies=1"
         )
 
 
