@@ -43,6 +43,7 @@ from cosub.errors import InputError
 from cosub.network import build_network
 from cosub.recipes import get
 from cosub.removal import remove_layers
+from cosub.submodel import keep_layers
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 
@@ -60,6 +61,20 @@ def family(request):
 @pytest.fixture
 def build(family):
     return lambda: copy.deepcopy(_built(family))
+
+
+def test_layers_that_are_skipped_altogether_leave_their_input_alone(build, images):
+    """An activation after the addition that writes in place has then the block's input in its hands."""
+    model = frozen(cosub.attach(build(), drop_rate=0.5).train())
+    submodel = keep_layers(range(1, layers_of(model), 2), layers_of(model), 12)
+    reference = frozen(masked_reference(build(), submodel.mask()).train())
+    with cosub.active(model, submodel):
+        logits = model(images)
+    expected = reference(images.repeat(2, 1, 1, 1))
+    assert_same({"logits": logits}, {"logits": expected})
+    ours, theirs = gradients(model, logits), gradients(reference, expected)
+    assert_same(ours, {name: theirs[name] for name in ours})
+    assert not any(gradient.any() for name, gradient in theirs.items() if name not in ours)
 
 
 # --- checkpointing
