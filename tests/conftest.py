@@ -3,7 +3,7 @@
 import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,35 @@ class Mask(nn.Module):
         return x * factor.view(-1, *[1] * (x.dim() - 1))
 
 
+# The modules with which the branches of blocks from outside timm end, in the order in which they run.
+ENDS = {
+    "torchvision.models.vision_transformer.EncoderBlock": ("dropout", "mlp"),
+    "torchvision.models.swin_transformer.SwinTransformerBlock": ("stochastic_depth", "stochastic_depth"),
+    "torchvision.models.swin_transformer.SwinTransformerBlockV2": ("stochastic_depth", "stochastic_depth"),
+    "torchvision.models.convnext.CNBlock": ("stochastic_depth",),
+    "torchvision.models.resnet.BasicBlock": ("bn2",),
+    "torchvision.models.resnet.Bottleneck": ("bn3",),
+    "torchvision.models.regnet.ResBottleneckBlock": ("f",),
+    "transformers.models.vit.modeling_vit.ViTLayer": ("dropout", "dropout"),
+    "transformers.models.dinov2.modeling_dinov2.Dinov2Layer": ("drop_path", "drop_path"),
+}
+
+
+def _mask_ends(block: nn.Module, ends: tuple[str, ...], masks: Iterator[Tensor]) -> None:
+    """A mask after each branch; a module that ends two of them is called twice."""
+    factors = [next(masks) for _ in ends]
+    for name in set(ends):
+        mask = Mask([factor for end, factor in zip(ends, factors, strict=True) if end == name])
+        getattr(block, name).register_forward_hook(lambda _module, _given, added, mask=mask: mask(added))
+
+
 def masked_reference(model: nn.Module, mask: Tensor, family: str = "") -> nn.Module:
-    """timm's model (not attached) with an explicit mask in each of its drop path slots, in execution order."""
+    """The model (not attached) with an explicit mask in each of its drop path slots, in execution order."""
     masks = iter(mask)
     for module in model.modules():
+        if ends := ENDS.get(f"{type(module).__module__}.{type(module).__qualname__}"):
+            _mask_ends(module, ends, masks)
+            continue
         names = [name for name, _ in module.named_children() if name.startswith("drop_path")]
         names += ["drop_path"] if isinstance(module, BasicBlock | Bottleneck) else []  # None where there is no rate
         if not names or type(module) in KEPT or not _skips(module):

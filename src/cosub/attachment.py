@@ -1,16 +1,18 @@
-"""Put submodel training into a timm model, in place, and take it out again."""
+"""Put submodel training into a model of timm, torchvision or transformers, in place, and take it out again."""
 
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from timm.layers.drop import DropPath
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import StochasticDepth
 
-from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS
+from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
 from cosub.blocks.folding import Folded
+from cosub.blocks.guard import guard, unguard
 from cosub.blocks.twin import Host, Place, State, Twin
 from cosub.choices import Operation, Rounding, Schedule
 from cosub.removal import absent_of, blocks_of
@@ -28,20 +30,21 @@ def attach(
     rounding: Rounding = "nearest",
     operation: Operation = "efficient",
 ) -> Model:
-    """Give a timm model efficient stochastic depth and, with `copies > 1`, several submodels an image.
+    """Give a model efficient stochastic depth and, with `copies > 1`, several submodels an image.
 
     Works in place and returns the model; parameters, buffers and `state_dict` keys do not change. In train mode
     the model then answers `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` from the full
     network. Attach first, then copy the network (averaged weights, teacher), then compile, then shard.
 
     Args:
-        model: any timm model of a supported family, built with drop path rate 0.
+        model: one of timm, torchvision or transformers of a supported family, its own drop path rate 0.
         drop_rate: the paper's tau, in [0, 1).
         copies: submodels an image; 1 is plain efficient stochastic depth.
         seed: tables are a function of (seed, step, rank).
         schedule: "uniform" (the paper) or "linear" (timm's ramp).
         rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
-        operation: "efficient", or "plain", its reference: equal to timm to the bit where nothing is dropped.
+        operation: "efficient", or "plain", its reference: equal to the model's own to the bit where nothing is
+            dropped.
 
     Raises:
         ValueError: for a value out of range, a model without twins, one whose own drop path is live, one that is
@@ -49,7 +52,8 @@ def attach(
     """
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
-    _refuse(model)
+    learn(model)
+    _refuse(model, copies)
     blocks = blocks_of(model)
     per_block = [TWINS[type(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
@@ -66,11 +70,12 @@ def attach(
     for module in list(model.modules()):
         if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
             _host(module, state)
+    guard(model, state)
     return model
 
 
 def detach(model: Model) -> Model:
-    """Undo `attach` in place: every module has its timm class again.
+    """Undo `attach` in place: every module has its own class again.
 
     Raises:
         ValueError: if nothing is attached, the model is sharded, or it is slimmed so that timm's own forward would
@@ -81,6 +86,7 @@ def detach(model: Model) -> Model:
     if state(model).scale != 1 or any(isinstance(module, Twin) and module.cosub.absent for module in model.modules()):
         raise ValueError("this network is slimmed and runs attached alone: cosub export makes a plain one of it")
     uncompile_blocks(model)
+    unguard(model)
     for module in model.modules():
         if isinstance(module, Twin):
             del module.cosub
@@ -192,16 +198,10 @@ def _make(timm_class: type[nn.Module]) -> nn.Module:
     return host.__new__(host)
 
 
-def _refuse(model: nn.Module) -> None:
+def _refuse(model: nn.Module, copies: int) -> None:
     if any(isinstance(module, Twin) for module in model.modules()):
         raise ValueError("this model is attached already: call cosub.detach(model) first")
     _refuse_sharded(model)
-    for name, module in model.named_modules():
-        if isinstance(module, DropPath) and module.drop_prob:
-            raise ValueError(
-                f"the model's own drop path is live ({name}: {module.drop_prob:g}), and both would act: "
-                "build it with timm.create_model(..., drop_path_rate=0.0)"
-            )
     droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
     if missing or not blocks_of(model):
@@ -210,11 +210,39 @@ def _refuse(model: nn.Module) -> None:
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
             "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"
         )
+    for name, module in model.named_modules():
+        if rate := _own_rate(module):
+            raise ValueError(
+                f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"
+            )
+    if copies > 1 and any(isinstance(module, GeneralizedRCNNTransform) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} takes a list of images and compares it with its rows, so an image cannot have "
+            f"{copies}: attach it with copies=1"
+        )
+
+
+def _own_rate(module: Any) -> float:
+    """The rate of a module that is stochastic depth itself: timm's DropPath, those of transformers, torchvision's."""
+    if isinstance(module, StochasticDepth):
+        return module.p
+    return getattr(module, "drop_prob", None) or 0.0 if type(module).__name__.endswith("DropPath") else 0.0
+
+
+def _remedy(module: nn.Module) -> str:
+    """How to build a model without it."""
+    if isinstance(module, StochasticDepth):
+        return "set p = 0.0 on every torchvision.ops.StochasticDepth in model.modules()"
+    if type(module).__module__.startswith("transformers."):
+        return "build it from a config with drop_path_rate=0.0"
+    return "build it with timm.create_model(..., drop_path_rate=0.0)"
 
 
 def _has_drop_path(module: nn.Module) -> bool:
-    """Whether a module of timm's has a slot for stochastic depth."""
-    return any(name.startswith("drop_path") for name, _ in module.named_children())
+    """Whether a module has a slot for stochastic depth."""
+    return any(
+        name.startswith("drop_path") or isinstance(child, StochasticDepth) for name, child in module.named_children()
+    )
 
 
 def _refuse_sharded(model: nn.Module) -> None:

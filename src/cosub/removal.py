@@ -23,9 +23,13 @@ def remove_layers(model: Model, kept: Iterable[int]) -> Model:
         kept: indices of residual layers in the order in which they run.
 
     Raises:
-        ValueError: if a layer does not exist, or none is kept.
+        ValueError: if a layer does not exist, none is kept, or the model is not of timm.
     """
     chosen, blocks = set(kept), blocks_of(model)
+    if not blocks or any(type(block).__module__.split(".")[0] not in ("timm", "cosub") for block in blocks):
+        raise ValueError(
+            f"layers are taken out of timm's networks alone, those that have twins, and {type(model).__name__} is none"
+        )
     total = sum(TWINS[type(block)].layers_of(block) for block in blocks)
     if unknown := sorted(chosen - set(range(total))):
         raise ValueError(f"there are residual layers 0 to {total - 1}, got {unknown}")

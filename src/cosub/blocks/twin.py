@@ -1,6 +1,6 @@
 """What all twins share: the state of an attached model, and how a block binds its rows.
 
-A twin is a subclass of a timm block whose forward writes each residual addition as one call of `residual`.
+A twin is a subclass of a block, mostly of timm, whose forward writes each residual addition as one call of `residual`.
 `attach` changes the class of the modules and nothing else: no wrapper, no new parameter or buffer.
 """
 
@@ -153,6 +153,11 @@ class Twin(nn.Module):
         operation = residual if state.operation == "efficient" else plain_residual
         return operation if state.watch is None else partial(_watched, operation, state.watch)
 
+    @property
+    def checkpointing(self) -> Checkpointing:
+        """How this block is checkpointed."""
+        return self.cosub.state.checkpointing
+
     def fold(self) -> None:
         """Fold norms and scales into the projections beside them, for the efficient operation; by default nothing."""
 
@@ -163,15 +168,15 @@ class Twin(nn.Module):
         # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
         # read a state that another forward has changed in between.
         rows = place.rows(x)
-        if place.state.checkpointing == "none" or not torch.is_grad_enabled():
+        if self.checkpointing == "none" or not torch.is_grad_enabled():
             return self.run(x, rows, *args, **kwargs)
-        selective = place.state.checkpointing == "selective"
+        selective = self.checkpointing == "selective"
         contexts = {"context_fn": _keep_products} if selective else {}
         return checkpoint(self.run, x, rows, *args, use_reentrant=False, **contexts, **kwargs)  # pyright: ignore[reportReturnType]
 
     def owns(self, y: Tensor, x: Tensor) -> bool:
         """Whether the operation may write to `y`: it was made in this block, and nothing will compute it again."""
-        return y is not x and self.cosub.state.checkpointing == "none"
+        return y is not x and self.checkpointing == "none"
 
 
 def _watched(

@@ -1,0 +1,110 @@
+"""ViT and DINOv2 of the package transformers, which is imported here alone, and only where a model is one of its own.
+
+Its layers checkpoint around their own forward. A twin does so with its rows bound, like all twins, where
+`gradient_checkpointing` asks for it, which transformers sets layer by layer.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer, Dinov2MLP, Dinov2SwiGLUFFN
+from transformers.models.vit.modeling_vit import ViTLayer, ViTMLP
+
+from cosub.blocks.folding import factor, fold_factor, fold_norm
+from cosub.blocks.twin import Twin
+from cosub.choices import Checkpointing
+from cosub.submodel import Rows
+
+
+class _Layer(Twin):
+    """Two residual layers, attention and MLP; tokens are `(R, N, D)`. Any implementation of attention will do."""
+
+    layers = 2
+    attention: Any
+    mlp: Any
+    gradient_checkpointing: bool
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.forward = Twin.forward  # transformers has just wrapped it: rows would be drawn again in backward
+
+    @classmethod
+    def layers_of(cls, block: Any) -> int:
+        ends = getattr(block, "mlp", None)
+        if not hasattr(block.attention, "o_proj") or not (hasattr(ends, "fc2") or hasattr(ends, "down_proj")):
+            raise ValueError(
+                f"{type(block).__name__} of this version of transformers is not the one that has a twin: "
+                "pip install --upgrade transformers (5.23 is known)"
+            )
+        return cls.layers
+
+    @property
+    def checkpointing(self) -> Checkpointing:
+        return "blocks" if self.gradient_checkpointing else self.cosub.state.checkpointing
+
+
+class ViTTwin(_Layer, ViTLayer):
+    """Twin of ViT's layer."""
+
+    branches = (("layernorm_before", "attention"), ("layernorm_after", "mlp"))
+    timm_class = ViTLayer
+
+    def run(
+        self, x: Tensor, rows: tuple[Rows | None, ...], attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        mask = _mask_of(attention_mask, rows[0])
+        y = self.residual(
+            x, lambda h: self.dropout(self.attention(self.layernorm_before(h), mask, **kwargs)[0]), rows[0]
+        )
+        return self.residual(
+            y, lambda h: self.dropout(self.mlp(self.layernorm_after(h))), rows[1], owned=self.owns(y, x)
+        )
+
+    def fold(self) -> None:
+        # Three projections read what layernorm_before gives, so that one stays.
+        if type(self.mlp) is ViTMLP:
+            fold_norm(self, self.layernorm_after, self.mlp.fc1)
+
+
+class Dinov2Twin(_Layer, Dinov2Layer):
+    """Twin of DINOv2's layer, with LayerScale."""
+
+    branches = (("norm1", "attention", "layer_scale1"), ("norm2", "mlp", "layer_scale2"))
+    timm_class = Dinov2Layer
+
+    def run(
+        self, x: Tensor, rows: tuple[Rows | None, ...], attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        mask = _mask_of(attention_mask, rows[0])
+
+        def attend(h: Tensor) -> Tensor:
+            h = self.attention(self.norm1(h), mask, **kwargs)[0]
+            return factor(self.layer_scale1.lambda1, self.attention.o_proj, h)
+
+        def mix(h: Tensor) -> Tensor:
+            return factor(self.layer_scale2.lambda1, self._last, self.mlp(self.norm2(h)))
+
+        y = self.residual(x, attend, rows[0])
+        return self.residual(y, mix, rows[1], owned=self.owns(y, x))
+
+    @property
+    def _last(self) -> nn.Module:
+        return self.mlp.down_proj if isinstance(self.mlp, Dinov2SwiGLUFFN) else self.mlp.fc2
+
+    def fold(self) -> None:
+        fold_factor(self.layer_scale1, self.attention.o_proj, "lambda1")
+        fold_factor(self.layer_scale2, self._last, "lambda1")
+        if type(self.mlp) is Dinov2MLP:
+            fold_norm(self, self.norm2, self.mlp.fc1)
+
+
+def _mask_of(mask: Any, rows: Rows | None) -> Any:
+    """Masks of transformers have a batch dimension, in the shape that the implementation of attention takes."""
+    if mask is None or rows is None:
+        return mask
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"attention_mask: {type(mask).__name__}: cannot follow the rows of a submodel; take sdpa")
+    return rows.take(mask)
+
+
+TRANSFORMERS_TWINS: dict[type[nn.Module], type[Twin]] = {ViTLayer: ViTTwin, Dinov2Layer: Dinov2Twin}
