@@ -6,15 +6,28 @@ DOORS   modules before whose blocks copies must be made (default: the first bloc
 HOSTS   modules that fold their output with the number of images read at entry
 """
 
-from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
+from timm.models._efficientnet_blocks import (
+    CondConvResidual,
+    ConvBnAct,
+    DepthwiseSeparableConv,
+    EdgeResidual,
+    InvertedResidual,
+    MobileAttention,
+    UniversalInvertedResidual,
+)
 from timm.models.beit import Beit
 from timm.models.beit import Block as TimmBEiTBlock
 from timm.models.cait import Cait, LayerScaleBlock, LayerScaleBlockClassAttn
 from timm.models.convnext import ConvNeXtBlock
+from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
+from timm.models.hiera import HieraBlock
+from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
+from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
 from timm.models.pit import Transformer as PiTTransformer
 from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from timm.models.vision_transformer import Block, VisionTransformer
 from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
 from torch import nn
@@ -22,11 +35,22 @@ from torch import nn
 from cosub.blocks.beit import BEiTBlock
 from cosub.blocks.cait import CaiTBlock
 from cosub.blocks.convnext import ConvNeXtTwin
-from cosub.blocks.efficientnet import ConvTwin, EdgeTwin, InvertedTwin, SeparableTwin
+from cosub.blocks.efficientnet import (
+    CondConvTwin,
+    ConvTwin,
+    EdgeTwin,
+    InvertedTwin,
+    MobileAttentionTwin,
+    SeparableTwin,
+    UniversalTwin,
+)
+from cosub.blocks.eva import EVABlock, EVAPostNormBlock
+from cosub.blocks.hiera import HieraTwin
+from cosub.blocks.maxvit import CoAtNetBlock, MaxConvNeXt, MaxMBConv, Partition, Partition2d
 from cosub.blocks.patchconvnet import PatchConvTwin
 from cosub.blocks.regnet import RegNetBottleneck
 from cosub.blocks.resnet import ResNetBasic, ResNetBottleneck
-from cosub.blocks.swin import SwinBlock
+from cosub.blocks.swin import SwinBlock, SwinV2Block
 from cosub.blocks.tokens import TokenHost
 from cosub.blocks.twin import Host, Twin
 from cosub.blocks.vit import PiTStage, ViTBlock
@@ -36,6 +60,7 @@ from cosub.models.patchconvnet import PatchConvBlock
 FAMILIES = (
     *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
     *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
+    *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V1 to V4", "Hiera", "MaxViT", "CoAtNet"),
 )
 
 TWINS: dict[type[nn.Module], type[Twin]] = {
@@ -53,7 +78,19 @@ TWINS: dict[type[nn.Module], type[Twin]] = {
     InvertedResidual: InvertedTwin,
     EdgeResidual: EdgeTwin,
     PatchConvBlock: PatchConvTwin,
+    EvaBlock: EVABlock,
+    EvaBlockPostNorm: EVAPostNormBlock,
+    SwinTransformerV2Block: SwinV2Block,
+    CondConvResidual: CondConvTwin,
+    UniversalInvertedResidual: UniversalTwin,
+    MobileAttention: MobileAttentionTwin,
+    HieraBlock: HieraTwin,
+    MbConvBlock: MaxMBConv,
+    MaxxViTConvNeXtBlock: MaxConvNeXt,
+    TransformerBlock2d: CoAtNetBlock,
+    PartitionAttentionCl: Partition,
+    PartitionAttention2d: Partition2d,
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
 DOORS: dict[type[nn.Module], type[Twin]] = {PiTTransformer: PiTStage}
-HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys((VisionTransformer, Beit, Cait, Xcit), TokenHost)
+HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys((VisionTransformer, Beit, Cait, Xcit, Eva), TokenHost)
