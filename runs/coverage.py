@@ -23,7 +23,7 @@ def table(rows: list[dict[str, str]]) -> str:
     families = by_family(rows)
     whole = [family for family in families if family["attach"] == family["models"]]
     lines = [
-        f"timm {timm.__version__}: of {len(families)} families that have drop paths, {len(whole)} attach as a whole and "
+        f"timm {timm.__version__}: of {len(families)} families with drop paths, {len(whole)} attach as a whole and "
         f"{sum(0 < f['attach'] < f['models'] for f in families)} in part; of {len(rows)} models, "
         f"{sum(not row['reason'] for row in rows)}.",
         "",
@@ -52,10 +52,10 @@ def commit() -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, help="a page with markers")
-    chosen = parser.parse_args()
+    chosen, version = parser.parse_args(), commit()
     names = [name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("timm.")]
     rows = standings(names)
     text = table(rows)
     print(text)
     if chosen.page:
-        write(chosen.page, f"`python runs/coverage.py` at {commit()}. {text}")
+        write(chosen.page, f"`python runs/coverage.py` at {version}. {text}")

@@ -117,7 +117,7 @@ def _mobilenet(*stages: list[str]) -> nn.Module:
 
 
 def _alive(model: Any) -> nn.Module:
-    """Without what starts near zero and hides the rest: the norms that close Swin V2's branches, and small classifiers."""
+    """Without what starts near zero and hides the rest: norms that close Swin V2's branches, small classifiers."""
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.5)
@@ -154,7 +154,7 @@ def masked_reference(model: nn.Module, mask: Tensor, family: str = "") -> nn.Mod
 
 
 def _skips(module: nn.Module) -> bool:
-    return getattr(module, "has_skip", True)
+    return getattr(module, "has_skip", True) and getattr(module, "shortcut", True) is not None
 
 
 def frozen(model: nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from timm.models import beit, cait, eva, xcit
 from timm.models.pit import Transformer
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -435,7 +436,7 @@ def test_layers_per_block_counts_branches():
 GUARDED = (
     *(kind.forward for kind in TWINS if kind.__module__.startswith("timm.")),
     *(xcit.Xcit.forward_features, cait.Cait.forward_features, Transformer.forward, SwinTransformerBlock._attn),
-    *(kind.forward_intermediates for kind in (VisionTransformer, beit.Beit, cait.Cait, xcit.Xcit, eva.Eva)),
+    *(kind.forward_intermediates for kind in (VisionTransformer, VisionTransformerRelPos, beit.Beit, cait.Cait, xcit.Xcit, eva.Eva)),
 )
 HASHES = {
     "vision_transformer.Block.forward": "2a1bf168ecc2f908",
@@ -463,6 +464,21 @@ HASHES = {
     "maxxvit.TransformerBlock2d.forward": "53d0deb44788e879",
     "maxxvit.PartitionAttentionCl.forward": "91c7fb02a90e6e5e",
     "maxxvit.PartitionAttention2d.forward": "4c1785973ebd0ad2",
+    "byobnet.BasicBlock.forward": "3186a386079a10ea",
+    "byobnet.BottleneckBlock.forward": "df0ffcce75d7fe48",
+    "byobnet.DarkBlock.forward": "ed6c4c01ee1d07f5",
+    "byobnet.EdgeBlock.forward": "974bd6eac05b2936",
+    "byobnet.SelfAttnBlock.forward": "3b346c3c707a0121",
+    "cspnet.BottleneckBlock.forward": "4dd6a1ae3834198e",
+    "cspnet.DarkBlock.forward": "51296cd299f4692e",
+    "cspnet.EdgeBlock.forward": "51296cd299f4692e",
+    "resnetv2.PreActBasic.forward": "a7234d102816660d",
+    "resnetv2.PreActBottleneck.forward": "184101b84c414cbe",
+    "resnetv2.Bottleneck.forward": "038d9d349daf7a70",
+    "nfnet.NormFreeBlock.forward": "26f5fa879fcb3dcb",
+    "vision_transformer_relpos.RelPosBlock.forward": "2fa9af71f6a64d84",
+    "vision_transformer_relpos.ResPostRelPosBlock.forward": "c5c570caed4ebe21",
+    "vision_transformer_relpos.VisionTransformerRelPos.forward_intermediates": "3a69ec797af00692",
     "xcit.Xcit.forward_features": "9cb9978b2faacd5c",
     "cait.Cait.forward_features": "2878a201b70bcde8",
     "pit.Transformer.forward": "89e9ecab4489ccf0",

@@ -80,7 +80,7 @@ def _standing_of(name: str) -> dict[str, str] | None:
 
 
 def by_family(rows: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
-    """A row for each family of `standings`: `{"family", "models", "attach", "reasons"}`, numbers and distinct reasons."""
+    """A row for each family of `standings`: `{"family", "models", "attach", "reasons"}`, two numbers and a list."""
     families: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         families.setdefault(row["family"], []).append(row)

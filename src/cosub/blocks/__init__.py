@@ -6,6 +6,7 @@ DOORS   modules before whose blocks copies must be made (default: the first bloc
 HOSTS   modules that fold their output with the number of images read at entry
 """
 
+from timm.models import byobnet, cspnet, resnetv2
 from timm.models._efficientnet_blocks import (
     CondConvResidual,
     ConvBnAct,
@@ -23,17 +24,29 @@ from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
 from timm.models.hiera import HieraBlock
 from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
 from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
+from timm.models.nfnet import NormFreeBlock
 from timm.models.pit import Transformer as PiTTransformer
 from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_relpos import RelPosBlock, ResPostRelPosBlock, VisionTransformerRelPos
 from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
 from torch import nn
 
 from cosub.blocks.beit import BEiTBlock
 from cosub.blocks.cait import CaiTBlock
+from cosub.blocks.chain import (
+    ByobAttention,
+    ByobBasic,
+    ByobBottleneck,
+    ByobDark,
+    ByobEdge,
+    CSPBottleneck,
+    CSPDark,
+    CSPEdge,
+)
 from cosub.blocks.convnext import ConvNeXtTwin
 from cosub.blocks.efficientnet import (
     CondConvTwin,
@@ -48,7 +61,9 @@ from cosub.blocks.eva import EVABlock, EVAPostNormBlock
 from cosub.blocks.hiera import HieraTwin
 from cosub.blocks.maxvit import CoAtNetBlock, MaxConvNeXt, MaxMBConv, Partition, Partition2d
 from cosub.blocks.patchconvnet import PatchConvTwin
+from cosub.blocks.preact import NFBlock, V2Basic, V2Bottleneck, V2PostBottleneck
 from cosub.blocks.regnet import RegNetBottleneck
+from cosub.blocks.relpos import RelPosTwin, ResPostRelPosTwin
 from cosub.blocks.resnet import ResNetBasic, ResNetBottleneck
 from cosub.blocks.swin import SwinBlock, SwinV2Block
 from cosub.blocks.tokens import TokenHost
@@ -61,6 +76,7 @@ FAMILIES = (
     *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
     *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
     *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V1 to V4", "Hiera", "MaxViT", "CoAtNet"),
+    *("ResNetV2", "NFNet", "ByobNet", "CSPNet", "ViT with relative positions"),
 )
 
 TWINS: dict[type[nn.Module], type[Twin]] = {
@@ -90,7 +106,23 @@ TWINS: dict[type[nn.Module], type[Twin]] = {
     TransformerBlock2d: CoAtNetBlock,
     PartitionAttentionCl: Partition,
     PartitionAttention2d: Partition2d,
+    byobnet.BasicBlock: ByobBasic,
+    byobnet.BottleneckBlock: ByobBottleneck,
+    byobnet.DarkBlock: ByobDark,
+    byobnet.EdgeBlock: ByobEdge,
+    byobnet.SelfAttnBlock: ByobAttention,
+    cspnet.BottleneckBlock: CSPBottleneck,
+    cspnet.DarkBlock: CSPDark,
+    cspnet.EdgeBlock: CSPEdge,
+    resnetv2.PreActBasic: V2Basic,
+    resnetv2.PreActBottleneck: V2Bottleneck,
+    resnetv2.Bottleneck: V2PostBottleneck,
+    NormFreeBlock: NFBlock,
+    RelPosBlock: RelPosTwin,
+    ResPostRelPosBlock: ResPostRelPosTwin,
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
 DOORS: dict[type[nn.Module], type[Twin]] = {PiTTransformer: PiTStage}
-HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys((VisionTransformer, Beit, Cait, Xcit, Eva), TokenHost)
+HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
+    (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
+)

@@ -40,7 +40,7 @@ class ViTBlock(Twin, Block):
 
 
 def of_rows(given: Tensor | None, rows: Rows | None) -> Tensor | None:
-    """A mask or rotary positions with a batch dimension `(B, heads or 1, N, *)` follow their rows; others are shared."""
+    """Masks and rotary positions with a batch dimension `(B, heads or 1, N, *)` follow their rows; all share others."""
     if given is None or rows is None or given.dim() < 4:
         return given
     return rows.take(given)

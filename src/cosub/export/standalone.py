@@ -28,11 +28,16 @@ _LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "EvaBlock": (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2")),
     "EvaBlockPostNorm": (("norm1", "attn"), ("norm2", "mlp")),
     "SwinTransformerV2Block": (("norm1", "attn"), ("norm2", "mlp")),
+    "RelPosBlock": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
+    "ResPostRelPosBlock": (("norm1", "attn"), ("norm2", "mlp")),
     "HieraBlock": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
     "TransformerBlock2d": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
     "PartitionAttentionCl": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
     "PartitionAttention2d": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
 }
+
+# Blocks whose shortcut, where it changes the shape, starts from what their first norm or activation gives.
+_ACTIVATED_BEFORE = ("PreActBasic", "PreActBottleneck", "NormFreeBlock")
 
 
 def load(folder: str | Path = Path(__file__).parent) -> nn.Module:
@@ -87,9 +92,16 @@ class Around(nn.Module):
         super().__init__()
         self.shortcut = getattr(block, "shortcut", None)  # timm's names, so that the weights keep theirs
         self.downsample = getattr(block, "downsample", None)
-        self.activation = getattr(block, "act3", getattr(block, "act2", None))
+        before = type(block).__name__ in _ACTIVATED_BEFORE
+        final = getattr(block, "act3", getattr(block, "act2", getattr(block, "act", None)))
+        self.activation = None if before else final
+        self.norm1: Any = None
+        if before and self.downsample is not None:
+            self.norm1, self.gain = getattr(block, "norm1", getattr(block, "act1", None)), getattr(block, "beta", 1.0)
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        if self.norm1 is not None:
+            x = self.gain * self.norm1(x)
         around = self.shortcut if self.downsample is None else self.downsample
         if around is not None:
             x = around(x)
