@@ -46,6 +46,8 @@ from cosub.blocks.chain import (
     CSPBottleneck,
     CSPDark,
     CSPEdge,
+    CSPStage,
+    CSPStage3,
 )
 from cosub.blocks.convnext import ConvNeXtTwin
 from cosub.blocks.efficientnet import (
@@ -122,7 +124,11 @@ TWINS: dict[type[nn.Module], type[Twin]] = {
     ResPostRelPosBlock: ResPostRelPosTwin,
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
-DOORS: dict[type[nn.Module], type[Twin]] = {PiTTransformer: PiTStage}
+DOORS: dict[type[nn.Module], type[Twin]] = {
+    PiTTransformer: PiTStage,
+    cspnet.CrossStage: CSPStage,
+    cspnet.CrossStage3: CSPStage3,
+}
 HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
     (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
 )

@@ -1,4 +1,4 @@
-"""Branches that are modules of the block, one after the other: ByobNet and CSPNet, one residual layer, maps `(R, C, H, W)`.
+"""ByobNet and CSPNet: one residual layer a block, on maps `(R, C, H, W)`; its modules are called one after the other.
 
 Shortcuts, which may change the shape, and the activation after the addition run on all rows. A block of ByobNet's that
 has no shortcut has no residual layer and is left as it is.
@@ -107,3 +107,23 @@ class CSPEdge(_Chain, cspnet.EdgeBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         return self.residual(x, self._branch, rows[0])
+
+
+class _CrossStage(Twin):
+    """A stage splits its channels before its blocks run, so copies are made at the stage."""
+
+    layers = 0
+    branches = ()
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self.cosub.door:
+            x = self.cosub.state.open(x, self.training)
+        return self.timm_class.forward(self, x)
+
+
+class CSPStage(_CrossStage, cspnet.CrossStage):
+    timm_class = cspnet.CrossStage
+
+
+class CSPStage3(_CrossStage, cspnet.CrossStage3):
+    timm_class = cspnet.CrossStage3
