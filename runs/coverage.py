@@ -31,7 +31,7 @@ def table(rows: list[dict[str, str]]) -> str:
         "|---|---|---|---|",
     ]
     for family in sorted(families, key=lambda f: (-f["attach"] / f["models"], f["family"])):
-        missing = {name for reason in family["reasons"] for name in reason.partition(": ")[2].split(", ")}
+        missing = {name for reason in family["reasons"] for name in (reason.partition(": ")[2] or reason).split(", ")}
         lines.append(f"| {family['family']} | {family['models']} | {family['attach']} | {', '.join(sorted(missing))} |")
     return "\n".join(lines)
 

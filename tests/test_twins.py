@@ -146,6 +146,13 @@ def test_a_block_without_a_twin_is_named():
         cosub.attach(model, drop_rate=0.1)
 
 
+def test_a_model_that_makes_rows_of_patches_is_refused():
+    with torch.device("meta"):
+        model = timm.create_model("mobilevit_xxs")
+    with pytest.raises(ValueError, match="modules that group rows in their own way: MobileVitBlock; supported"):
+        cosub.attach(model, drop_rate=0.1)
+
+
 def test_models_that_attach_are_counted_by_family():
     rows = standings(["test_vit", "test_convnext", "vgg11", "edgenext_xx_small", "resnet18"])
     assert [(row["family"], row["model"]) for row in rows] == [

@@ -15,7 +15,8 @@ import timm
 import timm.models
 import torch
 from timm.layers.drop import DropPath
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cosub.attachment import attach
 from cosub.blocks import KEPT, TWINS
@@ -62,9 +63,22 @@ def standings(names: Iterable[str]) -> list[dict[str, str]]:
     return [row for name in names if (row := _standing_of(name)) is not None]
 
 
+class _Unwritten(TorchFunctionMode):
+    """Leaves out operations in place: tensors on the meta device have nothing to write, and most time goes there."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.startswith("_") and name != "requires_grad_"
+        if in_place and isinstance(args[0] if args else None, Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _standing_of(name: str) -> dict[str, str] | None:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unwritten():
             model = timm.create_model(name, drop_path_rate=0.1)
     except TypeError:  # it takes no such argument
         return None

@@ -3,6 +3,7 @@
 TWINS   blocks: their forward is rewritten around `residual`
 KEPT    blocks with slots for drop path that their authors never drop: class attention
 DOORS   modules before whose blocks copies must be made (default: the first block)
+APART   modules that group rows in a way of their own, whose models are refused
 HOSTS   modules that fold their output with the number of images read at entry
 """
 
@@ -24,8 +25,10 @@ from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
 from timm.models.hiera import HieraBlock
 from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
 from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
+from timm.models.mobilevit import MobileVitBlock
 from timm.models.nfnet import NormFreeBlock
 from timm.models.pit import Transformer as PiTTransformer
+from timm.models.qwen3_vit import Qwen3VitEncoder
 from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import SwinTransformerBlock
@@ -129,6 +132,7 @@ DOORS: dict[type[nn.Module], type[Twin]] = {
     cspnet.CrossStage: CSPStage,
     cspnet.CrossStage3: CSPStage3,
 }
+APART: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
 HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
     (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
 )
