@@ -78,6 +78,7 @@ class ByobAttention(_Byob, byobnet.SelfAttnBlock):
 class CSPBottleneck(_Chain, cspnet.BottleneckBlock):
     """Twin of CSPNet's bottleneck."""
 
+    act3: Any
     branches = (("conv1", "conv2", "attn2", "conv3", "attn3"),)
     timm_class = cspnet.BottleneckBlock
 

@@ -82,10 +82,20 @@ class V2PostBottleneck(Twin, Bottleneck):
 class NFBlock(_PreActivated, NormFreeBlock):
     """Twin of NFNet's block; all that multiplies the branch belongs to it."""
 
+    act1: Any
+    conv1: Any
+    act2: Any
+    conv2: Any
     act2b: Any
     conv2b: Any
     attn: Any
+    act3: Any
+    conv3: Any
     attn_last: Any
+    skipinit_gain: Any
+    alpha: float
+    beta: float
+    attn_gain: float
     branches = (
         ("act1", "conv1", "act2", "conv2", "act2b", "conv2b", "attn", "act3", "conv3", "attn_last", "skipinit_gain"),
     )
