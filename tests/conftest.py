@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.regnet import RegNet, RegNetCfg
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ DATA = Path(os.environ.get("COSUB_DATA", Path(__file__).parents[2] / "shared" / 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start: the bits hang on the number of threads
+
+MAX = {"img_size": 32, "embed_dim": (8, 16, 16), "depths": (1, 2, 2), "stem_width": (8, 8), "transformer_dim_head": 8,
+       "num_classes": 5}  # fmt: skip
 
 # One entry an architecture: how to build a small one.
 SMALL: dict[str, Callable[[], nn.Module]] = {
@@ -68,12 +73,56 @@ SMALL: dict[str, Callable[[], nn.Module]] = {
     "patchconvnet": lambda: timm.create_model(
         "patchconvnet_s60", embed_dim=24, depth=4, init_values=0.1, num_classes=5
     ),
+    "eva": lambda: _alive(_vit("eva02_tiny_patch14_224", depth=3)),
+    "evapost": lambda: _alive(_vit("eva02_enormous_patch14_clip_224", depth=3, mlp_ratio=2)),
+    "dinov3": lambda: _alive(_vit("vit_small_patch16_dinov3", depth=3)),
+    "swinv2": lambda: _alive(
+        timm.create_model(
+            "swinv2_tiny_window8_256",
+            img_size=32,
+            patch_size=2,
+            window_size=4,
+            embed_dim=8,
+            depths=(2, 2, 2),
+            num_heads=(2, 2, 2),
+            drop_path_rate=0.0,
+            num_classes=5,
+        )
+    ),
+    "mobilenetv4": lambda: _mobilenet(
+        ["er_r1_k3_s1_e2_c8"],
+        ["uir_r1_a3_k5_s2_e2_c16", "mqa_r1_k3_h2_s1_v2_d8_c16", "uir_r1_a3_k3_s1_e2_c16", "uir_r1_a3_k0_s1_e2_c16"],
+        ["uir_r1_a0_k3_s2_e2_c16", "mqa_r1_k3_h2_s1_d8_c16", "uir_r1_a0_k0_s1_e2_c16"],
+    ),
+    "hiera": lambda: _alive(
+        timm.create_model(
+            "hiera_tiny_224", img_size=32, embed_dim=8, stages=(2, 2, 1, 1), init_values=0.1, num_classes=5
+        )
+    ),
+    "maxvit": lambda: timm.create_model(
+        "test_maxvit", **MAX, block_type=("M",) * 3, transformer_window_size=(2, 2), transformer_grid_size=(2, 2)
+    ),
+    "coatnext": lambda: timm.create_model("coatnext_nano_rw_224", **MAX, block_type=("C", "T", "T")),
 }
 
 
 def _vit(name: str, **settings: Any) -> nn.Module:
     shape = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 3, "num_classes": 5}
     return timm.create_model(name, **{**shape, "init_values": 0.1, **settings})
+
+
+def _mobilenet(*stages: list[str]) -> nn.Module:
+    arch = decode_arch_def(list(stages))
+    return MobileNetV3(arch, stem_size=8, num_features=16, layer_scale_init_value=0.1, num_classes=5)
+
+
+def _alive(model: Any) -> nn.Module:
+    """Without what starts near zero and hides the rest: norms that close Swin V2's branches, small classifiers."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.5)
+    nn.init.normal_(model.get_classifier().weight)
+    return model
 
 
 class Mask(nn.Module):
@@ -130,7 +179,7 @@ def masked_reference(model: nn.Module, mask: Tensor, family: str = "") -> nn.Mod
 
 
 def _skips(module: nn.Module) -> bool:
-    return getattr(module, "has_skip", True)
+    return getattr(module, "has_skip", True) and getattr(module, "shortcut", True) is not None
 
 
 def frozen(model: nn.Module) -> nn.Module:

@@ -10,10 +10,11 @@ import pytest
 import timm
 import torch
 from conftest import frozen, masked_reference
-from timm.models import beit, cait, xcit
+from timm.models import beit, cait, eva, xcit
 from timm.models.pit import Transformer
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -352,6 +353,13 @@ FEATURES = {
     "tf_efficientnetv2_b0": {},
     "patchconvnet_s60": {"depth": 3, "embed_dim": 48},
     "pit_ti_224": {},
+    "eva02_tiny_patch14_224": {"img_size": 64, "patch_size": 16, "depth": 3},
+    "swinv2_tiny_window8_256": {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": (2, 1, 1, 1),
+                                "drop_path_rate": 0.0},
+    "mobilenetv4_conv_small_035": {},
+    "hiera_tiny_224": {"img_size": 64, "embed_dim": 24, "stages": (1, 2, 1, 1)},
+    "test_maxvit": {"img_size": 64},
+    "test_coatnet": {"img_size": 64},
 }  # fmt: skip
 
 
@@ -428,7 +436,8 @@ def test_layers_per_block_counts_branches():
 GUARDED = (
     *(kind.forward for kind in TWINS if kind.__module__.startswith("timm.")),
     *(xcit.Xcit.forward_features, cait.Cait.forward_features, Transformer.forward, SwinTransformerBlock._attn),
-    *(kind.forward_intermediates for kind in (VisionTransformer, beit.Beit, cait.Cait, xcit.Xcit)),
+    *(kind.forward_intermediates for kind in (VisionTransformer, VisionTransformerRelPos, beit.Beit, eva.Eva)),
+    *(kind.forward_intermediates for kind in (cait.Cait, xcit.Xcit)),
 )
 HASHES = {
     "vision_transformer.Block.forward": "2a1bf168ecc2f908",
@@ -444,6 +453,33 @@ HASHES = {
     "_efficientnet_blocks.DepthwiseSeparableConv.forward": "e136ef2dafac0ad6",
     "_efficientnet_blocks.InvertedResidual.forward": "44dfa0fe0232a198",
     "_efficientnet_blocks.EdgeResidual.forward": "9c404fb604adcac9",
+    "eva.EvaBlock.forward": "58576e8347ec517d",
+    "eva.EvaBlockPostNorm.forward": "e5db6cd3e4e72279",
+    "swin_transformer_v2.SwinTransformerV2Block.forward": "3d6a61094897cce0",
+    "_efficientnet_blocks.CondConvResidual.forward": "e95b5dea6dd7a5cc",
+    "_efficientnet_blocks.UniversalInvertedResidual.forward": "02e593aa5d47eb80",
+    "_efficientnet_blocks.MobileAttention.forward": "fa8d3c13171efc05",
+    "hiera.HieraBlock.forward": "f2b01cb759dd0e92",
+    "maxxvit.MbConvBlock.forward": "28ab0e09fd050781",
+    "maxxvit.ConvNeXtBlock.forward": "5775dc4a21466b1b",
+    "maxxvit.TransformerBlock2d.forward": "53d0deb44788e879",
+    "maxxvit.PartitionAttentionCl.forward": "91c7fb02a90e6e5e",
+    "maxxvit.PartitionAttention2d.forward": "4c1785973ebd0ad2",
+    "byobnet.BasicBlock.forward": "3186a386079a10ea",
+    "byobnet.BottleneckBlock.forward": "df0ffcce75d7fe48",
+    "byobnet.DarkBlock.forward": "ed6c4c01ee1d07f5",
+    "byobnet.EdgeBlock.forward": "974bd6eac05b2936",
+    "byobnet.SelfAttnBlock.forward": "3b346c3c707a0121",
+    "cspnet.BottleneckBlock.forward": "4dd6a1ae3834198e",
+    "cspnet.DarkBlock.forward": "51296cd299f4692e",
+    "cspnet.EdgeBlock.forward": "51296cd299f4692e",
+    "resnetv2.PreActBasic.forward": "a7234d102816660d",
+    "resnetv2.PreActBottleneck.forward": "184101b84c414cbe",
+    "resnetv2.Bottleneck.forward": "038d9d349daf7a70",
+    "nfnet.NormFreeBlock.forward": "26f5fa879fcb3dcb",
+    "vision_transformer_relpos.RelPosBlock.forward": "2fa9af71f6a64d84",
+    "vision_transformer_relpos.ResPostRelPosBlock.forward": "c5c570caed4ebe21",
+    "vision_transformer_relpos.VisionTransformerRelPos.forward_intermediates": "3a69ec797af00692",
     "xcit.Xcit.forward_features": "9cb9978b2faacd5c",
     "cait.Cait.forward_features": "2878a201b70bcde8",
     "pit.Transformer.forward": "89e9ecab4489ccf0",
@@ -452,6 +488,7 @@ HASHES = {
     "beit.Beit.forward_intermediates": "f7ee2e6c8e39e0f1",
     "cait.Cait.forward_intermediates": "d02b518c4d35f789",
     "xcit.Xcit.forward_intermediates": "a73ed2565d420aae",
+    "eva.Eva.forward_intermediates": "34f2b1f3bccdfaed",
 }
 
 

@@ -33,7 +33,9 @@ from cosub.removal import blocks_of, remove_layers
 from cosub.run import load_run
 
 # Families of which whole blocks may go by timm's own argument.
-BY_DEPTH = sorted(SMALL.keys() - {"regnet", "efficientnet"})
+BY_DEPTH = sorted(
+    SMALL.keys() - {"regnet", "efficientnet", "eva", "evapost", "dinov3", "mobilenetv4", "hiera", "maxvit", "coatnext"}
+)
 
 
 def spans(model):

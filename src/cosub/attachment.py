@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
-from cosub.blocks import DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
+from cosub.blocks import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
 from cosub.blocks.folding import Folded
 from cosub.blocks.guard import guard, unguard
 from cosub.blocks.twin import Host, Place, State, Twin
@@ -204,8 +204,11 @@ def _refuse(model: nn.Module, copies: int) -> None:
     _refuse_sharded(model)
     droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
-    if missing or not blocks_of(model):
+    apart = sorted({type(module).__name__ for module in model.modules() if type(module) in APART})
+    if missing or apart or not blocks_of(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
+        if apart:
+            found = f"modules that group rows in their own way: {', '.join(apart)}"
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
             "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"

@@ -65,9 +65,11 @@ def absent_of(block: nn.Module) -> frozenset[int]:
 def _strip(block: nn.Module, twin: type[Twin], absent: frozenset[int]) -> None:
     block.absent_branches = absent  # pyright: ignore[reportArgumentType]
     for branch in absent:
-        for name in twin.branches[branch]:
-            held = getattr(block, name, None)
+        for path in twin.branches_of(block)[branch]:
+            parent, _, name = path.rpartition(".")
+            owner = block.get_submodule(parent)
+            held = getattr(owner, name, None)
             if isinstance(held, nn.Module):
-                setattr(block, name, nn.Identity())
+                setattr(owner, name, nn.Identity())
             elif held is not None:
-                setattr(block, name, None)
+                setattr(owner, name, None)

@@ -3,31 +3,75 @@
 TWINS   blocks: their forward is rewritten around `residual`
 KEPT    blocks with slots for drop path that their authors never drop: class attention
 DOORS   modules before whose blocks copies must be made (default: the first block)
+APART   modules that group rows in a way of their own, whose models are refused
 HOSTS   modules that fold their output with the number of images read at entry
 """
 
-from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
+from timm.models import byobnet, cspnet, resnetv2
+from timm.models._efficientnet_blocks import (
+    CondConvResidual,
+    ConvBnAct,
+    DepthwiseSeparableConv,
+    EdgeResidual,
+    InvertedResidual,
+    MobileAttention,
+    UniversalInvertedResidual,
+)
 from timm.models.beit import Beit
 from timm.models.beit import Block as TimmBEiTBlock
 from timm.models.cait import Cait, LayerScaleBlock, LayerScaleBlockClassAttn
 from timm.models.convnext import ConvNeXtBlock
+from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
+from timm.models.hiera import HieraBlock
+from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
+from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
+from timm.models.mobilevit import MobileVitBlock
+from timm.models.nfnet import NormFreeBlock
 from timm.models.pit import Transformer as PiTTransformer
+from timm.models.qwen3_vit import Qwen3VitEncoder
 from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_relpos import RelPosBlock, ResPostRelPosBlock, VisionTransformerRelPos
 from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
 from torch import nn
 
 from cosub.blocks.beit import BEiTBlock
 from cosub.blocks.cait import CaiTBlock
+from cosub.blocks.chain import (
+    ByobAttention,
+    ByobBasic,
+    ByobBottleneck,
+    ByobDark,
+    ByobEdge,
+    CSPBottleneck,
+    CSPDark,
+    CSPEdge,
+    CSPStage,
+    CSPStage3,
+)
 from cosub.blocks.convnext import ConvNeXtTwin
-from cosub.blocks.efficientnet import ConvTwin, EdgeTwin, InvertedTwin, SeparableTwin
+from cosub.blocks.efficientnet import (
+    CondConvTwin,
+    ConvTwin,
+    EdgeTwin,
+    InvertedTwin,
+    MobileAttentionTwin,
+    SeparableTwin,
+    UniversalTwin,
+)
+from cosub.blocks.eva import EVABlock, EVAPostNormBlock
 from cosub.blocks.from_torchvision import VISION_TWINS
+from cosub.blocks.hiera import HieraTwin
+from cosub.blocks.maxvit import CoAtNetBlock, MaxConvNeXt, MaxMBConv, Partition, Partition2d
 from cosub.blocks.patchconvnet import PatchConvTwin
+from cosub.blocks.preact import NFBlock, V2Basic, V2Bottleneck, V2PostBottleneck
 from cosub.blocks.regnet import RegNetBottleneck
+from cosub.blocks.relpos import RelPosTwin, ResPostRelPosTwin
 from cosub.blocks.resnet import ResNetBasic, ResNetBottleneck
-from cosub.blocks.swin import SwinBlock
+from cosub.blocks.swin import SwinBlock, SwinV2Block
 from cosub.blocks.tokens import TokenHost
 from cosub.blocks.twin import Host, Twin
 from cosub.blocks.vit import PiTStage, ViTBlock
@@ -37,6 +81,8 @@ from cosub.models.patchconvnet import PatchConvBlock
 FAMILIES = (
     *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
     *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
+    *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V1 to V4", "Hiera", "MaxViT", "CoAtNet"),
+    *("ResNetV2", "NFNet", "ByobNet", "CSPNet", "ViT with relative positions"),
     "torchvision's ViT, Swin, Swin V2, ConvNeXt, ResNet and RegNet",
     "transformers' ViT and DINOv2",
 )
@@ -57,10 +103,43 @@ TWINS: dict[type[nn.Module], type[Twin]] = {
     EdgeResidual: EdgeTwin,
     PatchConvBlock: PatchConvTwin,
     **VISION_TWINS,
+    EvaBlock: EVABlock,
+    EvaBlockPostNorm: EVAPostNormBlock,
+    SwinTransformerV2Block: SwinV2Block,
+    CondConvResidual: CondConvTwin,
+    UniversalInvertedResidual: UniversalTwin,
+    MobileAttention: MobileAttentionTwin,
+    HieraBlock: HieraTwin,
+    MbConvBlock: MaxMBConv,
+    MaxxViTConvNeXtBlock: MaxConvNeXt,
+    TransformerBlock2d: CoAtNetBlock,
+    PartitionAttentionCl: Partition,
+    PartitionAttention2d: Partition2d,
+    byobnet.BasicBlock: ByobBasic,
+    byobnet.BottleneckBlock: ByobBottleneck,
+    byobnet.DarkBlock: ByobDark,
+    byobnet.EdgeBlock: ByobEdge,
+    byobnet.SelfAttnBlock: ByobAttention,
+    cspnet.BottleneckBlock: CSPBottleneck,
+    cspnet.DarkBlock: CSPDark,
+    cspnet.EdgeBlock: CSPEdge,
+    resnetv2.PreActBasic: V2Basic,
+    resnetv2.PreActBottleneck: V2Bottleneck,
+    resnetv2.Bottleneck: V2PostBottleneck,
+    NormFreeBlock: NFBlock,
+    RelPosBlock: RelPosTwin,
+    ResPostRelPosBlock: ResPostRelPosTwin,
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
-DOORS: dict[type[nn.Module], type[Twin]] = {PiTTransformer: PiTStage}
-HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys((VisionTransformer, Beit, Cait, Xcit), TokenHost)
+DOORS: dict[type[nn.Module], type[Twin]] = {
+    PiTTransformer: PiTStage,
+    cspnet.CrossStage: CSPStage,
+    cspnet.CrossStage3: CSPStage3,
+}
+APART: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
+HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
+    (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
+)
 
 # Where the package transformers defines blocks that have a twin.
 _OF_TRANSFORMERS = {f"transformers.models.{name}.modeling_{name}" for name in ("vit", "dinov2")}

@@ -1,7 +1,8 @@
-"""Swin: two residual layers a block, attention in windows and MLP, on maps `(R, H, W, D)`."""
+"""Swin and Swin V2: two residual layers a block, attention in windows and MLP, on maps `(R, H, W, D)`."""
 
 from timm.layers.mlp import Mlp
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from torch import Tensor
 
 from cosub.blocks.folding import fold_norm
@@ -25,3 +26,15 @@ class SwinBlock(Twin, SwinTransformerBlock):
         # Windows may be padded with zeros after norm1, which is why that one stays.
         if type(self.mlp) is Mlp:
             fold_norm(self, self.norm2, self.mlp.fc1)
+
+
+class SwinV2Block(Twin, SwinTransformerV2Block):
+    """Twin of Swin V2's block, which normalises what a branch gives: the norm is inside the branch."""
+
+    layers = 2
+    branches = (("norm1", "attn"), ("norm2", "mlp"))
+    timm_class = SwinTransformerV2Block
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        y = self.residual(x, lambda h: self.norm1(self._attn(h)), rows[0])
+        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1], owned=self.owns(y, x))

@@ -143,6 +143,11 @@ class Twin(nn.Module):
         return cls.layers
 
     @classmethod
+    def branches_of(cls, block: Any) -> tuple[tuple[str, ...], ...]:
+        """The names in `branches` as they are for one block; a name may be that of a module in a module."""
+        return cls.branches
+
+    @classmethod
     def vanishes(cls, block: Any) -> bool:
         """Whether a block without any of its branches gives what it is given."""
         return True

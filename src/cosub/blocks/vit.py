@@ -1,4 +1,4 @@
-"""ViT, DeiT, DeiT-III, MAE's ViT and PiT: two residual layers a block, attention and MLP."""
+"""ViT, DeiT, DeiT-III, MAE's ViT, DINOv2 and PiT: two residual layers a block, attention and MLP."""
 
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
@@ -25,7 +25,7 @@ class ViTBlock(Twin, Block):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        mask = _mask_of(attn_mask, rows[0])
+        mask = of_rows(attn_mask, rows[0])
         y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h), attn_mask=mask, is_causal=is_causal)), rows[0])
         return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x))
 
@@ -39,11 +39,11 @@ class ViTBlock(Twin, Block):
             fold_scale(self, mlp.fc2, self.ls2)
 
 
-def _mask_of(attn_mask: Tensor | None, rows: Rows | None) -> Tensor | None:
-    """A mask with a batch dimension `(B, heads or 1, N, N)` follows its rows; others are shared by all."""
-    if attn_mask is None or rows is None or attn_mask.dim() < 4:
-        return attn_mask
-    return rows.take(attn_mask)
+def of_rows(given: Tensor | None, rows: Rows | None) -> Tensor | None:
+    """Masks and rotary positions with a batch dimension `(B, heads or 1, N, *)` follow their rows; all share others."""
+    if given is None or rows is None or given.dim() < 4:
+        return given
+    return rows.take(given)
 
 
 class PiTStage(Twin, Transformer):

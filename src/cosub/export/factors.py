@@ -3,23 +3,37 @@
 from typing import Any
 
 import torch
-from timm.models._efficientnet_blocks import DepthwiseSeparableConv, EdgeResidual, InvertedResidual
+from timm.models._efficientnet_blocks import (
+    CondConvResidual,
+    DepthwiseSeparableConv,
+    EdgeResidual,
+    InvertedResidual,
+    MobileAttention,
+    UniversalInvertedResidual,
+)
 from timm.models.beit import Block as BEiTBlock
 from timm.models.cait import LayerScaleBlock
 from timm.models.convnext import ConvNeXtBlock
+from timm.models.eva import EvaBlock, EvaBlockPostNorm
+from timm.models.hiera import HieraBlock
+from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
+from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
 from timm.models.regnet import Bottleneck as RegNetBottleneck
 from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from timm.models.vision_transformer import Block
 from timm.models.xcit import XCABlock
 from torch import nn
 
 from cosub.models.patchconvnet import PatchConvBlock
 
+_SCALED = (("ls1.gamma", "attn.proj"), ("ls2.gamma", "mlp.fc2"))
+
 # What each residual layer of a block ends in, the first of these that it has: the factors of LayerScale, or a
 # projection or norm, whose weight and bias both take the factor.
 _ENDS: dict[type[nn.Module], tuple[tuple[str, ...], ...]] = {
-    Block: (("ls1.gamma", "attn.proj"), ("ls2.gamma", "mlp.fc2")),
+    **dict.fromkeys((Block, HieraBlock, TransformerBlock2d, PartitionAttentionCl, PartitionAttention2d), _SCALED),
     BEiTBlock: (("gamma_1", "attn.proj"), ("gamma_2", "mlp.fc2")),
     LayerScaleBlock: (("gamma_1",), ("gamma_2",)),
     XCABlock: (("gamma1",), ("gamma3",), ("gamma2",)),
@@ -32,6 +46,14 @@ _ENDS: dict[type[nn.Module], tuple[tuple[str, ...], ...]] = {
     InvertedResidual: (("bn3",),),
     EdgeResidual: (("bn2",),),
     PatchConvBlock: (("gamma_1",),),
+    EvaBlock: (("gamma_1", "attn.proj"), ("gamma_2", "mlp.fc2")),
+    EvaBlockPostNorm: (("norm1",), ("norm2",)),
+    SwinTransformerV2Block: (("norm1",), ("norm2",)),
+    CondConvResidual: (("bn3",),),
+    UniversalInvertedResidual: (("layer_scale.gamma", "dw_end.bn", "pw_proj.bn"),),
+    MobileAttention: (("layer_scale.gamma",),),
+    MbConvBlock: (("conv3_1x1",),),
+    MaxxViTConvNeXtBlock: (("ls.gamma", "mlp.fc2"),),
 }
 
 

@@ -13,6 +13,7 @@ from timm.models.convnext import ConvNeXt
 from timm.models.pit import PoolingVisionTransformer
 from timm.models.resnet import ResNet
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.xcit import Xcit
 from torch import Tensor, nn
@@ -35,10 +36,11 @@ _DEPTH: dict[type[nn.Module], str] = {
     PatchConvNet: "depth",
     PoolingVisionTransformer: "depth",
     SwinTransformer: "depths",
+    SwinTransformerV2: "depths",
     ConvNeXt: "depths",
     ResNet: "layers",
 }
-_STAGES = (PoolingVisionTransformer, SwinTransformer, ConvNeXt, ResNet)
+_STAGES = (PoolingVisionTransformer, SwinTransformer, SwinTransformerV2, ConvNeXt, ResNet)
 
 # Networks of the paper that timm has by another name, with other sizes; these are all in the arguments.
 _TIMM_NAMES = {

@@ -25,7 +25,19 @@ _LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "LayerScaleBlock": (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2")),
     "SwinTransformerBlock": (("norm1", "attn"), ("norm2", "mlp")),
     "XCABlock": (("norm1", "attn", "gamma1"), ("norm3", "local_mp", "gamma3"), ("norm2", "mlp", "gamma2")),
+    "EvaBlock": (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2")),
+    "EvaBlockPostNorm": (("norm1", "attn"), ("norm2", "mlp")),
+    "SwinTransformerV2Block": (("norm1", "attn"), ("norm2", "mlp")),
+    "RelPosBlock": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
+    "ResPostRelPosBlock": (("norm1", "attn"), ("norm2", "mlp")),
+    "HieraBlock": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
+    "TransformerBlock2d": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
+    "PartitionAttentionCl": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
+    "PartitionAttention2d": (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2")),
 }
+
+# Blocks whose shortcut, where it changes the shape, starts from what their first norm or activation gives.
+_ACTIVATED_BEFORE = ("PreActBasic", "PreActBottleneck", "NormFreeBlock")
 
 
 def load(folder: str | Path = Path(__file__).parent) -> nn.Module:
@@ -49,7 +61,7 @@ def remove(model: nn.Module, removed: dict[str, list[int]]) -> None:
         owner = model.get_submodule(parent)
         block = getattr(owner, child)
         names = _LAYERS.get(type(block).__name__, ((),))
-        if len(layers) == len(names):
+        if len(layers) == len(names) and not _pools(block):
             setattr(owner, child, Around(block))
         else:
             for layer in layers:
@@ -80,9 +92,16 @@ class Around(nn.Module):
         super().__init__()
         self.shortcut = getattr(block, "shortcut", None)  # timm's names, so that the weights keep theirs
         self.downsample = getattr(block, "downsample", None)
-        self.activation = getattr(block, "act3", getattr(block, "act2", None))
+        before = type(block).__name__ in _ACTIVATED_BEFORE
+        final = getattr(block, "act3", getattr(block, "act2", getattr(block, "act", None)))
+        self.activation = None if before else final
+        self.norm1: Any = None
+        if before and self.downsample is not None:
+            self.norm1, self.gain = getattr(block, "norm1", getattr(block, "act1", None)), getattr(block, "beta", 1.0)
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        if self.norm1 is not None:
+            x = self.gain * self.norm1(x)
         around = self.shortcut if self.downsample is None else self.downsample
         if around is not None:
             x = around(x)
@@ -96,10 +115,29 @@ class Nothing(nn.Module):
         return torch.zeros_like(x)
 
 
+class NoShape(Nothing):
+    """The same where the shortcut has another shape: adds nothing to any."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.q_stride: Any = getattr(branch, "q_stride", None)  # by which Hiera pools the shortcut
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return x.new_zeros(1)
+
+
+def _pools(block: nn.Module) -> bool:
+    """Whether this is a block of Hiera's whose shortcut is made of what its first norm gives."""
+    return bool(getattr(block, "do_expand", False))
+
+
 def _silence(block: nn.Module, norm: str, branch: str, *factors: str) -> None:
     """Take one residual layer out of a block that keeps others."""
-    setattr(block, norm, nn.Identity())
-    setattr(block, branch, Nothing())
+    first = branch == "attn"
+    if not (first and _pools(block)):
+        setattr(block, norm, nn.Identity())
+    reshaped = first and (_pools(block) or hasattr(block, "shortcut"))
+    setattr(block, branch, NoShape(getattr(block, branch)) if reshaped else Nothing())
     for name in factors:
         factor = getattr(block, name, None)
         if isinstance(factor, nn.Parameter):
