@@ -33,14 +33,15 @@ faults: .venv/installed
 docs: .venv/docs
 	$(BIN)/mkdocs build --strict
 
-# The contract tests on the oldest versions that pyproject.toml promises, in an environment of their own.
+# The contract tests on the oldest versions that pyproject.toml promises, in an environment of their own. Shapes are
+# not checked there: jaxtyping 0.3.0 installs its check after conftest.py has been imported.
 $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[hub]' beartype hypothesis pytest
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[hub]' hypothesis pytest
 	touch $@
 
 test-oldest: $(OLDEST)/installed
-	$(OLDEST)/bin/pytest -q $(CONTRACT)
+	$(OLDEST)/bin/pytest -q -o addopts= -m 'not slow and not gpu and not compile' $(CONTRACT)
 	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/test_compile.py
 
 check: .venv/installed
