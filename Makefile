@@ -1,8 +1,11 @@
-# One environment serves all: make demo, make test, make check, make slow, make faults.
+# One environment serves all: make demo, make test, make check, make slow, make faults, make docs.
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST ?= .venv-oldest
+CONTRACT := $(patsubst %,tests/test_%.py,submodel residual losses attach folding models methods recipes optim loading \
+	checkpoint trainer evaluation design)
 
-.PHONY: demo test slow faults check format clean
+.PHONY: demo test slow faults docs test-oldest check format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +26,24 @@ slow: .venv/installed
 faults: .venv/installed
 	$(BIN)/python runs/faults.py --page docs/faults.md
 
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/docs
+	$(BIN)/mkdocs build --strict
+
+# The contract tests on the oldest versions that pyproject.toml promises, in an environment of their own. Shapes are
+# not checked there: jaxtyping 0.3.0 installs its check after conftest.py has been imported.
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[hub]' hypothesis pytest
+	touch $@
+
+test-oldest: $(OLDEST)/installed
+	$(OLDEST)/bin/pytest -q -o addopts= -m 'not slow and not gpu and not compile' $(CONTRACT)
+	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/test_compile.py
+
 check: .venv/installed
 	$(BIN)/ruff format --check src tests runs
 	$(BIN)/ruff check src tests runs
@@ -33,4 +54,4 @@ format: .venv/installed
 	$(BIN)/ruff check --fix src tests runs
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-oldest out

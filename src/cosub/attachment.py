@@ -1,10 +1,12 @@
 """Put submodel training into a model of timm, torchvision or transformers, in place, and take it out again."""
 
 import functools
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -148,9 +150,10 @@ def compile_blocks(model: Model, **options: Any) -> Model:
     All blocks run the same code with other numbers of rows; with one cache for all of them, linear or spread rates
     run into the limit of recompilations and go on uncompiled without a word. So each block has its own.
     """
-    for module in model.modules():
-        if isinstance(module, Twin) and module.cosub.num_layers:
-            module.compile(isolate_recompiles=True, **{"dynamic": False, **options})
+    blocks = [module for module in model.modules() if isinstance(module, Twin) and module.cosub.num_layers]
+    caches = _caches(len(blocks))
+    for block in blocks:
+        block.compile(**caches, **{"dynamic": False, **options})
     return model
 
 
@@ -160,6 +163,17 @@ def uncompile_blocks(model: Model) -> Model:
         if isinstance(module, Twin):
             vars(module).pop("_compiled_call_impl", None)
     return model
+
+
+def _caches(blocks: int) -> dict[str, Any]:
+    """The argument that gives each block a cache of its own. torch 2.11 has none: the common one gets room for all."""
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+        return {"isolate_recompiles": True}
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, 8 * blocks)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8 * blocks)
+    return {}
 
 
 def layers_per_block(model: nn.Module) -> tuple[int, ...]:

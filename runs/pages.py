@@ -1,0 +1,46 @@
+"""What the site needs beside MkDocs (make docs): equations as MathML, the README as a page, links between pages."""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Fenced blocks of the language math are equations, as code hosts show them."""
+    fence = {"name": "math", "class": "math", "format": _equation}
+    config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The README stands above docs/, and its links say so; here it is a page among the others."""
+    text = README.read_text().replace("# cosub", "# All commands", 1).replace("](docs/", "](")
+    files.append(File.generated(config, "commands.md", content=text))
+    return files
+
+
+def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return text.replace("](../README.md", "](commands.md")
+
+
+def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Equations within lines, and links where a page is named by its file, as in `docs/results.md`."""
+
+    def link(named: re.Match[str]) -> str:
+        there = files.get_file_from_path(f"{named[1]}.md")
+        return f'<a href="{there.url}">{named[0]}</a>' if there else named[0]
+
+    text = re.sub(r"\$<code>(.*?)</code>\$", lambda found: convert(html.unescape(found[1])), text)
+    return re.sub(r"<code>docs/([\w-]+)\.md</code>", link, text)
+
+
+def _equation(source: str, *_: Any, **__: Any) -> str:
+    return f"<p>{convert(source, display='block')}</p>"

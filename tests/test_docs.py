@@ -1,0 +1,215 @@
+"""The documents: their links, the code on their pages, the site, and what stands beside the code."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_attach as contract
+import torch
+import yaml
+
+import cosub
+from cosub.blocks import TWINS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+WRITTEN = {"docs/studies.md"}  # by `cosub study --write`, from runs
+
+
+def blocks(page: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.S | re.M)
+
+
+def prose(text: str) -> str:
+    """Text without code, where brackets mean something else."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", prose(page.read_text())):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), target
+
+
+def test_pages_that_are_named_exist():
+    for page in PAGES:
+        for name in re.findall(r"\bdocs/[\w-]+\.(?:md|png)\b", page.read_text()):
+            assert (ROOT / name).exists() or name in WRITTEN, f"{page.name} names {name}"
+
+
+def test_the_public_names_are_on_the_page_of_the_reference():
+    told = re.findall(r"^::: ([\w.]+)$", (DOCS / "api.md").read_text(), re.M)
+    assert {f"{cosub._PUBLIC[name]}.{name}" for name in cosub.__all__} <= set(told)
+
+
+@pytest.mark.parametrize("page", ["index.md", "finetune.md"])
+def test_the_commands_are_understood(page, tmp_path, monkeypatch):
+    from cosub.cli import VERBS
+    from cosub.cli.train import understand
+
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
+    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("cosub ")]
+    assert len(commands) >= 4
+    for verb, *words in commands:
+        assert verb in VERBS
+        if verb == "train":
+            understand(words)
+
+
+@pytest.fixture
+def mixnet():
+    """What the page on adding an architecture defines, run from its first line to its last."""
+    before, scope = dict(TWINS), {"__name__": "adding"}
+    torch.manual_seed(0)
+    first, *rest = blocks("adding.md")
+    exec(first, scope)
+    with pytest.raises(ValueError, match="blocks without a twin: MixBlock"):
+        cosub.attach(scope["MixNet"](), drop_rate=0.5)
+    for block in rest:
+        exec(block, scope)
+    yield scope
+    TWINS.clear()
+    TWINS.update(before)
+
+
+def test_the_page_on_adding_an_architecture_holds(mixnet, images, table):
+    assert mixnet["loss"].isfinite()
+
+    def build() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return mixnet["MixNet"]()
+
+    contract.test_keys_do_not_change_and_full_network_is_timm_to_the_bit(build, images)
+    for rate, training, operation in [(0.2, True, "efficient"), (0.8, True, "plain"), (0.5, False, "efficient")]:
+        contract.test_submodel_equals_timm_with_an_explicit_mask(
+            build, "mixnet", images, table, rate, training, operation
+        )
+    contract.test_copies_at_the_door_equal_the_doubled_input(build, images, table)
+    contract.test_train_gives_copies_and_eval_the_full_network(build, images)
+    contract.test_every_parameter_gets_a_gradient(build, images)
+    contract.test_tables_follow_seed_and_step(build, images)
+    contract.test_detach_restores_the_timm_model(build, images)
+
+
+def test_the_two_lines_of_the_method_equal_the_mask():
+    """Efficient stochastic depth as the page on the method writes it."""
+    (code,) = blocks("method.md")
+    torch.manual_seed(0)
+    x, weight, rows, kept = torch.randn(8, 3), torch.randn(3, 3), 8, 4
+    scope: dict[str, Any] = {"torch": torch, "x": x, "R": rows, "K": kept, "branch": lambda h: h @ weight}
+    exec(code, scope)
+    passes = torch.zeros(rows, 1).index_fill(0, scope["keep"], rows / kept)
+    assert passes.count_nonzero() == kept
+    torch.testing.assert_close(scope["x"], x + passes * (x @ weight))
+
+
+# --- files that other programs read
+
+
+def load(path: Path) -> dict[Any, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / "mkdocs.yml"], ids=lambda p: p.name
+)
+def test_yaml_parses(path):
+    assert isinstance(load(path), dict)
+
+
+def test_the_citation_is_whole():
+    citation = load(ROOT / "CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == cosub.__version__
+    paper = citation["preferred-citation"]
+    assert [author["family-names"] for author in paper["authors"]] == [
+        *("Touvron", "Cord", "Oquab", "Bojanowski", "Verbeek", "Jégou")
+    ]
+    assert paper["year"] == 2023
+    assert paper["identifiers"][0]["value"] == "arXiv:2212.04884"
+
+
+def test_continuous_integration_runs_make_alone():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    (job,) = load(ROOT / ".github" / "workflows" / "ci.yml")["jobs"].values()
+    rows = job["strategy"]["matrix"]["include"]
+    assert {row["python"] for row in rows} >= {"3.11", "3.12", "3.13"}
+    assert {target for row in rows for target in row["targets"].split()} <= targets
+    assert all(step["run"].startswith("make ") for step in job["steps"] if "run" in step)
+
+
+def test_the_oldest_versions_are_the_stated_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / "constraints-oldest.txt").read_text(), re.M))
+    for needed in project["dependencies"] + project["optional-dependencies"]["hub"]:
+        name, bound = needed.split(">=")
+        assert f"{oldest[name]}.".startswith(f"{bound}."), needed
+
+
+def test_the_pages_of_the_site_exist():
+    pages = [page for part in load(ROOT / "mkdocs.yml")["nav"] for entry in part.values() for one in entry
+             for page in one.values()]  # fmt: skip
+    assert len(pages) == len(set(pages)) > 10
+    for page in pages:
+        assert (DOCS / page).exists() or page == "commands.md", page  # the README, under this name
+
+
+# --- the site
+
+
+class Loaded(HTMLParser):
+    """What a page loads by itself, and where it leads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.leads: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids.add(given.get("id", ""))
+        if "src" in given:
+            self.loads.append(given["src"])
+        if "href" in given:
+            (self.leads if tag == "a" else self.loads).append(given["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("MkDocs is not installed: make docs")
+    out = tmp_path_factory.mktemp("site")
+    built = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)], cwd=ROOT,
+                           capture_output=True, text=True)  # fmt: skip
+    assert built.returncode == 0, built.stderr[-2000:]
+    return out
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_loads_nothing_from_outside(site):
+    pages = {page.name: Loaded(page.read_text()) for page in site.glob("*.html")}
+    assert {"index.html", "method.html", "commands.html", "api.html"} <= pages.keys()
+    for name, page in pages.items():
+        for target in page.loads:
+            assert not re.match(r"([a-z]+:)?//", target), f"{name} loads {target}"
+            assert name == "404.html" or (site / target.split("?")[0]).exists(), f"{name} loads {target}"
+        for target in page.leads:
+            path, _, anchor = target.partition("#")
+            if name != "404.html" and not re.match(r"[a-z]+:", path):
+                assert (site / (path or name)).exists(), f"{name} leads to {target}"
+                assert not anchor or anchor in pages[path or name].ids, f"{name} leads to {target}"
+    assert {f"{cosub._PUBLIC[name]}.{name}" for name in cosub.__all__} <= pages["api.html"].ids
+    equations = (site / "method.html").read_text()
+    assert equations.count('display="block"') == len(blocks("method.md", "math"))
+    assert "\\mathcal" not in equations
