@@ -24,13 +24,13 @@ faults: .venv/installed
 	$(BIN)/python runs/faults.py --page docs/faults.md
 
 check: .venv/installed
-	$(BIN)/ruff format --check src tests runs
-	$(BIN)/ruff check src tests runs
+	$(BIN)/ruff format --check src tests runs examples
+	$(BIN)/ruff check src tests runs examples
 	$(BIN)/pyright
 
 format: .venv/installed
-	$(BIN)/ruff format src tests runs
-	$(BIN)/ruff check --fix src tests runs
+	$(BIN)/ruff format src tests runs examples
+	$(BIN)/ruff check --fix src tests runs examples
 
 clean:
 	rm -rf .venv out
