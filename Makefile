@@ -45,13 +45,13 @@ test-oldest: $(OLDEST)/installed
 	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/test_compile.py
 
 check: .venv/installed
-	$(BIN)/ruff format --check src tests runs
-	$(BIN)/ruff check src tests runs
+	$(BIN)/ruff format --check src tests runs examples
+	$(BIN)/ruff check src tests runs examples
 	$(BIN)/pyright
 
 format: .venv/installed
-	$(BIN)/ruff format src tests runs
-	$(BIN)/ruff check --fix src tests runs
+	$(BIN)/ruff format src tests runs examples
+	$(BIN)/ruff check --fix src tests runs examples
 
 clean:
 	rm -rf .venv .venv-oldest out
