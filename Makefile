@@ -26,11 +26,7 @@ slow: .venv/installed
 faults: .venv/installed
 	$(BIN)/python runs/faults.py --page docs/faults.md
 
-.venv/docs: .venv/installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	touch $@
-
-docs: .venv/docs
+docs: .venv/installed
 	$(BIN)/mkdocs build --strict
 
 # The contract tests on the oldest versions that pyproject.toml promises, in an environment of their own. Shapes are
