@@ -135,6 +135,7 @@ PLANTED = (1, 2, 6)  # layers of the small ViT that do nothing
 
 
 def planted():
+    torch.manual_seed(0)
     model = SMALL["vit"]()
     for layer in PLANTED:
         block = model.blocks[layer // 2]
@@ -338,7 +339,24 @@ def test_a_frontier_has_every_depth_and_strategy_and_the_one_to_beat(finished, c
     assert points[0]["params"] > points[1]["params"] > points[2]["params"]
     with Image.open(tmp_path / "f" / "frontier.png") as picture:
         assert picture.width > 800
-    assert "exists" in call(capsys, "slim", finished, "--frontier", "--out", tmp_path / "f")[2]
+    assert "is there and not an empty" in call(capsys, "slim", finished, "--frontier", "--out", tmp_path / "f")[2]
+
+
+@pytest.mark.parametrize("summary", ['{"slim": null}', '{"slim": {"asked": {}}}', "[]"])
+def test_a_folder_with_another_summary_is_not_taken_for_the_answer(finished, capsys, tmp_path, summary):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "summary.json").write_text(summary)
+    status, _, said = call(capsys, "slim", finished, "--keep", 2, "--out", tmp_path / "there")
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "holds something else" in said or "is not a summary" in said
+
+
+def test_a_search_within_too_few_evaluations_is_refused_before_any_work(finished, capsys, tmp_path):
+    status, _, said = call(capsys, "slim", finished, "--frontier", "--evaluations", 1, "--out", tmp_path / "f")
+    assert status == 2
+    assert "evaluations: 1: greedy alone takes" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_calibration_images_that_are_the_test_images_are_refused(finished, capsys, tmp_path):

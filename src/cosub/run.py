@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,35 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def require_free(folder: Path) -> None:
+    """Raises InputError if a folder cannot be made there, or has something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
+    if not folder.parent.is_dir():
+        raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes.
+
+    Raises:
+        InputError: as `require_free`, or if nothing can be written there.
+    """
+    require_free(folder)
+    wanted, folder = folder, folder.resolve()  # a name of its own for "." too
+    place = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        place.mkdir()
+    except OSError as error:
+        raise InputError(f"out: {wanted}: cannot be written ({error.strerror}); name another --out") from error
+    try:
+        yield place
+        place.replace(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -80,7 +80,7 @@ def _refuse(options: Export, folder: Path) -> None:
         return
     if options.repo or options.private:
         raise InputError(f"repo, private: belong to --format hub, not to {options.format}; leave them out")
-    from cosub.export.folder import require_free
+    from cosub.run import require_free
 
     if Path(options.run).is_dir():  # else that is what is wrong
         require_free(folder)

@@ -1,12 +1,8 @@
 """Folders that are written as a whole or not at all: timm's checkpoint in the layout of the Hub, and ONNX."""
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 from torch import Tensor
 
-from cosub.errors import InputError, RunError
+from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
 from cosub.export.plain import Plain, module_text
+from cosub.run import aside
 
 # Run where cosub cannot be imported, as by someone who has the folder alone.
 _ALONE = """
@@ -34,28 +31,6 @@ network, images = load(), load_file(sys.argv[2])["images"]
 with torch.inference_mode():
     save_file({"logits": torch.cat([network(part) for part in images.split(32)])}, sys.argv[3])
 """
-
-
-def require_free(folder: Path) -> None:
-    """Raises InputError if a folder cannot be made there, or has something in it."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
-    if not folder.parent.is_dir():
-        raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
-
-
-@contextmanager
-def aside(folder: Path) -> Iterator[Path]:
-    """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes."""
-    require_free(folder)
-    folder = folder.resolve()  # a name of its own for "." too
-    place = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        place.mkdir()
-        yield place
-        place.replace(folder)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(frozen=True)

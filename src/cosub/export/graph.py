@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, onnx_usage, readme
 from cosub.export.checks import NEAR, answers, require_same
-from cosub.export.folder import aside, settings
+from cosub.export.folder import settings
 from cosub.export.plain import Plain
+from cosub.run import aside
 
 _FILE = "model.onnx"
 _ONE_FILE = 1.5e9  # bytes of weights: a protobuf holds 2 GiB

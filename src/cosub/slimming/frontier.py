@@ -9,12 +9,13 @@ from cosub.choices import Strategy
 from cosub.errors import InputError
 from cosub.progress import Terminal, progress
 from cosub.recipes.config import Recipe
+from cosub.run import aside
 from cosub.slimming.images import Images, hold, some
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
 from cosub.slimming.slim import Opened, open_run, params_of
-from cosub.slimming.strategies import layer_scales
+from cosub.slimming.strategies import cost, layer_scales
 
 FULL = "full network"
 COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers")
@@ -42,19 +43,24 @@ def frontier(request: Request) -> dict[str, Any]:
         InputError: if the run cannot be slimmed so, or the folder is there already.
     """
     out = Path(request.out or f"{request.run.rstrip('/')}-frontier")
-    if out.exists():
-        raise InputError(f"out: {out}: exists; name another folder with --out")
+    with aside(out) as place:
+        return _frontier(request, out, place)
+
+
+def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
+    """Measures and writes into `place`, which will be `out`."""
     opened = open_run(request)
     recipe, labels = opened.trained.recipe, opened.source.test.labels
+    wanted, depths = _strategies(request, opened), request.depths or default_depths(opened.scorer.num_layers)
+    for strategy in wanted:
+        cost(strategy, opened.scorer.num_layers, min(depths), request.evaluations)  # refuses before work is done
     test = hold(
         opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe, "test images"
     )
-    wanted = _strategies(request, opened)
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)
-    out.mkdir(parents=True)
-    _write(points, out / "frontier.csv")
-    plot(points, out / "frontier.png", _title(request, recipe, test))
+    _write(points, place / "frontier.csv")
+    plot(points, place / "frontier.png", _title(request, recipe, test))
     return {
         "run": request.run,
         "out": str(out),

@@ -20,7 +20,7 @@ from cosub.launch import train
 from cosub.progress import Terminal, progress
 from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
-from cosub.run import RunFolder, Trained, load_classifier
+from cosub.run import RunFolder, Trained, aside, load_classifier
 from cosub.slimming.images import calibration_images, source_of
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
@@ -38,6 +38,8 @@ class Opened:
     source: Source
     scorer: Scorer
     world: distributed.World
+    top1: float
+    """Of the full network, as its run measured it."""
 
     def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
         """With a bar."""
@@ -68,12 +70,15 @@ def open_run(request: Request) -> Opened:
     images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
     scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
     request.check(scorer.num_layers)
-    if not RunFolder(Path(request.run)).read_summary().get("effective_drop_rate", recipe.drop_rate):
+    summary = RunFolder(Path(request.run)).read_summary()
+    if not isinstance(summary.get("top1"), float):
+        raise InputError(f"run: {request.run}: its summary.json says no top1; it is damaged, take the run's copy")
+    if not summary.get("effective_drop_rate", recipe.drop_rate):
         Terminal().warn(
             f"{request.run} never dropped layers, so its network has not learnt to do without any: expect accuracy to "
             "fall fast, or add --heal EPOCHS"
         )
-    return Opened(trained, source, scorer, world)
+    return Opened(trained, source, scorer, world, summary["top1"])
 
 
 def slim(request: Request) -> dict[str, Any]:
@@ -87,14 +92,16 @@ def slim(request: Request) -> dict[str, Any]:
     folder = RunFolder(Path(request.out or f"{request.run.rstrip('/')}-slim-{request.keep}"))
     summary = _earlier(folder, request)
     if summary is None:
-        summary = _slim(request, folder)
+        with aside(folder.path) as place:
+            summary = _slim(request, folder, RunFolder(place))
     Terminal().table("cosub slim", table(summary))
     if request.heal:
         summary["healed"] = train(healing(request, folder))
     return summary
 
 
-def _slim(request: Request, folder: RunFolder) -> dict[str, Any]:
+def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, Any]:
+    """Slims and writes into `place`, which will be `folder`."""
     started = time.time()
     opened = open_run(request)
     scorer, recipe = opened.scorer, opened.trained.recipe
@@ -129,7 +136,7 @@ def _slim(request: Request, folder: RunFolder) -> dict[str, Any]:
             "calibration_loss": dict(zip(("full", "chosen", "every-other"), losses, strict=True)),
         },
     }
-    _write(folder, slimmed, opened.trained.classes, summary)
+    _write(folder, place, slimmed, opened.trained.classes, summary)
     return summary
 
 
@@ -165,7 +172,7 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
         **dict(zip(("params", "params_full"), map(params_of, networks), strict=True)),
         **dict(zip(("milliseconds", "milliseconds_full"), times, strict=True)),
         "latency_batch": request.latency_batch,
-        "top1_full": RunFolder(Path(request.run)).read_summary()["top1"],
+        "top1_full": opened.top1,
     }
 
 
@@ -184,19 +191,25 @@ def question(request: Request) -> dict[str, Any]:
 
 def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
     """The summary of the same question in that folder; None where there is nothing."""
-    if not folder.path.exists():
+    if not folder.summary.exists():
         return None
-    summary = folder.read_summary() if folder.summary.exists() else {}
-    if summary.get("slim", {}).get("asked") != question(request):
+    summary = folder.read_summary()
+    try:
+        same = summary["slim"]["asked"] == question(request) and bool(table(summary))
+    except (KeyError, TypeError, ValueError, AttributeError):  # another run's, or damaged
+        same = False
+    if not same:
         raise InputError(f"out: {folder.path}: exists and holds something else; name another folder with --out")
     return summary
 
 
-def _write(folder: RunFolder, slimmed: Slimmed, classes: tuple[str, ...], summary: dict[str, Any]) -> None:
+def _write(
+    folder: RunFolder, place: RunFolder, slimmed: Slimmed, classes: tuple[str, ...], summary: dict[str, Any]
+) -> None:
     runtime = dataclasses.replace(slimmed.recipe.runtime, out=str(folder.path))
-    folder.claim(dataclasses.replace(slimmed.recipe, runtime=runtime))
-    save_weights(slimmed.network.state_dict(), folder.weights, {"classes": json.dumps(classes)})
-    folder.write_summary(summary)
+    place.claim(dataclasses.replace(slimmed.recipe, runtime=runtime))
+    save_weights(slimmed.network.state_dict(), place.weights, {"classes": json.dumps(classes)})
+    place.write_summary(summary)
 
 
 def healing(request: Request, folder: RunFolder) -> Recipe:
