@@ -119,6 +119,7 @@ def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Pat
                 full = next(getattr(item, value) for item in part if not item.missing)
                 look = {**style(index), "marker": None}
                 panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"full network, {short(name)}")
+            panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set(xlabel=f"{agreed.unit} left out", ylabel="top-1 accuracy" if value == "top1" else "loss")
         row[0].set_title(agreed.run)
         _against(row[2], mine, agreed)
@@ -132,6 +133,7 @@ def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement) -> None:
     for index, place in enumerate(zip(first, second, strict=True)):
         note = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 6}
         panel.annotate(str(index), place, **note)
+    panel.xaxis.get_major_locator().set_params(nbins=4)
     rho = "not defined" if agreed.loss_rho is None else f"{agreed.loss_rho:.2f}"
     x, y = map(short, agreed.sets)
     panel.set(xlabel=f"loss, {x}", ylabel=f"loss, {y}", title=f"Spearman's rho {rho}")
