@@ -257,7 +257,7 @@ _MOMENTS: dict[str, tuple[tuple[str, int], ...]] = {
         ("pathlib.Path.rename", 5),
         ("cosub.checkpoint.shutil.rmtree", 7),
     ),
-    "inside an evaluation": (("cosub.trainer.evaluate", 2), ("cosub.evaluation.classification.normalize", 4)),
+    "inside an evaluation": (("cosub.trainer.Trainer.evaluate", 2), ("cosub.evaluation.classification.normalize", 4)),
     "in the first second": (),
     "at the end": (
         ("cosub.launch.save_weights", 1),

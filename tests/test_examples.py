@@ -66,7 +66,7 @@ def run(path: Path, monkeypatch, capsys, *words: str) -> tuple[list[float], floa
 
 
 @loops
-@pytest.mark.filterwarnings("ignore")  # what other libraries warn of is theirs
+@pytest.mark.filterwarnings("ignore", "error:::cosub")  # what other libraries warn of is theirs
 def test_an_example_trains_two_submodels_an_image(path, digits, learnt, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     losses, accuracy = run(path, monkeypatch, capsys, str(digits), "--epochs", "2")

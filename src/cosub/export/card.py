@@ -82,9 +82,9 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
     }
     if recipe.weights:
         details["Start"] = recipe.weights
-    if "top1" in facts.summary:
-        images = facts.summary.get("num_images", 0)
-        details["Accuracy"] = f"top-1 {facts.summary['top1']:.4f} on {images:,} test images"
+    top1, images = (facts.summary.get(name) for name in ("top1", "num_images"))
+    if isinstance(top1, float) and isinstance(images, int):  # a run's own summary always says so
+        details["Accuracy"] = f"top-1 {top1:.4f} on {images:,} test images"
     return {
         "license": "unknown",
         "tags": ["image-classification", "timm", "cosub"],
