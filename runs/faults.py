@@ -54,7 +54,10 @@ class Case:
         self.tries += 1
         if not fine:
             self.lost.append(what)
-        print(f"{self.tries:>5}  {what[:1500]}" if not fine else f"{self.tries:>5}", file=sys.stderr, flush=True)
+        if not fine:
+            print(f"{self.tries:>5}  {what[:1500]}", file=sys.stderr, flush=True)
+        elif sys.stderr.isatty():
+            print(f"{self.tries:>5}", end="\r", file=sys.stderr, flush=True)
 
 
 # --- commands, in this process
@@ -710,5 +713,9 @@ if __name__ == "__main__":
         head = (
             "# Faults\n\nWhat happens to runs when something goes wrong, tried for real on tiny runs, single thread.\n"
         )
-        Path(chosen.page).write_text(f"{head}`make faults` at {_commit()}.\n\n{table}\n")
+        tail = (
+            "Beside these, as tests: losses and gradients that are not finite, and fp16's overflow, `tests/test_finite.py`;\n"
+            "files and names meant to do harm, `tests/test_security.py`.\n"
+        )
+        Path(chosen.page).write_text(f"{head}`make faults` at {_commit()}.\n\n{table}\n\n{tail}")
     sys.exit(any(case.lost or "SKIPPED" in case.note for _, case, _ in done))
