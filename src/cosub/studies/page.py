@@ -48,13 +48,27 @@ def text(ledger: Ledger) -> str:
 
 
 def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
-    """Every study with the recipes on which it was begun."""
-    begun = {(line["study"], line["recipe"]) for line in ledger.lines}
+    """Every study with the recipes on which it was begun, or which other studies have finished for it.
+
+    A section has the seeds that its own study was run for: others may have more of a cell that they share, and means
+    over different seeds are no comparison.
+    """
+    begun: dict[tuple[str, str], int] = {}
+    for line in ledger.lines:
+        key = line["study"], line["recipe"]
+        begun[key] = max(begun.get(key, 0), line["seed"] + 1)
     for name, make in STUDIES.items():
         for recipe in RECIPES:
-            if (name, recipe) in begun:
+            if not any(key[1] == recipe for key in begun):
+                continue
+            try:
                 made = make(get(recipe))
-                yield made, rows(made, ledger, _seeds(ledger))
+            except InputError:  # it cannot start from that recipe
+                continue
+            seeds = begun.get((name, recipe), 0)
+            found = rows(made, ledger, max(seeds, made.seeds))
+            if seeds or all(len(row.lines) >= made.seeds for row in found):
+                yield made, found
 
 
 def orphans(ledger: Ledger) -> list[Line]:
