@@ -327,7 +327,7 @@ def headline(recipe: Recipe) -> Study:
 
 
 def images(recipe: Recipe) -> Study:
-    return _where(recipe, "images", "data.train_images", (0.5, 1, 2), "training images")
+    return _where(recipe, "images", "data.train_images", (0.25, 0.5, 1), "training images")
 
 
 def depth(recipe: Recipe) -> Study:
