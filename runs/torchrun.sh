@@ -7,12 +7,13 @@
 set -u
 processes=${PROCESSES:-gpu}
 tries=${TRIES:-10}
-case " $* " in *" --out "*) ;; *) echo "torchrun.sh: name the run's folder with --out" >&2; exit 2 ;; esac
 out=
 for word in "$@"; do
     [ "${before:-}" = --out ] && out=$word
+    case $word in --out=*) out=${word#--out=} ;; esac
     before=$word
 done
+[ -n "$out" ] || { echo "torchrun.sh: name the run's folder with --out" >&2; exit 2; }
 while [ "$tries" -gt 0 ]; do
     torchrun --standalone --nproc-per-node "$processes" -m cosub train "$@"
     status=$?
