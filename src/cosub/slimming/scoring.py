@@ -99,7 +99,8 @@ class Scorer:
             seen: list[Tensor] = []
 
             def watch(before: Tensor, after: Tensor, seen: list[Tensor] = seen) -> None:
-                seen.append(1 - nn.functional.cosine_similarity(before.flatten(1), after.flatten(1)).sum().cpu())
+                pair = [x.flatten(1).double() for x in (before, after)]  # 1 - cosine may be below single precision
+                seen.append((1 - nn.functional.cosine_similarity(*pair)).sum().cpu())
 
             state(self.network).watch = watch
             try:
