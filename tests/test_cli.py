@@ -423,7 +423,9 @@ def test_bench_measures(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bench"], "must be step, models, coverage, loader or table7"),
+        (["bench"], "bench: is not said; one of step, models, coverage, loader or table7"),
+        (["bench", "stop"], "bench: 'stop': must be step, models, coverage, loader or table7"),
+        (["bench", "table7", "now"], "now: there is no such option"),
         (["bench", "step", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
         (["bench", "step", "--model", "nope"], "timm does not know it"),
         (["bench", "step", "--meta", "--model", "edgenext_xx_small"], "supported families"),

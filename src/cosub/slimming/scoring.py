@@ -99,8 +99,9 @@ class Scorer:
             seen: list[Tensor] = []
 
             def watch(before: Tensor, after: Tensor, seen: list[Tensor] = seen) -> None:
-                pair = [x.flatten(1).double() for x in (before, after)]  # 1 - cosine may be below single precision
-                seen.append((1 - nn.functional.cosine_similarity(*pair)).sum().cpu())
+                # In single precision 1 - cosine is zero for small layers as for idle ones.
+                first, second = before.flatten(1).double(), after.flatten(1).double()
+                seen.append((1 - nn.functional.cosine_similarity(first, second)).sum().cpu())
 
             state(self.network).watch = watch
             try:
