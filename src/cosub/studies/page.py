@@ -9,8 +9,8 @@ from cosub.run import write_atomically
 from cosub.studies import picture
 from cosub.studies.grid import Study
 from cosub.studies.ledger import Ledger, Line
-from cosub.studies.report import Row, markdown, rows
-from cosub.studies.tables import STUDIES
+from cosub.studies.report import Row, compared, markdown, rows, where
+from cosub.studies.tables import STUDIES, WHERE
 
 HEADER = """# Studies
 
@@ -39,13 +39,18 @@ def write(ledger: Path) -> list[Path]:
         target = ledger.parent / _picture(made)
         if picture.draw(made, found, target):
             written.append(target)
+    for recipe, panels in wheres(known).items():
+        written.append(ledger.parent / _where(recipe))
+        picture.gains(panels, written[-1])
     write_atomically(page, text(known))
     return written
 
 
 def text(ledger: Ledger) -> str:
     """The whole page."""
-    return "\n".join([HEADER, *(markdown(made, found, _picture(made)) for made, found in sections(ledger))])
+    tables = (markdown(made, found, _picture(made)) for made, found in sections(ledger))
+    gains = (where(recipe, panels, _where(recipe)) for recipe, panels in wheres(ledger).items())
+    return "\n".join([HEADER, *tables, *gains])
 
 
 def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
@@ -72,6 +77,15 @@ def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
                 yield made, found
 
 
+def wheres(ledger: Ledger) -> dict[str, list[tuple[Study, list[Row]]]]:
+    """By recipe, the studies that ask where co-training begins to help; recipes with one of them are left out."""
+    found: dict[str, list[tuple[Study, list[Row]]]] = {}
+    for made, rows_ in sections(ledger):
+        if made.name in WHERE and compared(rows_):
+            found.setdefault(made.cells[0].recipe.name, []).append((made, rows_))
+    return {recipe: panels for recipe, panels in found.items() if len(panels) > 1}
+
+
 def orphans(ledger: Ledger) -> list[Line]:
     """Lines that no cell of their study asks for any more: it was changed since, or a recipe was."""
     asked = {run.key for made, _ in sections(ledger) for run in made.runs(_seeds(ledger))}
@@ -84,3 +98,7 @@ def _seeds(ledger: Ledger) -> int:
 
 def _picture(made: Study) -> str:
     return f"study-{made.name}-{made.cells[0].recipe.name}.png"
+
+
+def _where(recipe: str) -> str:
+    return f"study-where-{recipe}.png"

@@ -1,12 +1,12 @@
 """What came out of a study: a table, a fragment of Markdown, a picture."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cosub.recipes import get
-from cosub.recipes.files import overrides
+from cosub.recipes.files import identity, overrides
 from cosub.studies.grid import Cell, Run, Study
 from cosub.studies.ledger import Ledger, Line
 from cosub.studies.statistics import Estimate, estimate, paired
@@ -102,6 +102,33 @@ def _at_equal_time(row: Row, found: list[Row]) -> str:
     seconds = [f"{one.cell.name} ({one.seconds.mean:.0f} s)" for one in (row, other) if one.seconds]
     difference = row.at_equal_time.percent("+") if row.at_equal_time else ""
     return f"At equal time or less: {' against '.join(seconds)}, test: {difference}."
+
+
+def compared(found: Sequence[Row]) -> list[Row]:
+    """The co-trained rows that have a difference to their baseline with an interval."""
+    return [row for row in found if row.cell.series == "cosub" and row.difference and row.difference.half is not None]
+
+
+def where(recipe: str, panels: Sequence[tuple[Study, Sequence[Row]]], picture: str) -> str:
+    """The section that lays the studies along an axis beside one another."""
+    every = sorted((row for _, found in panels for row in compared(found)), key=lambda row: len(row.lines))
+    rows = list({identity(row.cell.recipe): row for row in every}.values())  # studies share cells
+    ahead = [row for row in rows if row.difference and row.difference.differs and row.difference.mean > 0]
+    behind = [row for row in rows if row.difference and row.difference.differs and row.difference.mean < 0]
+    said = [
+        f"Of {len(rows)} comparisons, the interval lies above zero in {len(ahead)}, below in {len(behind)}"
+        " (by chance: one in forty each).",
+        *(f"Above: {_gains(ahead)}." for _ in ahead[:1]),
+        *(f"Below: {_gains(behind)}." for _ in behind[:1]),
+        "A filled marker is such an interval.",
+    ]
+    title = f"## Where co-training begins to help ({', '.join(f'`{study.name}`' for study, _ in panels)}, {recipe})"
+    return "\n\n".join([title, " ".join(said), f"![What co-training adds]({picture})"]) + "\n"
+
+
+def _gains(found: Sequence[Row]) -> str:
+    names = {row.cell.name: row.difference.percent("+") for row in found if row.difference}
+    return "; ".join(f"{name.removesuffix(', cosub')} {gain}" for name, gain in names.items())
 
 
 HEADERS = ("", "seeds", "validation", "test", "test, to baseline", "training, middle", "seconds")

@@ -17,6 +17,11 @@ class Estimate:
     def __contains__(self, value: float) -> bool:
         return self.half is not None and abs(value - self.mean) <= self.half
 
+    @property
+    def differs(self) -> bool:
+        """The interval leaves out zero."""
+        return self.half is not None and 0.0 not in self
+
     def percent(self, sign: str = "") -> str:
         """In percent: `95.31 ± 0.42`."""
         half = "" if self.half is None else f" ± {100 * self.half:.2f}"
