@@ -336,7 +336,7 @@ def test_counts_and_quantisation_need_no_run(capsys, tmp_path, monkeypatch):
         (["population", "HALF"], "has no model.safetensors yet; finish it"),
         (["population", "RUN", "--device", "tpu"], "device: 'tpu'"),
         (["population", "RUN", "--out", "FILE"], "is a file; name a folder"),
-        (["population", "RUN", "--setz", "test"], "--setz: there is no such option, did you mean --set?"),
+        (["population", "RUN", "--setz", "test"], "--setz: there is no such option (did you mean --set?)"),
         (["layers", "RUN", "--unit", "half"], "--unit: 'half': must be one of block, layer"),
         (["layers", "RUN", "--sets", "test", "test"], "must be one or two different sets"),
         (["layers", "RUN", "--limit", "1"], "too few for two halves"),

@@ -143,9 +143,9 @@ def test_method_source_and_model_bring_their_own_options():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "verb: 'trian': there is none of that name, did you mean train?"),
+        (["trian"], "verb: 'trian': there is none of that name (did you mean train?)"),
         (["train", "digit"], "did you mean digits?"),
-        (["train", "--drop-rat", "0.1"], "--drop-rat: there is no such option, did you mean --drop-rate?"),
+        (["train", "--drop-rat", "0.1"], "--drop-rat: there is no such option (did you mean --drop-rate?)"),
         (["train", "--epochs", "ten"], "--epochs: "),
         (["train", "--epochs"], "--epochs: needs a value"),
         (["train", "--epochs", "0"], "epochs: 0: must be 1 or more"),
@@ -425,7 +425,7 @@ def test_bench_measures(capsys):
     [
         (["bench"], "bench: is not said; one of step, models, coverage, loader or table7"),
         (["bench", "stop"], "bench: 'stop': must be step, models, coverage, loader or table7"),
-        (["bench", "table7", "now"], "now: there is no such option"),
+        (["bench", "table7", "now"], "'now': is a word too many"),
         (["bench", "step", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
         (["bench", "step", "--model", "nope"], "timm does not know it"),
         (["bench", "step", "--meta", "--model", "edgenext_xx_small"], "supported families"),

@@ -62,8 +62,8 @@ def change(key, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("drop_rat", 0.1, "unknown key drop_rat, did you mean drop_rate?"),
-        ("method.wieght", 0.1, "wieght, did you mean weight?"),
+        ("drop_rat", 0.1, r"unknown key drop_rat \(did you mean drop_rate\?\)"),
+        ("method.wieght", 0.1, r"wieght \(did you mean weight\?\)"),
         ("method.kind", "cosup", "method: "),
         ("drop_rate", "0.1", "drop_rate: '0.1': Input should be a valid number"),
         ("epochs", 1.5, "epochs: 1.5: Input should be a valid integer"),

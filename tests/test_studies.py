@@ -322,7 +322,7 @@ def test_a_study_ends_in_a_table_and_a_page(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tabel5"], "study: 'tabel5': there is none of that name, did you mean table5?"),
+        (["tabel5"], "study: 'tabel5': there is none of that name (did you mean table5?)"),
         (["table5", "--recipe", "digit"], "did you mean digits"),
         (["table5", "--scale", "day"], "--scale: 'day': must be one of minutes, hour, paper"),
         (["esd", "--scale", "paper"], "scale: paper: esd is no table of the recipes"),

@@ -16,7 +16,7 @@ from torch import nn
 
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe
-from cosub.recipes.files import differences, dump, identity, read
+from cosub.recipes.files import differences, dump, identity, read, require_run
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,7 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
     from cosub.network import build_network
 
     folder = RunFolder(Path(run))
-    if not folder.recipe.exists():
-        raise InputError(f"run: {folder.path}: holds no run (no recipe.json)")
+    require_run(folder.path)
     recipe = read(folder.recipe)
     if not folder.weights.exists():
         raise InputError(f"run: {folder.path}: has no model.safetensors yet; finish it with the same train command")

@@ -16,7 +16,7 @@ from cosub.attachment import attach, state
 from cosub.errors import InputError
 from cosub.network import create, settings_of
 from cosub.recipes.config import Inputs
-from cosub.recipes.files import nearest, read
+from cosub.recipes.files import nearest, read, require_run
 from cosub.removal import remove_layers
 from cosub.weights import load_weights
 
@@ -128,8 +128,7 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
-    if not (folder / "recipe.json").exists():
-        raise InputError(f"teacher: {folder}: holds no run (no recipe.json)")
+    require_run(folder, "teacher")
     recipe, weights = read(folder / "recipe.json"), folder / "model.safetensors"
     if not weights.exists():
         raise InputError(f"teacher: {folder}: has no model.safetensors yet; finish it with the same train command")

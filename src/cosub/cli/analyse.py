@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from cosub.cli.evaluate import DataPath
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
-from cosub.recipes.files import nearest
+from cosub.recipes.files import nearest, require_run
 
 
 def _require(options: Any, **least: int) -> None:
@@ -162,6 +162,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(kind, words[1:], f"cosub analyse {what}")
     if not options.runs and kind not in (Counts, Quantisation):
         raise InputError("RUNS: is missing; name one or more finished runs")
+    for folder in options.runs:
+        require_run(folder)
     files = _files(options, what)
     result = {"runs": list(options.runs), **analyse(options, files)}
     result |= {key: str(path) for key, path in files.items()}

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from cosub.cli.evaluate import DataPath
 from cosub.cli.parsing import parse
+from cosub.recipes.files import require_run
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Export:
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Export, words, "cosub export")
+    require_run(options.run)
     folder = Path(options.out) if options.out else Path(options.run) / options.format
     _refuse(options, folder)
     from cosub.evaluation.images import images_of_run
@@ -82,8 +84,7 @@ def _refuse(options: Export, folder: Path) -> None:
         raise InputError(f"repo, private: belong to --format hub, not to {options.format}; leave them out")
     from cosub.run import require_free
 
-    if Path(options.run).is_dir():  # else that is what is wrong
-        require_free(folder)
+    require_free(folder)
     if options.format == "onnx":
         from cosub.export.graph import require_packages
 

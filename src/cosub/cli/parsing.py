@@ -82,7 +82,9 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
 
 
 def _unknown(tokens: list[str], flags: list[str]) -> str:
-    flag = next((token for token in tokens if token.startswith("-")), tokens[0]).split("=")[0]
+    flag = next((token for token in tokens if token.startswith("-")), "").split("=")[0]
+    if not flag:
+        return f"{tokens[0]!r}: is a word too many; leave it out, or see --help"
     for option, kinds in (("method", METHODS), ("source", SOURCES)):
         owners = [
             name for name, kind in kinds.items() if flag in _flags(kind, "--data." if option == "source" else "--")

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
+from cosub.recipes.files import require_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Predict, words, "cosub predict")
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
+    require_run(options.run)
     paths = _paths(options.images)
     import torch
 

@@ -3,11 +3,13 @@
 from typing import Any
 
 from cosub.cli.parsing import parse
+from cosub.recipes.files import require_run
 from cosub.slimming.request import Request
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     request = parse(Request, words, "cosub slim")
+    require_run(request.run)
     from cosub import distributed
 
     try:

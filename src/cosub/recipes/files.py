@@ -5,6 +5,7 @@ import difflib
 import functools
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ _PLACES = ("path", "index")  # of the data
 
 def dump(recipe: Recipe) -> str:
     return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
+
+
+def require_run(folder: str | os.PathLike[str], field: str = "run") -> None:
+    """That a folder is a run's. Asked before anything heavy is imported.
+
+    Raises:
+        InputError: if it is not, naming the field that named the folder.
+    """
+    if not (Path(folder) / "recipe.json").exists():
+        raise InputError(f"{field}: {folder}: holds no run (no recipe.json); name a folder that cosub train has made")
 
 
 def read(path: Path) -> Recipe:
@@ -67,9 +78,9 @@ def overrides(recipe: Recipe, base: Recipe) -> dict[str, Any]:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """', did you mean X?' or nothing."""
+    """' (did you mean X?)' or nothing."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 @functools.cache
