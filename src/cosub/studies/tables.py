@@ -24,7 +24,7 @@ Changes = Mapping[str, Any]
 BASELINE = "supervised"
 
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+RATES = (0.2, 0.4, 0.6)
 MOMENTA = (0.9, 0.99, 0.999)
 DECAYS = (1.0, 0.85, 0.7, 0.5)
 
