@@ -10,7 +10,7 @@ import timm
 import torch
 from digits_folder import digits_folder
 from timm.data import Mixup, create_transform
-from timm.utils import ModelEma, NativeScaler
+from timm.utils import ModelEma, NativeScaler, random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -35,7 +35,7 @@ def train_one_epoch(model: nn.Module, loader: DataLoader, mixup: Mixup, optimize
 
 
 def main(folder: str, epochs: int) -> None:
-    torch.manual_seed(0)
+    random_seed(0)  # of numpy too: Mixup draws from it
     training, testing = (ImageFolder(f"{folder}/{part}", create_transform(32, crop_pct=1)) for part in ("train", "val"))
     loader = DataLoader(training, batch_size=32, shuffle=True, drop_last=True)
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=len(training.classes))

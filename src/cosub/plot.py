@@ -1,4 +1,4 @@
-"""Curves against the epoch: of runs, training loss and accuracy on test images; of a recipe, the learning rate."""
+"""Curves against the epoch: of runs, training loss and accuracy on held-out images; of a recipe, the learning rate."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +44,9 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
             label=run.name,
         )
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    accuracy.set(xlabel="epoch", ylabel=" and ".join(_NAMES[metric] for metric in sorted(metrics)) + " on test images")
+    accuracy.set(
+        xlabel="epoch", ylabel=" and ".join(_NAMES[metric] for metric in sorted(metrics)) + " on held-out images"
+    )
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -32,9 +32,11 @@ def share(recipe: Recipe, rank: int, processes: int) -> Slice:
     """
     parts = processes * recipe.runtime.micro_steps
     if recipe.num_groups % parts:
+        smaller = f"take groups of {recipe.batch_size // parts} images (group_size), or "
         raise InputError(
             f"micro_steps: {recipe.runtime.micro_steps}: {processes} processes of {recipe.runtime.micro_steps} "
-            f"micro-steps do not divide the {recipe.num_groups} groups of a batch; change micro_steps, "
-            "the number of processes, or the recipe's batch_size or group_size"
+            f"micro-steps do not divide the {recipe.num_groups} groups of a batch; "
+            f"{smaller if recipe.batch_size % parts == 0 else ''}change micro_steps, the number of processes, or the "
+            "recipe's batch_size or group_size"
         )
     return Slice(rank, processes, recipe.runtime.micro_steps, recipe.num_groups)

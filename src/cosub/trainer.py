@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -500,6 +501,8 @@ def _parallel(network: nn.Module, resolution: int, world: World) -> nn.Module:
         return network
     device_ids = [world.device.index] if world.device.type == "cuda" else None
     runner = DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
+    # a gradient of one row, such as the class token's, has other strides than its bucket: a copy of no weight
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     runner.eval()  # the full network; running statistics stay as they are
     _total(runner(torch.zeros(1, 3, resolution, resolution, device=world.device))).backward()
     network.zero_grad(set_to_none=True)

@@ -82,6 +82,8 @@ def _understand(words: list[str]) -> Check:
     options = parse(Check, words, "cosub check-data", Check(data=SOURCES[kind]()), description)
     if not options.path:
         raise InputError("PATH: is missing; name the folder of the data set")
+    if kind == "folder" and not Path(options.path).expanduser().is_dir():
+        raise InputError(f"PATH: {options.path}: is no folder; name that of the data set")
     return options
 
 

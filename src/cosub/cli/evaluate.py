@@ -85,21 +85,21 @@ def _named(word: str) -> tuple[Protocol, str]:
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = parse(Evaluate, words, "cosub evaluate")
+    named = options.sets()
+    if options.real and "real" not in [protocol for protocol, _ in named]:
+        raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
     from cosub import distributed
 
     try:
-        return _evaluate(options, as_json)
+        return _evaluate(options, named, as_json)
     finally:
         distributed.leave()
 
 
-def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
+def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:
     from cosub import distributed
     from cosub.evaluation.networks import open_network
 
-    named = options.sets()
-    if options.real and "real" not in [protocol for protocol, _ in named]:
-        raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
     candidate = open_network(options.run, options.model, options.resolution, options.crop_ratio)
     if candidate.recipe.task.kind == "segmentation":
         return _scenes(options, candidate, as_json)
@@ -115,15 +115,15 @@ def _evaluate(options: Evaluate, as_json: bool) -> dict[str, Any] | None:
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
-    if options.show:
-        _show(options, candidate, chosen[0].examples, layers)
+    picture = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
     recipe = candidate.recipe
     values = {"run": options.run, **rows[0], "resolution": recipe.resolution, "crop_ratio": recipe.inputs.crop_ratio}
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
         _print(options, recipe, rows)
-    return {**values, "sets": rows}
+        print(*picture.values(), sep="\n", end="\n" * len(picture))
+    return {**values, "sets": rows, **picture}
 
 
 def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
@@ -216,13 +216,15 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
         print(f"{row['set']:<6} {row['top1']:>7.4f} {top5:>7} {row['num_images']:>8,}  {row['path']}")
 
 
-def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> None:
+def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> str:
+    """Draws a page of images; where it is."""
     from cosub.evaluation.pictures import show_examples
 
     recipe, target = candidate.recipe, Path(options.run) / "examples.png"
     show_examples(
         candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target, layers
     )
+    return str(target)
 
 
 def _own(candidate: Any, path: str) -> Any:

@@ -1,6 +1,7 @@
 """tyro, with its errors as one line: field, value, remedy."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -73,12 +74,20 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
             raise InputError(f"{_name(event.argument)}: needs a value; {event.prog} --help shows its form")
         case events.InstantiationFailure():
             where = "" if event.argument is None else f"{_name(event.argument)}: "
-            raise InputError(f"{where}{' '.join(event.message.split())}")
+            raise InputError(f"{where}{_plainly(' '.join(event.message.split()))}")
         case events.MissingArgs():
             names = ", ".join(_name(missing.arg) for missing in event.missing_arguments)
             raise InputError(f"{names}: is missing; {event.prog} --help shows its form")
         case _:
             raise InputError(f"{event.prog}: cannot be understood; {event.prog} --help shows the form")
+
+
+def _plainly(message: str) -> str:
+    """Python's own words for a text that is no number, in ours."""
+    for pattern, kind in ((r"invalid literal for int\(\).*: (.*)", "whole number"), (r".*to float: (.*)", "number")):
+        if found := re.fullmatch(pattern, message):
+            return f"{found[1]}: must be a {kind}"
+    return message
 
 
 def _unknown(tokens: list[str], flags: list[str]) -> str:

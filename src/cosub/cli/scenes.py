@@ -35,7 +35,7 @@ def evaluate_scenes(options: "Evaluate", trained: Any, examples: Any, as_json: b
         show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
         values["picture"] = str(target)
     if not as_json:
-        print("\n".join(table(result)))
+        print("\n".join([*table(result), *([values["picture"]] if options.show else [])]))
     return values
 
 

@@ -95,8 +95,8 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
     }
 
 
-def readme(facts: Facts, plain: Plain, usage: str, name: str) -> str:
-    return generate_readme(card(facts, plain, usage), name)
+def readme(facts: Facts, plain: Plain, usage: str) -> str:
+    return generate_readme(card(facts, plain, usage), f"{plain.architecture}, {facts.recipe.name}")
 
 
 def timm_usage(source: str) -> str:

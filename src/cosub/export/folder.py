@@ -84,7 +84,7 @@ def write_timm(
         # safetensors lets nobody else read what it writes.
         (place / "model.safetensors").chmod((place / "config.json").stat().st_mode)
         usage = module_usage() if plain.needs_module else timm_usage("local-dir:.")
-        (place / "README.md").write_text(readme(facts, plain, usage, folder.name))
+        (place / "README.md").write_text(readme(facts, plain, usage))
         if plain.needs_module:
             (place / "model.py").write_text(module_text(plain))
             found = _alone(place, images)

@@ -58,7 +58,7 @@ def write_onnx(
         configs = settings(facts, plain)
         config = str(place / "config.json")
         save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
-        (place / "README.md").write_text(readme(facts, plain, onnx_usage(), folder.name))
+        (place / "README.md").write_text(readme(facts, plain, onnx_usage()))
         found = answers(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")
 
