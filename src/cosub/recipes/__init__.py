@@ -14,6 +14,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "cifar10": small.cifar10,
     "cifar10-gpu": small.cifar10_gpu,
     "digits-few": few.digits_few,
+    "digits32-few": few.digits32_few,
     "cifar10-few": few.cifar10_few,
     "cifar10-hour": few.cifar10_hour,
     "camvid": segmentation.camvid,
