@@ -10,7 +10,9 @@ from cosub.studies import picture
 from cosub.studies.grid import Study
 from cosub.studies.ledger import Ledger, Line
 from cosub.studies.report import Row, compared, markdown, rows, where
-from cosub.studies.tables import STUDIES, WHERE
+from cosub.studies.tables import STUDIES
+
+WHERE = "study-where.png"
 
 HEADER = """# Studies
 
@@ -39,18 +41,19 @@ def write(ledger: Path) -> list[Path]:
         target = ledger.parent / _picture(made)
         if picture.draw(made, found, target):
             written.append(target)
-    for recipe, panels in wheres(known).items():
-        written.append(ledger.parent / _where(recipe))
-        picture.gains(panels, written[-1])
+    if gains := compared(found for _, found in sections(known)):
+        written.append(ledger.parent / WHERE)
+        picture.gains(gains, written[-1])
     write_atomically(page, text(known))
     return written
 
 
 def text(ledger: Ledger) -> str:
     """The whole page."""
-    tables = (markdown(made, found, _picture(made)) for made, found in sections(ledger))
-    gains = (where(recipe, panels, _where(recipe)) for recipe, panels in wheres(ledger).items())
-    return "\n".join([HEADER, *tables, *gains])
+    found = list(sections(ledger))
+    gains = compared(rows for _, rows in found)
+    tables = [markdown(made, rows, _picture(made)) for made, rows in found]
+    return "\n".join([HEADER, *([where(gains, WHERE)] if gains else []), *tables])
 
 
 def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
@@ -77,15 +80,6 @@ def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
                 yield made, found
 
 
-def wheres(ledger: Ledger) -> dict[str, list[tuple[Study, list[Row]]]]:
-    """By recipe, the studies that ask where co-training begins to help; recipes with one of them are left out."""
-    found: dict[str, list[tuple[Study, list[Row]]]] = {}
-    for made, rows_ in sections(ledger):
-        if made.name in WHERE and compared(rows_):
-            found.setdefault(made.cells[0].recipe.name, []).append((made, rows_))
-    return {recipe: panels for recipe, panels in found.items() if len(panels) > 1}
-
-
 def orphans(ledger: Ledger) -> list[Line]:
     """Lines that no cell of their study asks for any more: it was changed since, or a recipe was."""
     asked = {run.key for made, _ in sections(ledger) for run in made.runs(_seeds(ledger))}
@@ -98,7 +92,3 @@ def _seeds(ledger: Ledger) -> int:
 
 def _picture(made: Study) -> str:
     return f"study-{made.name}-{made.cells[0].recipe.name}.png"
-
-
-def _where(recipe: str) -> str:
-    return f"study-where-{recipe}.png"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.studies.grid import Study
-from cosub.studies.report import Row, compared
+from cosub.studies.report import Row, what_of
 
 _STYLES = [("o", "-", "black", "black"), ("s", "--", "tab:blue", "white"), ("^", ":", "tab:gray", "tab:gray")]
 
@@ -35,25 +35,25 @@ def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
     return True
 
 
-def gains(panels: Sequence[tuple[Study, Sequence[Row]]], target: Path) -> None:
-    """Write a PNG of what co-training adds to its baseline along the axis of each study, side by side.
+def gains(rows: Sequence[Row], target: Path) -> None:
+    """Write a PNG of what co-training adds to its baseline, a line a comparison, in the order given.
 
     Bars are 95 % intervals of paired differences; a marker is filled where the interval leaves out zero.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.4 * len(panels) + 0.6, 2.8), layout="constrained")
-    for axes, (study, rows) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
-        axes.axhline(0, color="tab:gray", linewidth=1)
-        for row in compared(rows):
-            mean, half = _percent(row.difference)
-            face = "black" if row.difference and row.difference.differs else "white"
-            axes.errorbar([row.cell.x], [mean], yerr=[half], marker="o", color="black", markerfacecolor=face, capsize=3)
-        axes.set(xlabel=study.axis)
-        _ticks(axes, study, compared(rows))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set(ylabel="cosub minus supervised, points")
+    figure = Figure(figsize=(6.4, 1.0 + 0.22 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="tab:gray", linewidth=1)
+    for place, row in enumerate(rows):
+        mean, half = _percent(row.difference)
+        face = "black" if row.difference and row.difference.differs else "white"
+        axes.errorbar([mean], [place], xerr=[half], marker="o", color="black", markerfacecolor=face, capsize=3)
+    axes.set_yticks(range(len(rows)), [f"{what_of(row)} ({len(row.lines)})" for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel="cosub minus supervised, points (in brackets: seeds)")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=100, metadata={"Software": None})
 
 
@@ -74,19 +74,13 @@ def _along(axes: Any, study: Study, rows: Sequence[Row]) -> None:
             label=series or None,
         )
     axes.set(xlabel=study.axis, ylabel="top-1 on test images, %")
-    _ticks(axes, study, rows)
+    if study.log:
+        axes.set_xscale("log")
+        ticks = sorted({row.cell.x for row in rows if row.cell.x is not None})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        axes.minorticks_off()
     if len({row.cell.series for row in rows}) > 1:
         axes.legend(frameon=False, fontsize="small")
-
-
-def _ticks(axes: Any, study: Study, rows: Sequence[Row]) -> None:
-    """A logarithmic axis is marked at the values that were run."""
-    if not study.log:
-        return
-    axes.set_xscale("log")
-    ticks = sorted({row.cell.x for row in rows if row.cell.x is not None})
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
-    axes.minorticks_off()
 
 
 def _dots(axes: Any, rows: Sequence[Row]) -> None:

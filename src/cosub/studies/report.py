@@ -1,7 +1,7 @@
 """What came out of a study: a table, a fragment of Markdown, a picture."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,31 +104,49 @@ def _at_equal_time(row: Row, found: list[Row]) -> str:
     return f"At equal time or less: {' against '.join(seconds)}, test: {difference}."
 
 
-def compared(found: Sequence[Row]) -> list[Row]:
-    """The co-trained rows that have a difference to their baseline with an interval."""
-    return [row for row in found if row.cell.series == "cosub" and row.difference and row.difference.half is not None]
+def compared(sections: Iterable[Sequence[Row]]) -> list[Row]:
+    """The co-trained rows of all studies that have an interval of their difference to supervised training, the largest
+    difference first. A recipe that several studies have is there once, with most seeds."""
+    rows = [
+        row
+        for found in sections
+        for row in found
+        if row.cell.series == "cosub"
+        and row.cell.baseline.endswith("supervised")
+        and row.difference is not None
+        and row.difference.half is not None
+    ]
+    once = {identity(row.cell.recipe): row for row in sorted(rows, key=lambda row: len(row.lines))}
+    return sorted(once.values(), key=lambda row: -_gain(row).mean)
 
 
-def where(recipe: str, panels: Sequence[tuple[Study, Sequence[Row]]], picture: str) -> str:
-    """The section that lays the studies along an axis beside one another."""
-    every = sorted((row for _, found in panels for row in compared(found)), key=lambda row: len(row.lines))
-    rows = list({identity(row.cell.recipe): row for row in every}.values())  # studies share cells
-    ahead = [row for row in rows if row.difference and row.difference.differs and row.difference.mean > 0]
-    behind = [row for row in rows if row.difference and row.difference.differs and row.difference.mean < 0]
+def _gain(row: Row) -> Estimate:
+    assert row.difference is not None
+    return row.difference
+
+
+def what_of(row: Row) -> str:
+    """The recipe, and what the cell changes in it."""
+    return ", ".join([row.cell.recipe.name, *row.cell.name.split(", ")[:-1]])
+
+
+def where(rows: Sequence[Row], picture: str) -> str:
+    """The section that lays all comparisons of co-training with supervised training beneath one another."""
+    ahead = [row for row in rows if _gain(row).differs and _gain(row).mean > 0]
+    behind = [row for row in rows if _gain(row).differs and _gain(row).mean < 0]
     said = [
-        f"Of {len(rows)} comparisons, the interval lies above zero in {len(ahead)}, below in {len(behind)}"
-        " (by chance: one in forty each).",
+        f"All studies' comparisons at equal epochs. Of {len(rows)}, the difference is above zero in "
+        f"{sum(_gain(row).mean > 0 for row in rows)}; its interval lies above zero in {len(ahead)}, below in "
+        f"{len(behind)} (by chance: one in forty each). A filled marker is such an interval.",
         *(f"Above: {_gains(ahead)}." for _ in ahead[:1]),
         *(f"Below: {_gains(behind)}." for _ in behind[:1]),
-        "A filled marker is such an interval.",
     ]
-    title = f"## Where co-training begins to help ({', '.join(f'`{study.name}`' for study, _ in panels)}, {recipe})"
-    return "\n\n".join([title, " ".join(said), f"![What co-training adds]({picture})"]) + "\n"
+    parts = ["## Where co-training begins to help", " ".join(said), f"![What co-training adds]({picture})"]
+    return "\n\n".join(parts) + "\n"
 
 
-def _gains(found: Sequence[Row]) -> str:
-    names = {row.cell.name: row.difference.percent("+") for row in found if row.difference}
-    return "; ".join(f"{name.removesuffix(', cosub')} {gain}" for name, gain in names.items())
+def _gains(rows: Sequence[Row]) -> str:
+    return "; ".join(f"{what_of(row)} {_gain(row).percent('+')}" for row in rows)
 
 
 HEADERS = ("", "seeds", "validation", "test", "test, to baseline", "training, middle", "seconds")

@@ -352,9 +352,6 @@ def _where(recipe: Recipe, name: str, key: str, factors: tuple[float, ...], axis
     )
 
 
-WHERE = ("images", "depth", "rate", "table6")
-"""Those that vary one thing and compare with supervised training at each value of it."""
-
 STUDIES: dict[str, Make] = {
     "table1": table1,
     "table2": table2,
