@@ -19,7 +19,7 @@ from cosub.studies import STUDIES, study
 from cosub.studies.grid import Cell, Run, Study, changed
 from cosub.studies.ledger import Ledger
 from cosub.studies.page import orphans, text, write
-from cosub.studies.report import command, markdown, remarks, rows
+from cosub.studies.report import command, compared, markdown, remarks, rows
 from cosub.studies.statistics import estimate, paired
 from cosub.studies.work import Place, needed, work
 
@@ -177,6 +177,10 @@ def test_the_page_of_studies_is_made_from_the_ledger():
     assert all(len(one) <= 2048 for one in ledger.read_bytes().splitlines())
 
 
+def _renamed(cell):
+    return dataclasses.replace(cell, recipe=changed(cell.recipe, {"name": "another"}))
+
+
 def test_all_comparisons_lie_beneath_one_another(small, tmp_path):
     """Fewest images: ahead by 10 points; shallowest: behind; the recipe itself, in both, is counted once."""
 
@@ -193,6 +197,9 @@ def test_all_comparisons_lie_beneath_one_another(small, tmp_path):
     assert "Of 5, the difference is above zero in 1; its interval lies above zero in 1, below in 1" in section
     assert "Above: small, 32 training images +10.00 ± 4.97. Below: small, 2 blocks -10.00 ± 4.97." in section
     assert tmp_path / "study-where.png" in write(tmp_path / "runs.jsonl")
+    again = [rows(study("headline", recipe="small"), ledger, 3)]
+    renamed = [dataclasses.replace(row, cell=_renamed(row.cell)) for row in again[0]]
+    assert len(compared([*again, renamed])) == len(compared(again)) == 1
     supervised = [one for one in ledger.lines if "supervised" in one["cell"]]
     assert "Where co-training begins" not in text(written(tmp_path / "alone.jsonl", supervised))
 

@@ -122,7 +122,8 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
         _print(options, recipe, rows)
-        print(*picture.values(), sep="\n", end="\n" * len(picture))
+        if picture:
+            print(picture["picture"])
     return {**values, "sets": rows, **picture}
 
 

@@ -37,11 +37,12 @@ def write(ledger: Path) -> list[Path]:
     known = Ledger(ledger)
     page = ledger.parent / "studies.md"
     written = [page]
-    for made, found in sections(known):
+    found = list(sections(known))
+    for made, rows_ in found:
         target = ledger.parent / _picture(made)
-        if picture.draw(made, found, target):
+        if picture.draw(made, rows_, target):
             written.append(target)
-    if gains := compared(found for _, found in sections(known)):
+    if gains := compared(rows_ for _, rows_ in found):
         written.append(ledger.parent / WHERE)
         picture.gains(gains, written[-1])
     write_atomically(page, text(known))

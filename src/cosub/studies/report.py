@@ -106,7 +106,7 @@ def _at_equal_time(row: Row, found: list[Row]) -> str:
 
 def compared(sections: Iterable[Sequence[Row]]) -> list[Row]:
     """The co-trained rows of all studies that have an interval of their difference to supervised training, the largest
-    difference first. A recipe that several studies have is there once, with most seeds."""
+    difference first. What several studies have, under whichever name, is there once, with most seeds."""
     rows = [
         row
         for found in sections
@@ -116,7 +116,10 @@ def compared(sections: Iterable[Sequence[Row]]) -> list[Row]:
         and row.difference is not None
         and row.difference.half is not None
     ]
-    once = {identity(row.cell.recipe): row for row in sorted(rows, key=lambda row: len(row.lines))}
+    once = {
+        identity(dataclasses.replace(row.cell.recipe, name="any")): row
+        for row in sorted(rows, key=lambda row: len(row.lines))
+    }
     return sorted(once.values(), key=lambda row: -_gain(row).mean)
 
 
