@@ -20,11 +20,7 @@ def run(operation, x, branch, rows):
     return [out, x.grad, *(p.grad for p in branch.parameters())]
 
 
-def owning(x, branch, rows):
-    return residual(x * 1, branch, rows, owned=True)
-
-
-@pytest.fixture(params=[residual, owning, plain_residual], ids=["efficient", "owned", "plain"])
+@pytest.fixture(params=[residual, plain_residual], ids=["efficient", "plain"])
 def operation(request):
     return request.param
 
@@ -33,7 +29,7 @@ def operation(request):
 def test_equals_its_masked_counterpart(branch, kept, operation):
     x = torch.randn(6, 4, 8)
     submodel = draw(6, (kept,), torch.Generator().manual_seed(0))
-    ours = run(operation, x, branch, submodel.layer(0))
+    ours = run(operation, x, branch, submodel.layers()[0])
     reference = run(masked_residual, x, branch, submodel.mask()[0])
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
@@ -42,7 +38,7 @@ def test_equals_its_masked_counterpart(branch, kept, operation):
 def test_nothing_dropped_is_plain_addition_to_the_bit(branch, operation):
     x = torch.randn(6, 4, 8)
     assert torch.equal(operation(x, branch, None), x + branch(x))
-    assert torch.equal(operation(x, branch, keep_layers([0], 1, 6).layer(0)), x + branch(x))
+    assert torch.equal(operation(x, branch, keep_layers([0], 1, 6).layers()[0]), x + branch(x))
 
 
 def test_a_chain_of_layers_with_the_same_rows_in_use_twice(branch, operation):
@@ -52,17 +48,17 @@ def test_a_chain_of_layers_with_the_same_rows_in_use_twice(branch, operation):
         x = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
         submodel = draw(6, (2, 4), torch.Generator().manual_seed(0))
         branch.zero_grad()
-        middle = way(x, branch, submodel.layer(0))
-        end = way(middle, branch, submodel.layer(1))
+        middle = way(x, branch, submodel.layers()[0])
+        end = way(middle, branch, submodel.layers()[1])
         (end + 2 * middle + 3 * x).square().sum().backward()
         results.append([end.detach(), x.grad, *(p.grad.clone() for p in branch.parameters())])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
-def test_the_addition_saves_the_index_alone():
+def test_the_operation_stores_the_index_alone():
     saved = []
-    x, rows = torch.randn(6, 4, 8, requires_grad=True), draw(6, (3,), torch.Generator()).layer(0)
+    x, rows = torch.randn(6, 4, 8, requires_grad=True), draw(6, (3,), torch.Generator()).layers()[0]
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         residual(x, lambda h: h * 1.0, rows)
     assert {tuple(t.shape) for t in saved} == {(3,)}
@@ -70,7 +66,7 @@ def test_the_addition_saves_the_index_alone():
 
 def test_input_without_gradient(branch, operation):
     x = torch.randn(6, 4, 8)
-    operation(x, branch, draw(6, (3,), torch.Generator()).layer(0)).sum().backward()
+    operation(x, branch, draw(6, (3,), torch.Generator()).layers()[0]).sum().backward()
     assert all(p.grad is not None for p in branch.parameters())
 
 
@@ -79,7 +75,7 @@ def test_a_layer_that_keeps_nothing_is_not_run():
         raise AssertionError("the branch ran")
 
     x = torch.randn(6, 4, 8)
-    assert residual(x, fail, keep_layers([], 1, 6).layer(0)) is x
+    assert residual(x, fail, keep_layers([], 1, 6).layers()[0]) is x
 
 
 def test_only_kept_rows_reach_the_branch(branch):
@@ -87,14 +83,14 @@ def test_only_kept_rows_reach_the_branch(branch):
     residual(
         torch.randn(6, 4, 8),
         lambda h: seen.append(len(h)) or branch(h),
-        draw(6, (2,), torch.Generator()).layer(0),
+        draw(6, (2,), torch.Generator()).layers()[0],
     )
     assert seen == [2]
 
 
 @pytest.mark.parametrize(("inside", "outside"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
 def test_precision_is_promoted_as_addition_does(inside, outside, operation):
-    rows = draw(6, (2,), torch.Generator()).layer(0)
+    rows = draw(6, (2,), torch.Generator()).layers()[0]
     x = torch.randn(6, 4, 8, dtype=outside, requires_grad=True)
     out = operation(x, lambda h: 2 * h.to(inside), rows)
     assert out.dtype == torch.float32

@@ -84,7 +84,7 @@ def test_rows_and_layers_are_drawn_independently():
 def test_by_hand():
     full = keep_layers(range(4), 4, 5)
     assert torch.equal(full.mask(), torch.ones(4, 5))
-    assert full.layer(2).keep is None
+    assert full.layers()[2].keep is None
     assert keep_layers([], 4, 5).mask().sum() == 0
     without = keep_layers({0, 1, 3}, 4, 5, scale="expectation")
     assert torch.equal(without.mask()[:, 0], torch.tensor([4 / 3, 4 / 3, 0, 4 / 3]))

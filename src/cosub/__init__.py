@@ -18,7 +18,7 @@ _PUBLIC = {
     "active": "cosub.attachment",
     "state": "cosub.attachment",
     "copies": "cosub.attachment",
-    "compile_blocks": "cosub.attachment",
+    "compile_blocks": "cosub.compilation",
     "cosub_loss": "cosub.losses",
     "label_loss": "cosub.losses",
     "mixed_targets": "cosub.losses",
@@ -32,7 +32,8 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
-    from cosub.attachment import active, attach, compile_blocks, copies, detach, state
+    from cosub.attachment import active, attach, copies, detach, state
+    from cosub.compilation import compile_blocks
     from cosub.losses import cosub_loss, label_loss, mixed_targets
     from cosub.run import load
     from cosub.submodel import Submodel, draw, keep_layers

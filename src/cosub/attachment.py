@@ -1,21 +1,18 @@
 """Put submodel training into a model of timm, torchvision or transformers, in place, and take it out again."""
 
 import functools
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
 from cosub.blocks import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
-from cosub.blocks.folding import Folded
 from cosub.blocks.guard import guard, unguard
-from cosub.blocks.twin import Host, Place, State, Twin
+from cosub.blocks.twin import Host, Place, State, Twin, class_of, retype
 from cosub.choices import Operation, Rounding, Schedule
 from cosub.removal import absent_of, blocks_of
 from cosub.submodel import Submodel, rates
@@ -57,18 +54,16 @@ def attach(
     learn(model)
     _refuse(model, copies)
     blocks = blocks_of(model)
-    per_block = [TWINS[type(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
+    per_block = [TWINS[class_of(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
-    doors = [module for module in model.modules() if type(module) in DOORS]
+    doors = [module for module in model.modules() if class_of(module) in DOORS]
     door = (doors or blocks)[0]
     for module in doors:
-        _retype(module, DOORS[type(module)], Place(state, 0, module is door))
+        _place(module, DOORS[class_of(module)], Place(state, 0, module is door))
     first_layer = 0
     for block, num_layers in zip(blocks, per_block, strict=True):
-        _retype(block, TWINS[type(block)], Place(state, first_layer, block is door, num_layers, absent_of(block)))
+        _place(block, TWINS[class_of(block)], Place(state, first_layer, block is door, num_layers, absent_of(block)))
         first_layer += num_layers
-        if operation == "efficient":
-            block.fold()  # pyright: ignore[reportCallIssue]
     for module in list(model.modules()):
         if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
             _host(module, state)
@@ -87,18 +82,14 @@ def detach(model: Model) -> Model:
     _refuse_sharded(model)
     if state(model).scale != 1 or any(isinstance(module, Twin) and module.cosub.absent for module in model.modules()):
         raise ValueError("this network is slimmed and runs attached alone: cosub export makes a plain one of it")
-    uncompile_blocks(model)
     unguard(model)
     for module in model.modules():
         if isinstance(module, Twin):
             del module.cosub
-            module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
-        elif isinstance(module, Folded):
-            del module.fold
-            module.__class__ = module.timm_class  # pyright: ignore[reportAttributeAccessIssue]
+            retype(module, module.timm_class)
         elif isinstance(module, Host):
             del module.cosub
-            module.__class__ = type(module).timm_class  # pyright: ignore[reportAttributeAccessIssue]
+            retype(module, class_of(module).timm_class)  # pyright: ignore[reportAttributeAccessIssue]
             module.grad_checkpointing = checkpointing
     return model
 
@@ -141,56 +132,21 @@ def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
         shared.chosen = before
 
 
-def compile_blocks(model: Model, **options: Any) -> Model:
-    """Compile each block of an attached model on its own, in place. `options` are those of `torch.compile`.
-
-    Shapes are static unless `dynamic` says otherwise: rows kept are whole numbers fixed in advance, and symbolic shapes
-    cost minutes for blocks that cut their maps into windows. Another number of images compiles again.
-
-    All blocks run the same code with other numbers of rows; with one cache for all of them, linear or spread rates
-    run into the limit of recompilations and go on uncompiled without a word. So each block has its own.
-    """
-    blocks = [module for module in model.modules() if isinstance(module, Twin) and module.cosub.num_layers]
-    caches = _caches(len(blocks))
-    for block in blocks:
-        block.compile(**caches, **{"dynamic": False, **options})
-    return model
-
-
-def uncompile_blocks(model: Model) -> Model:
-    """Undo `compile_blocks`."""
-    for module in model.modules():
-        if isinstance(module, Twin):
-            vars(module).pop("_compiled_call_impl", None)
-    return model
-
-
-def _caches(blocks: int) -> dict[str, Any]:
-    """The argument that gives each block a cache of its own. torch 2.11 has none: the common one gets room for all."""
-    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
-        return {"isolate_recompiles": True}
-    from torch._dynamo import config
-
-    config.recompile_limit = max(config.recompile_limit, 8 * blocks)
-    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8 * blocks)
-    return {}
-
-
 def layers_per_block(model: nn.Module) -> tuple[int, ...]:
     """How many residual layers each block of an attached model has, in order."""
     places = [module.cosub for module in model.modules() if isinstance(module, Twin)]
     return tuple(place.num_layers for place in places if place.num_layers)
 
 
-def _retype(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
-    module.__class__ = twin
+def _place(module: nn.Module, twin: type[nn.Module], place: Place) -> None:
+    retype(module, twin)
     module.cosub = place  # pyright: ignore[reportArgumentType]
 
 
 def _host(module: nn.Module, shared: State) -> None:
     if vars(module).pop("grad_checkpointing"):
         shared.checkpointing = "blocks"
-    _retype(module, _host_class(type(module)), Place(shared, 0, False))
+    _place(module, _host_class(class_of(module)), Place(shared, 0, False))
 
 
 @functools.cache
@@ -216,9 +172,9 @@ def _refuse(model: nn.Module, copies: int) -> None:
     if any(isinstance(module, Twin) for module in model.modules()):
         raise ValueError("this model is attached already: call cosub.detach(model) first")
     _refuse_sharded(model)
-    droppable = {type(module) for module in model.modules() if _has_drop_path(module)}
+    droppable = {class_of(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
-    apart = sorted({type(module).__name__ for module in model.modules() if type(module) in APART})
+    apart = sorted({type(module).__name__ for module in model.modules() if class_of(module) in APART})
     if missing or apart or not blocks_of(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
         if apart:
@@ -227,6 +183,8 @@ def _refuse(model: nn.Module, copies: int) -> None:
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
             "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"
         )
+    if own := [type(block).__name__ for block in blocks_of(model) if "forward" in vars(block)]:
+        raise ValueError(f"{own[0]} has a forward of its own, set on the instance: attach first, then change it")
     for name, module in model.named_modules():
         if rate := _own_rate(module):
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import TypeVar
 from torch import nn
 
 from cosub.blocks import TWINS
-from cosub.blocks.twin import Twin
+from cosub.blocks.twin import Twin, class_of
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -30,14 +30,14 @@ def remove_layers(model: Model, kept: Iterable[int]) -> Model:
         raise ValueError(
             f"layers are taken out of timm's networks alone, those that have twins, and {type(model).__name__} is none"
         )
-    total = sum(TWINS[type(block)].layers_of(block) for block in blocks)
+    total = sum(TWINS[class_of(block)].layers_of(block) for block in blocks)
     if unknown := sorted(chosen - set(range(total))):
         raise ValueError(f"there are residual layers 0 to {total - 1}, got {unknown}")
     if not chosen:
         raise ValueError("a network without any residual layer is none")
     gone, first = set(), 0
     for block in blocks:
-        twin = TWINS[type(block)]
+        twin = TWINS[class_of(block)]
         layers = twin.layers_of(block)
         absent = frozenset(layer for layer in range(layers) if first + layer not in chosen)
         first += layers
@@ -54,7 +54,9 @@ def remove_layers(model: Model, kept: Iterable[int]) -> Model:
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
     """The blocks of a timm model that become twins, in the order in which they run."""
-    return [module for module in model.modules() if type(module) in TWINS and TWINS[type(module)].layers_of(module)]
+    return [
+        module for module in model.modules() if class_of(module) in TWINS and TWINS[class_of(module)].layers_of(module)
+    ]
 
 
 def absent_of(block: nn.Module) -> frozenset[int]:

@@ -73,10 +73,20 @@ class Submodel:
         """The effective drop rate of each layer, `1 - kept / R`."""
         return tuple(1 - count / self.rows for count in self.kept)
 
-    def layer(self, index: int) -> Rows:
-        count = self.kept[index]
-        keep = self.order[index, :count] if 0 < count < self.rows else None
-        return Rows(keep, count, self.rows, self.scale[index])
+    def layers(self, device: torch.device | str = "cpu", scale: float = 1.0) -> tuple[Rows, ...]:
+        """What each residual layer processes, indices on `device`, factors times `scale`. One copy serves all layers.
+
+        A copy to a GPU is not waited for: it starts from pinned memory, which torch reuses when the copy is over.
+        """
+        table, device = self.order.flatten(), torch.device(device)
+        if device.type == "cuda" and not torch.compiler.is_compiling():
+            table = table.pin_memory()
+        parts = [part for count in self.kept for part in (count, self.rows - count)]
+        kept = table.to(device, non_blocking=True).split(parts)[::2]
+        return tuple(
+            Rows(keep if 0 < count < self.rows else None, count, self.rows, factor * scale)
+            for keep, count, factor in zip(kept, self.kept, self.scale, strict=True)
+        )
 
     def mask(self) -> Float[Tensor, "L R"]:
         """The same submodel as factors: `scale[l]` where a row passes through layer `l`, zero elsewhere."""
@@ -84,11 +94,6 @@ class Submodel:
         for index, (count, scale) in enumerate(zip(self.kept, self.scale, strict=True)):
             mask[index, self.order[index, :count]] = scale
         return mask
-
-    def to(self, device: torch.device | str) -> "Submodel":
-        if self.order.device == torch.device(device):
-            return self
-        return Submodel(self.order.to(device, non_blocking=True), self.kept, self.scale)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values that `torch.save` writes and `torch.load(weights_only=True)` reads."""

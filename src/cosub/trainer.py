@@ -27,7 +27,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._pytree import tree_leaves
 
 from cosub import checkpoint as checkpoints
-from cosub.attachment import active, compile_blocks, state, uncompile_blocks
+from cosub.attachment import active, state
+from cosub.compilation import compile_blocks, uncompile_blocks
 from cosub.data.loading import Batch, StepSampler, training_loader
 from cosub.data.sources import Examples, Source, fingerprint
 from cosub.distributed import World
@@ -199,8 +200,10 @@ class Trainer:
     def _make_ready(self) -> None:
         """Copy, then compile, then shard, then the optimizer: each needs the one before."""
         wanted = self.recipe.runtime.compile
-        if self.recipe.rounding == "bernoulli" and wanted == "auto":
-            wanted = "off"  # shapes change with every draw
+        if self.recipe.rounding == "bernoulli":  # shapes change with every draw
+            if wanted == "on":
+                raise InputError("compile: on: rounding bernoulli gives every step other shapes; take auto or off")
+            wanted = "off"
         if self.recipe.ema:
             self.others["averaged"] = _averaged(self.network, self.recipe.ema)
         if self.method.needs == "mean-teacher":

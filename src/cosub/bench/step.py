@@ -19,9 +19,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.models  # noqa: F401  (timm then knows their names)
-from cosub.attachment import attach, compile_blocks
+from cosub.attachment import attach
 from cosub.blocks import TWINS
 from cosub.choices import Operation
+from cosub.compilation import compile_blocks
 from cosub.counting import saved_bytes, without_memory
 from cosub.errors import InputError
 from cosub.losses import label_loss

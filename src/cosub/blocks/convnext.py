@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from timm.layers.mlp import GlobalResponseNormMlp, Mlp
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
-from cosub.blocks.folding import factor, fold_factor, fold_norm
-from cosub.blocks.twin import Twin
+from cosub.blocks.twin import Twin, scaled
 from cosub.submodel import Rows
 
 
@@ -32,11 +30,4 @@ class ConvNeXtTwin(Twin, ConvNeXtBlock):
             h = self.mlp(self.norm(h))
             return h if self.gamma is None else self.gamma.reshape(1, -1, 1, 1) * h
         h = self.mlp(self.norm(h.permute(0, 2, 3, 1)))
-        return factor(self.gamma, self.mlp.fc2, h).permute(0, 3, 1, 2)
-
-    def fold(self) -> None:
-        if self.use_conv_mlp or type(self.mlp) not in (Mlp, GlobalResponseNormMlp):
-            return
-        fold_norm(self, self.norm, self.mlp.fc1)
-        if self.gamma is not None:
-            fold_factor(self, self.mlp.fc2, "gamma")
+        return scaled(self.gamma, h).permute(0, 3, 1, 2)

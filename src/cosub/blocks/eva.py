@@ -5,13 +5,10 @@ Rotary positions are the same for all rows; with patch dropout each image has it
 
 from typing import Any
 
-from timm.layers.attention import AttentionRope
-from timm.layers.mlp import GluMlp, Mlp, SwiGLU
-from timm.models.eva import EvaAttention, EvaBlock, EvaBlockPostNorm
+from timm.models.eva import EvaBlock, EvaBlockPostNorm
 from torch import Tensor
 
-from cosub.blocks.folding import factor, fold_factor, fold_norm
-from cosub.blocks.twin import Twin
+from cosub.blocks.twin import Twin, scaled
 from cosub.blocks.vit import of_rows
 from cosub.submodel import Rows
 
@@ -39,25 +36,10 @@ class EVABlock(Twin, EvaBlock):
 
         def attend(h: Tensor) -> Tensor:
             h = self.attn(self.norm1(h), rope=rope, attn_mask=mask, is_causal=is_causal)
-            return factor(self.gamma_1, self.attn.proj, h)
+            return scaled(self.gamma_1, h)
 
         y = self.residual(x, attend, rows[0])
-        return self.residual(
-            y, lambda h: factor(self.gamma_2, self.mlp.fc2, self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x)
-        )
-
-    def fold(self) -> None:
-        attention, mlp = self.attn, self.mlp
-        if type(attention) in (EvaAttention, AttentionRope):
-            # With a bias of its own EVA's attention reads the weights of qkv without calling it, and a gate is a second
-            # reader of the norm; so norm1 stays there.
-            if attention.gate is None and getattr(attention, "q_bias", None) is None:
-                fold_norm(self, self.norm1, attention.qkv)  # pyright: ignore[reportArgumentType]
-            fold_factor(self, attention.proj, "gamma_1")
-        if type(mlp) in (Mlp, GluMlp):
-            fold_norm(self, self.norm2, mlp.fc1)  # pyright: ignore[reportArgumentType]
-        if type(mlp) in (Mlp, GluMlp, SwiGLU):
-            fold_factor(self, mlp.fc2, "gamma_2")
+        return self.residual(y, lambda h: scaled(self.gamma_2, self.mlp(self.norm2(h))), rows[1])
 
 
 class EVAPostNormBlock(Twin, EvaBlockPostNorm):
@@ -83,4 +65,4 @@ class EVAPostNormBlock(Twin, EvaBlockPostNorm):
         y = self.residual(
             x, lambda h: self.norm1(self.attn(h, rope=rope, attn_mask=mask, is_causal=is_causal)), rows[0]
         )
-        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1])

@@ -7,7 +7,6 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.swin_transformer import SwinTransformerBlock, SwinTransformerBlockV2
 from torchvision.models.vision_transformer import EncoderBlock
 
-from cosub.blocks.folding import fold_norm
 from cosub.blocks.twin import Twin, untouched
 from cosub.submodel import Rows
 
@@ -21,15 +20,11 @@ class EncoderTwin(Twin, EncoderBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, self._attend, rows[0])
-        return self.residual(y, lambda h: self.mlp(self.ln_2(h)), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.mlp(self.ln_2(h)), rows[1])
 
     def _attend(self, h: Tensor) -> Tensor:
         h = self.ln_1(h)
         return self.dropout(self.self_attention(h, h, h, need_weights=False)[0])
-
-    def fold(self) -> None:
-        # torch's attention reads the weights of its projections without calling them, so ln_1 stays.
-        fold_norm(self, self.ln_2, self.mlp[0])
 
 
 class SwinTwin(Twin, SwinTransformerBlock):
@@ -41,11 +36,7 @@ class SwinTwin(Twin, SwinTransformerBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, lambda h: self.attn(self.norm1(h)), rows[0])
-        return self.residual(y, lambda h: self.mlp(self.norm2(h)), rows[1], owned=self.owns(y, x))
-
-    def fold(self) -> None:
-        # Windows may be padded with zeros after norm1, which is why that one stays.
-        fold_norm(self, self.norm2, self.mlp[0])
+        return self.residual(y, lambda h: self.mlp(self.norm2(h)), rows[1])
 
 
 class SwinV2Twin(Twin, SwinTransformerBlockV2):
@@ -57,7 +48,7 @@ class SwinV2Twin(Twin, SwinTransformerBlockV2):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, lambda h: self.norm1(self.attn(h)), rows[0])
-        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1])
 
 
 class ConvNeXtTwin(Twin, CNBlock):
@@ -69,9 +60,6 @@ class ConvNeXtTwin(Twin, CNBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         return self.residual(x, lambda h: self.layer_scale * self.block(h), rows[0])
-
-    def fold(self) -> None:
-        fold_norm(self, self.block[2], self.block[3])
 
 
 class BasicTwin(Twin, BasicBlock):

@@ -7,10 +7,9 @@ Its layers checkpoint around their own forward. A twin does so with its rows bou
 from typing import Any
 
 from torch import Tensor, nn
-from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer, Dinov2MLP, Dinov2SwiGLUFFN
-from transformers.models.vit.modeling_vit import ViTLayer, ViTMLP
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
+from transformers.models.vit.modeling_vit import ViTLayer
 
-from cosub.blocks.folding import factor, fold_factor, fold_norm
 from cosub.blocks.twin import Twin
 from cosub.choices import Checkpointing
 from cosub.submodel import Rows
@@ -56,14 +55,7 @@ class ViTTwin(_Layer, ViTLayer):
         y = self.residual(
             x, lambda h: self.dropout(self.attention(self.layernorm_before(h), mask, **kwargs)[0]), rows[0]
         )
-        return self.residual(
-            y, lambda h: self.dropout(self.mlp(self.layernorm_after(h))), rows[1], owned=self.owns(y, x)
-        )
-
-    def fold(self) -> None:
-        # Three projections read what layernorm_before gives, so that one stays.
-        if type(self.mlp) is ViTMLP:
-            fold_norm(self, self.layernorm_after, self.mlp.fc1)
+        return self.residual(y, lambda h: self.dropout(self.mlp(self.layernorm_after(h))), rows[1])
 
 
 class Dinov2Twin(_Layer, Dinov2Layer):
@@ -78,24 +70,10 @@ class Dinov2Twin(_Layer, Dinov2Layer):
         mask = _mask_of(attention_mask, rows[0])
 
         def attend(h: Tensor) -> Tensor:
-            h = self.attention(self.norm1(h), mask, **kwargs)[0]
-            return factor(self.layer_scale1.lambda1, self.attention.o_proj, h)
-
-        def mix(h: Tensor) -> Tensor:
-            return factor(self.layer_scale2.lambda1, self._last, self.mlp(self.norm2(h)))
+            return self.layer_scale1(self.attention(self.norm1(h), mask, **kwargs)[0])
 
         y = self.residual(x, attend, rows[0])
-        return self.residual(y, mix, rows[1], owned=self.owns(y, x))
-
-    @property
-    def _last(self) -> nn.Module:
-        return self.mlp.down_proj if isinstance(self.mlp, Dinov2SwiGLUFFN) else self.mlp.fc2
-
-    def fold(self) -> None:
-        fold_factor(self.layer_scale1, self.attention.o_proj, "lambda1")
-        fold_factor(self.layer_scale2, self._last, "lambda1")
-        if type(self.mlp) is Dinov2MLP:
-            fold_norm(self, self.norm2, self.mlp.fc1)
+        return self.residual(y, lambda h: self.layer_scale2(self.mlp(self.norm2(h))), rows[1])
 
 
 def _mask_of(mask: Any, rows: Rows | None) -> Any:

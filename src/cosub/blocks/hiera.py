@@ -6,11 +6,9 @@ Where the width grows, attention pools its queries and the shortcut is pooled to
 from typing import Any
 
 import torch
-from timm.layers.mlp import Mlp
-from timm.models.hiera import HieraBlock, MaskUnitAttention
+from timm.models.hiera import HieraBlock
 from torch import Tensor
 
-from cosub.blocks.folding import fold_norm, fold_scale
 from cosub.blocks.twin import Twin
 from cosub.submodel import Rows
 
@@ -39,7 +37,7 @@ class HieraTwin(Twin, HieraBlock):
             y = self.residual(normed, lambda h: self.ls1(self.attn(h)), rows[0], shortcut=around)
         else:
             y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h))), rows[0])
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, around))
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
     def _pooled(self, x: Tensor, normed: Tensor) -> Tensor:
         """The shortcut, of the width after the block; neighbours are `stride` equal parts of the tokens."""
@@ -47,13 +45,3 @@ class HieraTwin(Twin, HieraBlock):
             return self.proj(normed).unflatten(1, (self.attn.q_stride, -1)).amax(1)
         parts = x.unflatten(1, (self.attn.q_stride, -1))
         return torch.cat([parts.amax(1), parts.mean(1)], -1)
-
-    def fold(self) -> None:
-        attention, mlp = self.attn, self.mlp
-        if type(attention) is MaskUnitAttention:
-            if not self.do_expand:
-                fold_norm(self, self.norm1, attention.qkv)
-            fold_scale(self, attention.proj, self.ls1)
-        if type(mlp) is Mlp:
-            fold_norm(self, self.norm2, mlp.fc1)
-            fold_scale(self, mlp.fc2, self.ls2)

@@ -81,8 +81,7 @@ class CoAtNetBlock(Twin, TransformerBlock2d):
             rows[0],
             shortcut=around,
         )
-        owned = self.owns(y, x if around is None else around)
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=owned)
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
 
 class _Partition(Twin):
@@ -101,7 +100,7 @@ class _Partition(Twin):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, lambda h: self.ls1(self._partition_attn(self.norm1(h))), rows[0])
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
 
 class Partition(_Partition, PartitionAttentionCl):

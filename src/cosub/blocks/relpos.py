@@ -16,7 +16,7 @@ class RelPosTwin(Twin, RelPosBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], shared_rel_pos: Tensor | None = None) -> Tensor:
         y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h), shared_rel_pos=shared_rel_pos)), rows[0])
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
 
 class ResPostRelPosTwin(Twin, ResPostRelPosBlock):
@@ -28,4 +28,4 @@ class ResPostRelPosTwin(Twin, ResPostRelPosBlock):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], shared_rel_pos: Tensor | None = None) -> Tensor:
         y = self.residual(x, lambda h: self.norm1(self.attn(h, shared_rel_pos=shared_rel_pos)), rows[0])
-        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1])

@@ -1,11 +1,9 @@
 """Swin and Swin V2: two residual layers a block, attention in windows and MLP, on maps `(R, H, W, D)`."""
 
-from timm.layers.mlp import Mlp
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from torch import Tensor
 
-from cosub.blocks.folding import fold_norm
 from cosub.blocks.twin import Twin
 from cosub.submodel import Rows
 
@@ -20,12 +18,7 @@ class SwinBlock(Twin, SwinTransformerBlock):
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, lambda h: self._attn(self.norm1(h)), rows[0])
         # timm runs the MLP on (R, H * W, D); it works on the last dimension alone.
-        return self.residual(y, lambda h: self.mlp(self.norm2(h)), rows[1], owned=self.owns(y, x))
-
-    def fold(self) -> None:
-        # Windows may be padded with zeros after norm1, which is why that one stays.
-        if type(self.mlp) is Mlp:
-            fold_norm(self, self.norm2, self.mlp.fc1)
+        return self.residual(y, lambda h: self.mlp(self.norm2(h)), rows[1])
 
 
 class SwinV2Block(Twin, SwinTransformerV2Block):
@@ -37,4 +30,4 @@ class SwinV2Block(Twin, SwinTransformerV2Block):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         y = self.residual(x, lambda h: self.norm1(self._attn(h)), rows[0])
-        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1], owned=self.owns(y, x))
+        return self.residual(y, lambda h: self.norm2(self.mlp(h)), rows[1])

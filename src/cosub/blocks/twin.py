@@ -1,35 +1,26 @@
 """What all twins share: the state of an attached model, and how a block binds its rows.
 
 A twin is a subclass of a block, mostly of timm, whose forward writes each residual addition as one call of `residual`.
-`attach` changes the class of the modules and nothing else: no wrapper, no new parameter or buffer.
+`attach` changes the class of the blocks and nothing else: no wrapper, no new parameter or buffer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from torch.nn.utils.parametrize import is_parametrized
 
+from cosub.blocks.checkpointing import recompute
 from cosub.choices import Checkpointing, Operation, Rounding
 from cosub.residual import plain_residual, residual
 from cosub.seeds import derive
 from cosub.submodel import Rows, Submodel, count, draw, draw_rows
 
-_ATEN = torch.ops.aten
-_PRODUCTS: list[Any] = [
-    _ATEN.mm.default,
-    _ATEN.addmm.default,
-    _ATEN.bmm.default,
-    _ATEN._scaled_dot_product_flash_attention.default,
-    _ATEN._scaled_dot_product_efficient_attention.default,
-    _ATEN._scaled_dot_product_cudnn_attention.default,
-    _ATEN._scaled_dot_product_flash_attention_for_cpu.default,
-]
-
 Watch = Callable[[Tensor, Tensor], None]  # sees the stream before and after each residual layer that runs
+Step = Callable[["Twin", Tensor, tuple[Rows | None, ...], tuple[Any, ...], dict[str, Any]], Tensor]
 
 
 @dataclass
@@ -46,7 +37,12 @@ class State:
     scale: float = 1.0  # of every branch, in every pass: a slimmed network has one
     watch: Watch | None = None
     chosen: Submodel | None = None  # by `active`
-    current: Submodel | None = None  # what the pass under way runs; None is the full network
+    bound: tuple[Rows, ...] | None = None  # of each layer in the pass under way; None is the full network
+    run: Step | None = None  # how a block runs where blocks are compiled
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is not compiled, as copies of modules are not, and no pass is under way in it."""
+        return {**vars(self), "bound": None, "run": None}
 
     def kept(self, rows: int) -> tuple[int, ...]:
         return count(rows, self.rates, self.rounding)
@@ -73,7 +69,7 @@ class State:
         submodel = self.chosen
         if submodel is None and training:
             submodel = self.next(x.shape[0] * repeats)
-        self.current = submodel.to(x.device) if submodel is not None else None
+        self.bound = None if submodel is None else submodel.layers(x.device, self.scale)
         return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
 
     @torch.compiler.disable()
@@ -82,18 +78,6 @@ class State:
         generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))
         self.step += 1
         return self.draw(rows, generator)
-
-    def rows(self, x: Tensor, first_layer: int, num_layers: int) -> tuple[Rows | None, ...]:
-        if self.current is None:
-            full = None if self.scale == 1 else Rows(None, x.shape[0], x.shape[0], self.scale)
-            return (full,) * num_layers
-        if x.shape[0] != self.current.rows:
-            raise ValueError(
-                f"this block got {x.shape[0]} rows and the submodel has {self.current.rows}: "
-                "call the whole model, not one of its blocks, or call it in eval mode first"
-            )
-        found = [self.current.layer(first_layer + index) for index in range(num_layers)]
-        return tuple(rows._replace(scale=rows.scale * self.scale) for rows in found)
 
 
 def _rank() -> int:
@@ -113,13 +97,28 @@ class Place:
     door: bool
     num_layers: int = 0
     absent: frozenset[int] = frozenset()
+    structure: Hashable = None  # equal for blocks that one compiled graph can serve
 
     def rows(self, x: Tensor) -> tuple[Rows | None, ...]:
         """Of each of the block's branches; an absent one has no row, so that nothing calls it."""
-        found = iter(self.state.rows(x, self.first_layer, self.num_layers))
-        nothing = Rows(None, 0, x.shape[0], 1.0)
+        found = self._bound(x)
+        if not self.absent:
+            return found
+        present, nothing = iter(found), Rows(None, 0, x.shape[0], 1.0)
         total = self.num_layers + len(self.absent)
-        return tuple(nothing if branch in self.absent else next(found) for branch in range(total))
+        return tuple(nothing if branch in self.absent else next(present) for branch in range(total))
+
+    def _bound(self, x: Tensor) -> tuple[Rows | None, ...]:
+        state, rows = self.state, x.shape[0]
+        if state.bound is None:
+            full = None if state.scale == 1 else Rows(None, rows, rows, state.scale)
+            return (full,) * self.num_layers
+        if rows != state.bound[0].total:
+            raise ValueError(
+                f"this block got {rows} rows and the submodel has {state.bound[0].total}: "
+                "call the whole model, not one of its blocks, or call it in eval mode first"
+            )
+        return state.bound[self.first_layer : self.first_layer + self.num_layers]
 
 
 class Twin(nn.Module):
@@ -163,25 +162,28 @@ class Twin(nn.Module):
         """How this block is checkpointed."""
         return self.cosub.state.checkpointing
 
-    def fold(self) -> None:
-        """Fold norms and scales into the projections beside them, for the efficient operation; by default nothing."""
-
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        place = self.cosub
+        place, state = self.cosub, self.cosub.state
+        compiling = torch.compiler.is_compiling()
+        if not compiling and torch._C._current_graph_task_id() != -1:
+            raise RuntimeError(
+                "a block is called again in backward, where its rows are not known: checkpoint attached models by "
+                'model.set_grad_checkpointing() or cosub.state(model).checkpointing = "blocks"'
+            )
         if place.door:
-            x = place.state.open(x, self.training)
-        # The rows are bound here and handed to what is checkpointed: the recomputation in backward must not
-        # read a state that another forward has changed in between.
+            x = state.open(x, self.training)
         rows = place.rows(x)
-        if self.checkpointing == "none" or not torch.is_grad_enabled():
-            return self.run(x, rows, *args, **kwargs)
-        selective = self.checkpointing == "selective"
-        contexts = {"context_fn": _keep_products} if selective else {}
-        return checkpoint(self.run, x, rows, *args, use_reentrant=False, **contexts, **kwargs)  # pyright: ignore[reportReturnType]
+        run = advance if state.run is None or compiling else state.run
+        return run(self, x, rows, args, kwargs)
 
-    def owns(self, y: Tensor, x: Tensor) -> bool:
-        """Whether the operation may write to `y`: it was made in this block, and nothing will compute it again."""
-        return y is not x and self.checkpointing == "none"
+
+def advance(
+    block: Twin, x: Tensor, rows: tuple[Rows | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
+    """Run a block on rows that are bound: what is computed again in backward reads no state of the pass."""
+    if block.checkpointing == "none" or not torch.is_grad_enabled():
+        return block.run(x, rows, *args, **kwargs)
+    return recompute(block, block.checkpointing, partial(block.run, **kwargs), x, rows, *args)
 
 
 def _watched(
@@ -190,10 +192,9 @@ def _watched(
     x: Tensor,
     branch: Callable[[Tensor], Tensor],
     rows: Rows | None,
-    owned: bool = False,
     shortcut: Tensor | None = None,
 ) -> Tensor:
-    y = operation(x, branch, rows, shortcut=shortcut)  # never owned: it would write over what is watched
+    y = operation(x, branch, rows, shortcut=shortcut)
     if rows is None or rows.kept:
         watch(x if shortcut is None else shortcut, y)
     return y
@@ -204,9 +205,22 @@ def untouched(y: Tensor, x: Tensor) -> Tensor:
     return y.clone() if y is x else y
 
 
-def _keep_products() -> Any:
-    """Selective checkpointing: matrix products and attention are kept, what is cheap is computed again."""
-    return create_selective_checkpoint_contexts(_PRODUCTS)
+def scaled(gamma: Tensor | None, x: Tensor) -> Tensor:
+    """LayerScale whose factors are held by the block, or absent."""
+    return x if gamma is None else gamma * x
+
+
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, without the one that torch's parametrizations have put over it."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
+def retype(module: nn.Module, kind: type[nn.Module]) -> None:
+    """Change the class of a module; its parametrizations stay, over the new one."""
+    if is_parametrized(module):
+        own = {name: value for name, value in vars(type(module)).items() if name not in ("__dict__", "__weakref__")}
+        kind = type(type(module).__name__, (kind,), own)
+    module.__class__ = kind
 
 
 class Host(nn.Module):

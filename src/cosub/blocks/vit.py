@@ -1,12 +1,9 @@
 """ViT, DeiT, DeiT-III, MAE's ViT, DINOv2 and PiT: two residual layers a block, attention and MLP."""
 
-from timm.layers.attention import Attention
-from timm.layers.mlp import Mlp
 from timm.models.pit import Transformer
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from cosub.blocks.folding import fold_norm, fold_scale
 from cosub.blocks.twin import Twin
 from cosub.submodel import Rows
 
@@ -27,16 +24,7 @@ class ViTBlock(Twin, Block):
     ) -> Tensor:
         mask = of_rows(attn_mask, rows[0])
         y = self.residual(x, lambda h: self.ls1(self.attn(self.norm1(h), attn_mask=mask, is_causal=is_causal)), rows[0])
-        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1], owned=self.owns(y, x))
-
-    def fold(self) -> None:
-        attention, mlp = self.attn, self.mlp
-        if type(attention) is Attention and attention.gate is None:
-            fold_norm(self, self.norm1, attention.qkv)
-            fold_scale(self, attention.proj, self.ls1)
-        if type(mlp) is Mlp:
-            fold_norm(self, self.norm2, mlp.fc1)
-            fold_scale(self, mlp.fc2, self.ls2)
+        return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
 
 def of_rows(given: Tensor | None, rows: Rows | None) -> Tensor | None:

@@ -3,11 +3,9 @@
 Class attention is always kept. The local patch interaction has a BatchNorm, which sees the kept rows alone.
 """
 
-from timm.layers.mlp import Mlp
-from timm.models.xcit import XCA, XCABlock
+from timm.models.xcit import XCABlock
 from torch import Tensor
 
-from cosub.blocks.folding import factor, fold_factor, fold_norm
 from cosub.blocks.twin import Twin
 from cosub.submodel import Rows
 
@@ -20,17 +18,7 @@ class XCiTBlock(Twin, XCABlock):
     timm_class = XCABlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], H: int, W: int) -> Tensor:  # noqa: N803, timm's names
-        y = self.residual(x, lambda h: factor(self.gamma1, self.attn.proj, self.attn(self.norm1(h))), rows[0])
+        y = self.residual(x, lambda h: self.gamma1 * self.attn(self.norm1(h)), rows[0])
         # timm's own order: the third norm and factor come second.
-        z = self.residual(y, lambda h: self.gamma3 * self.local_mp(self.norm3(h), H, W), rows[1], owned=self.owns(y, x))
-        return self.residual(
-            z, lambda h: factor(self.gamma2, self.mlp.fc2, self.mlp(self.norm2(h))), rows[2], owned=self.owns(z, x)
-        )
-
-    def fold(self) -> None:
-        if type(self.attn) is XCA:
-            fold_norm(self, self.norm1, self.attn.qkv)
-            fold_factor(self, self.attn.proj, "gamma1")
-        if type(self.mlp) is Mlp:
-            fold_norm(self, self.norm2, self.mlp.fc1)
-            fold_factor(self, self.mlp.fc2, "gamma2")
+        z = self.residual(y, lambda h: self.gamma3 * self.local_mp(self.norm3(h), H, W), rows[1])
+        return self.residual(z, lambda h: self.gamma2 * self.mlp(self.norm2(h)), rows[2])
