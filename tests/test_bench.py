@@ -17,8 +17,8 @@ BASE = ("deit3_base_patch16_224", 0.2)
 
 @pytest.mark.parametrize(
     ("model", "rate", "bf16", "ours", "cosub", "flops"),
-    [(*HUGE, False, 0.37, 0.75, 0.82), (*LARGE, False, 0.51, 1.0, 1.1), (*BASE, False, 0.7, 1.4, 1.61),
-     (*HUGE, True, 0.37, 0.75, 0.82), (*LARGE, True, 0.51, 1.0, 1.1)],
+    [(*HUGE, False, 0.41, 0.82, 0.82), (*LARGE, False, 0.57, 1.1, 1.1), (*BASE, False, 0.82, 1.6, 1.61),
+     (*HUGE, True, 0.46, 0.84, 0.82), (*LARGE, True, 0.61, 1.1, 1.1)],
 )  # fmt: skip
 def test_bytes_and_flops_stay_below_their_bounds(model, rate, bf16, ours, cosub, flops):
     result = count(Case(model, rate, 32, bf16=bf16))
@@ -26,8 +26,7 @@ def test_bytes_and_flops_stay_below_their_bounds(model, rate, bf16, ours, cosub,
     assert saved["efficient"] <= ours < saved["plain"]
     assert saved["cosub"] <= cosub
     assert result["ratio"]["flops"]["cosub"] <= flops
-    # Nothing is computed that the plain operation does not: folding costs less than a thousandth.
-    assert result["flops"]["efficient"] == pytest.approx(result["flops"]["plain"], rel=1e-3)
+    assert result["flops"]["efficient"] == result["flops"]["plain"]  # nothing is computed that it does not
 
 
 def test_saved_bytes_follow_the_rows_kept():

@@ -225,10 +225,13 @@ class Trainer:
         """See that the compiled blocks work before the first step."""
         if not self.compiled:
             return
+        started, stats = time.perf_counter(), torch._dynamo.utils.counters["stats"]
+        before = stats["unique_graphs"]
         try:
             self._rehearse()
-            graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-            self.reporter.say(f"compiled: {graphs} graphs, each block on its own")
+            graphs = stats["unique_graphs"] - before
+            seconds = time.perf_counter() - started
+            self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
         except Exception as error:  # a compiler raises what it likes
             reason = " ".join(str(error).split())[:200]
             if self.recipe.runtime.compile == "on":
