@@ -23,6 +23,7 @@ def finetune() -> Recipe:
     return Recipe(
         name="finetune",
         model="convnext_tiny",
+        head="zero",
         method=Cosub(loss="ce-soft"),
         drop_rate=0.05,
         epochs=30,
