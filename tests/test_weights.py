@@ -533,7 +533,10 @@ def test_places_without_weights(tmp_path):
         (lambda: cait(0), r"unexpected: blocks\.0\.attn\.proj_l\.weight, "),
         (lambda: swin(0), r"missing: .*unexpected: "),
         (lambda: xcit(0), r"missing: .*unexpected: "),
-        (lambda: nn.Linear(2, 2), r"have other names throughout than this VisionTransformer: first weight, bias; here "),
+        (
+            lambda: nn.Linear(2, 2),
+            r"have other names throughout than this VisionTransformer: first weight, bias; here ",
+        ),
     ],
     ids=["deeper", "shallower", "no layer scale", "wider", "grey", "cait", "swin", "xcit", "linear"],
 )

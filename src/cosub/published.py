@@ -79,6 +79,18 @@ def look_up(source: str, model: str = "") -> Published:
     return _of_timm(name) if is_model_pretrained(name) else _by_model(model)
 
 
+def prepared_otherwise(recipe: Recipe) -> str:
+    """A sentence where a recipe normalises images in another way than its weights want them; else nothing."""
+    found = look_up(recipe.weights, recipe.model)
+    theirs, ours = found.inputs, recipe.inputs
+    if (theirs.mean, theirs.std) == (ours.mean, ours.std):
+        return ""
+    return (
+        f"the weights want images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
+        "--mean and --std change it, and naming the weights with --weights takes theirs"
+    )
+
+
 def metadata(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, str]:
     """What a file of weights says of itself, so that it may leave its folder."""
     return {"classes": json.dumps(classes), "pretrained_cfg": json.dumps(data_config(recipe))}
@@ -119,15 +131,15 @@ def _of_file(path: Path, model: str) -> Published:
     return dataclasses.replace(found, classes=named or found.classes)
 
 
-def require_hub_name(name: str) -> str:
+def require_hub_name(name: str) -> None:
     """Raises InputError for what is not OWNER/NAME, and so is not asked for."""
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
         raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")
-    return name
 
 
 def _on_hub(source: str, model: str) -> Published:
-    name = require_hub_name(source.removeprefix("hf-hub:"))
+    name = source.removeprefix("hf-hub:")
+    require_hub_name(name)
     try:
         path = Path(download_from_hf(name, CONFIG))
     except Exception as error:  # a network raises what it likes
@@ -223,10 +235,11 @@ def _arguments(given: dict[str, Any], path: Path) -> dict[str, Any]:
     for name, value in given.items():
         if name in _DECIDED:
             continue
-        whole = isinstance(value, list) and all(type(item) is int for item in value)
-        if not whole and not isinstance(value, int | float | bool | str):
+        if isinstance(value, list) and all(type(item) is int for item in value):
+            value = tuple(value)
+        if not isinstance(value, int | float | bool | str | tuple):
             raise InputError(f"weights: {path}: model_args.{name} {value!r} cannot be part of a recipe; name --model")
-        found[name] = tuple(value) if whole else value
+        found[name] = value
     return found
 
 

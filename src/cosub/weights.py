@@ -112,10 +112,9 @@ def _from_timm(name: str) -> Weights:
 
 def _from_hub(name: str) -> Weights:
     """The safetensors file of a model on the Hub. Named so, timm asks for no other file, and unpickles none."""
+    require_hub_name(name)
     try:
-        return load_state_dict_from_hf(require_hub_name(name), filename=FILE)
-    except InputError:
-        raise
+        return load_state_dict_from_hf(name, filename=FILE)
     except Exception as error:  # a network raises what it likes
         raise InputError(
             f"weights: hf-hub:{name}: its {FILE} cannot be had ({_short(error)}); check the name and the network, or "

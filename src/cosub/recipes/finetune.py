@@ -29,7 +29,7 @@ def finetune() -> Recipe:
         epochs=30,
         batch_size=64,
         group_size=64,
-        lr=1e-3,
+        lr=2e-3,
         choose="best",
         data=Folder(),
         augment=Augment(mixup=0.0, cutmix=1.0, mix_probability=0.5, smoothing=0.1),
