@@ -95,7 +95,7 @@ def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
 
     recipe, lines = infer(recipe) if everything else follow(recipe)
     folder = Path(asked.runtime.out or default_folder(asked))
-    recipe, more = as_begun(recipe, folder, ("inputs", "head") if everything else ("inputs",))
+    recipe, more = as_begun(recipe, folder, ("inputs", "head", "lr") if everything else ("inputs",))
     lines += more
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(lines), file=sys.stderr)
