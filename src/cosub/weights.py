@@ -27,15 +27,13 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError
 from cosub.heads import head_names
-from cosub.names import plain, renamed
+from cosub.names import Say, Weights, plain, renamed
 from cosub.published import FILE, require_hub_name
 from cosub.recipes.files import nearest
 
-Weights = dict[str, Tensor]
-Say = Callable[[str], None]
 Size = tuple[int, int]
 
-_COMMON = 0.1  # share of the model's names below which weights are another library's, or another architecture's
+_COMMON = 0.1  # share of the names in common below which weights are another library's or architecture's
 
 # What timm's readers raise for the weights of another architecture.
 _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError)
@@ -51,8 +49,8 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
 
     Args:
         model: any timm model; compiled or sharded ones come after.
-        source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a run's folder,
-            "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
+        source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a folder with
+            model.safetensors (a run's, or one that timm wrote), "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
         with_head: the weights must have the model's head, of its number of classes.
 
     Returns:
@@ -335,7 +333,7 @@ def _require_fit(weights: Weights, model: nn.Module, source: str | Path, fresh: 
         for name in ours
         if name in weights and weights[name].shape != ours[name].shape
     ]
-    if len(weights.keys() & ours.keys()) < _COMMON * len(ours):
+    if len(weights.keys() & ours.keys()) < _COMMON * min(len(ours), len(weights)):
         raise InputError(
             f"weights: {source}: have other names throughout than this {_timm_class(model).__name__}: first "
             f"{', '.join(_few(weights, 3))}; here {', '.join(_few(ours, 3))}; rename them as timm does, or name the "

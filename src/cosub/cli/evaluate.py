@@ -1,4 +1,4 @@
-"""cosub evaluate RUN|FILE|timm:NAME [--data.path P] [--set val=P --set v2=P --set real=P] [--keep SHARE] [--show N]
+"""cosub evaluate RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME [--data.path P] [--set val=P ...] [--keep SHARE]
 
 Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
 """

@@ -466,8 +466,8 @@ class Recipe(Strict):
     model_args: Suppress[dict[str, int | float | bool | str | tuple[int, ...]]] = field(default_factory=dict)
     """Arguments of the timm model. Cleared when another --model is named."""
     weights: str = ""
-    """Start from these weights: a file, a run's folder, a name of timm's weights, or hf-hub:OWNER/NAME; empty: from
-    scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
+    """Start from these weights: a file, a run's folder or one of timm's, a name of timm's, or hf-hub:OWNER/NAME; empty:
+    from scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
     head: HeadStart = "model"
     """How a classifier that the weights do not have starts: as timm starts the model's, or at zero."""
     resolution: int = 224
