@@ -284,7 +284,7 @@ def test_a_file_of_weights(imagenet_run, tmp_path, capsys):
     network = timm.create_model("vit_tiny_patch16_224")
     save_file(network.state_dict(), tmp_path / "tiny.safetensors")
     found = open_network(str(tmp_path / "tiny.safetensors"), "vit_tiny_patch16_224")
-    assert (found.classes, found.recipe.resolution, found.recipe.inputs.crop_ratio) == (synsets(), 224, 1.0)
+    assert (found.classes, found.recipe.resolution, found.recipe.inputs.crop_ratio) == (synsets(), 224, 0.9)
     own = dict(found.network.state_dict())
     assert all(torch.equal(own[name], value) for name, value in network.state_dict().items())
     status, out, _ = call(capsys, "evaluate", tmp_path / "tiny.safetensors", "--model", "vit_tiny_patch16_224",
@@ -323,10 +323,17 @@ def test_a_name_of_timms_weights(monkeypatch):
         (["RUN", "--resolution", "-1"], "resolution: -1: must be 0 or more"),
         (["RUN", "--model", "deit3_small_patch16_224", "--set", "val=."], "leave --model out"),
         (["RUN", "--show", "3", "--set", "val=a", "--set", "v2=b"], "needs one set in which each image has one class"),
-        (["RUN/model.safetensors", "--set", "val=."], "name the timm model that"),
-        (["RUN/model.safetensors", "--model", "no_such_model", "--set", "val=."], "timm does not know it"),
+        (
+            ["RUN/model.safetensors", "--model", "no_such_model", "--set", "val=."],
+            "names its model itself, deit3_small",
+        ),
+        (["RUN/recipe.json", "--set", "val=."], "name the timm model that"),
+        (["RUN/recipe.json", "--model", "no_such_model", "--set", "val=."], "timm does not know it"),
         (["RUN/recipe.json", "--model", "deit3_small_patch16_224", "--set", "val=."], "cannot be read as weights"),
-        (["./no-such-file.pth", "--model", "deit3_small_patch16_224"], "holds no run, and is no file and no name"),
+        (
+            ["./no-such-file.pth", "--model", "deit3_small_patch16_224"],
+            "holds no run, and is no file, no folder and no name",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(imagenet_run, capsys, words, message):

@@ -216,4 +216,4 @@ def test_official_files_decide_by_the_models_own_values(tmp_path):
     recipe = dataclasses.replace(get("finetune"), model="swin_tiny_patch4_window7_224", weights=str(file))
     recipe, lines = infer(recipe)  # the file itself is read when the run begins
     assert (recipe.resolution, recipe.inputs.crop_ratio) == (224, 0.9)
-    assert "from swin_tiny_patch4_window7_224" in lines[0]
+    assert lines[0].endswith("from timm's swin_tiny_patch4_window7_224.ms_in1k")

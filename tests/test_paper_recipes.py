@@ -323,11 +323,33 @@ def test_gpu_days_are_those_of_table_7():
 
 
 def test_what_is_inferred_is_said():
-    assert "Inferred, not in the paper: drop_rate 0.2." in (RECIPES["swin-b-21k-90"].__doc__ or "")
-    assert "Inferred" not in (RECIPES["deit3-b-800"].__doc__ or "")
+    assert "Inferred, not in the paper: drop_rate 0.2, " in (RECIPES["swin-b-21k-90"].__doc__ or "")
+    assert "Inferred, not in the paper: optimizer.clip 1.0." in (RECIPES["deit3-b-800"].__doc__ or "")
+    assert "Inferred" not in (RECIPES["deit3-b-800-lamb"].__doc__ or "")  # LAMB's own code clips
     for entry in PAPER.values():
-        for name in entry.inferred:
+        for name in entry.all_inferred:
             assert name in (RECIPES[entry.name].__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("deit3-b-800-192px-to-224", {"batch_size", "method.loss", "lr", "optimizer.clip"}),
+        ("resnet50-a1", {"optimizer.weight_decay"}),
+        ("deit3-s-to-cars", {"method.loss", "optimizer.clip"}),
+        ("deit3-s-21k-270-112px", {"resolution"}),
+    ],
+)
+def test_readings_and_additions_are_marked(name, fields):
+    assert fields <= set(PAPER[name].all_inferred)
+
+
+def test_recipes_from_weights_say_how_their_classifier_starts():
+    from_weights = [entry for entry in PAPER.values() if entry.recipe.weights]
+    assert len(from_weights) > 40
+    for entry in from_weights:
+        assert entry.recipe.head == "model"
+        assert "starts as timm starts it: --head model" in " ".join((RECIPES[entry.name].__doc__ or "").split())
 
 
 # --- bad input

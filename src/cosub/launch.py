@@ -1,7 +1,6 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
 
 import errno
-import json
 import os
 import threading
 import time
@@ -25,6 +24,7 @@ from cosub.evaluation.classification import shares_of
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
+from cosub.published import metadata
 from cosub.recipes.config import Recipe, Segmentation
 from cosub.run import RunFolder
 from cosub.sharding import full
@@ -220,7 +220,7 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
     folder = trainer.folder
     try:
         aside = folder.weights.with_name(".model.safetensors")
-        save_weights(weights, aside, {"classes": json.dumps(trainer.source.classes)})
+        save_weights(weights, aside, metadata(trainer.recipe, trainer.source.classes))
         aside.replace(folder.weights)
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:

@@ -8,6 +8,7 @@ from torch import nn
 import cosub.models  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, state
 from cosub.errors import InputError
+from cosub.heads import zero_heads
 from cosub.recipes.config import Recipe, Segmentation
 from cosub.recipes.files import nearest
 from cosub.removal import remove_layers
@@ -102,9 +103,12 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
     try:
         with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
             torch.default_generator.manual_seed(derive("init", recipe.seed))
-            return create(recipe.model, recipe.resolution, num_classes, settings_of(recipe), **optional)
+            model = create(recipe.model, recipe.resolution, num_classes, settings_of(recipe), **optional)
     except ANY_WRONG as error:
         raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
+    if recipe.head == "zero":
+        zero_heads(model)
+    return model
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

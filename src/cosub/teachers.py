@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from timm.models import get_pretrained_cfg, is_model_pretrained
+from timm.models import is_model_pretrained
 from torch import Tensor, nn
 
 from cosub.attachment import attach, state
 from cosub.errors import InputError
 from cosub.network import create, settings_of
+from cosub.published import look_up
 from cosub.recipes.config import Inputs
 from cosub.recipes.files import nearest, read, require_run
 from cosub.removal import remove_layers
@@ -112,17 +113,16 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
     if not is_model_pretrained(name):
         known = timm.list_pretrained()
         raise InputError(f"teacher: {source}: is no run's folder and no name of timm's weights{nearest(name, known)}")
-    found = get_pretrained_cfg(name)
-    assert found is not None
+    found = look_up(source)
     return {
         "source": source,
-        "model": name.split(".")[0],
+        "model": found.model,
         "settings": {},
-        "resolution": found.input_size[-1] if found.fixed_input_size else resolution,
+        "resolution": found.resolution if found.fixed_size else resolution,
         "classes": found.num_classes,
         "names": [],
-        "mean": list(found.mean),
-        "deviation": list(found.std),
+        "mean": list(found.inputs.mean),
+        "deviation": list(found.inputs.std),
         **student,
     }
 

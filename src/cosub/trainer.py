@@ -38,6 +38,7 @@ from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, 
 from cosub.logs import Logs, Window
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
+from cosub.published import prepared_otherwise
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
 from cosub.seeds import derive
@@ -185,6 +186,8 @@ class Trainer:
             trained = {name: self.task.pretrained(network) for name, network in self.trained.items()}
             said = {name: load_weights(network, recipe.weights) for name, network in trained.items()}
             self.reporter.say(f"weights: starting from {recipe.weights}")
+            if caution := prepared_otherwise(recipe):
+                self.reporter.warn(caution)
             for name, lines in said.items():
                 for line in lines:
                     self.reporter.say(f"weights: {line}" if name == "network" else f"weights of the {name}: {line}")

@@ -26,13 +26,14 @@ from timm.models import get_pretrained_cfg, is_model_pretrained, load_state_dict
 from torch import Tensor, nn
 
 from cosub.errors import InputError
+from cosub.heads import head_names
+from cosub.names import Say, Weights, plain, renamed
+from cosub.published import FILE, require_hub_name
 from cosub.recipes.files import nearest
 
-Weights = dict[str, Tensor]
-Say = Callable[[str], None]
 Size = tuple[int, int]
 
-_FILE = "model.safetensors"  # of a run's folder, and of a model on the Hub
+_COMMON = 0.1  # share of the names in common below which weights are another library's or architecture's
 
 # What timm's readers raise for the weights of another architecture.
 _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError)
@@ -48,8 +49,8 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
 
     Args:
         model: any timm model; compiled or sharded ones come after.
-        source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a run's folder,
-            "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
+        source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a folder with
+            model.safetensors (a run's, or one that timm wrote), "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
         with_head: the weights must have the model's head, of its number of classes.
 
     Returns:
@@ -60,14 +61,15 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
             shapes are not those of the model; then the model is as it was.
     """
     said: list[str] = []
-    weights = _plain(_read(source), source, said.append)
+    weights = plain(_read(source), source, said.append)
+    weights = renamed(weights, model, said.append)
     weights = _translate(weights, model, said.append)
     _fit_position(weights, model, said.append)
     _fit_norm(weights, model, said.append)
     fresh = _fit_heads(weights, model, said.append)
+    _require_fit(weights, model, source, fresh)
     if with_head and fresh:
         raise InputError(f"weights: {source}: are not a trained classifier of this network ({said[-1]}); name others")
-    _require_fit(weights, model, source, fresh)
     model.load_state_dict(weights, strict=False)
     return said
 
@@ -83,9 +85,9 @@ def _read(source: str | Path) -> Any:
         return _from_timm(name)
     path = Path(source)
     if os.path.isdir(path):
-        if not (path / _FILE).is_file():
-            raise InputError(f"weights: {path}: is a folder without {_FILE}; name a finished run or a file")
-        path = path / _FILE
+        if not (path / FILE).is_file():
+            raise InputError(f"weights: {path}: is a folder without {FILE}; name a finished run or a file")
+        path = path / FILE
     if os.path.exists(path):  # a name too long for a file is none
         return _from_file(path)
     if is_model_pretrained(str(source)):
@@ -108,14 +110,13 @@ def _from_timm(name: str) -> Weights:
 
 def _from_hub(name: str) -> Weights:
     """The safetensors file of a model on the Hub. Named so, timm asks for no other file, and unpickles none."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
-        raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")
+    require_hub_name(name)
     try:
-        return load_state_dict_from_hf(name, filename=_FILE)
+        return load_state_dict_from_hf(name, filename=FILE)
     except Exception as error:  # a network raises what it likes
         raise InputError(
-            f"weights: hf-hub:{name}: its {_FILE} cannot be had ({_short(error)}); check the name and the network, or "
-            f"fetch that file elsewhere and name it, --weights FOLDER/{_FILE}; other files are not taken from there"
+            f"weights: hf-hub:{name}: its {FILE} cannot be had ({_short(error)}); check the name and the network, or "
+            f"fetch that file elsewhere and name it, --weights FOLDER/{FILE}; other files are not taken from there"
         ) from error
 
 
@@ -151,31 +152,6 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:120].strip(" .") or type(error).__name__
-
-
-def _plain(found: Any, source: str | Path, say: Say) -> Weights:
-    """The weights inside a checkpoint, without the prefixes of wrappers."""
-    while key := _inside(found):
-        for other in {"model_ema", "state_dict_ema"} & found.keys():
-            say(f"averaged weights ({other}) are there too and were not taken")
-        found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"weights: {source}: holds no weights by name; save model.state_dict()")
-    weights = {_unwrapped(str(name)): value for name, value in found.items()}
-    if weights.keys() != found.keys():
-        say("prefixes module. and _orig_mod. taken off the names")
-    return weights
-
-
-def _inside(found: Any) -> str:
-    """The key under which a checkpoint keeps its weights; empty where it is the weights."""
-    names = ("model", "state_dict", "module") if isinstance(found, dict) else ()
-    return next((name for name in names if isinstance(found.get(name), dict)), "")
-
-
-def _unwrapped(name: str) -> str:
-    name = name.replace("_orig_mod.", "")  # also inside: single blocks may have been compiled
-    return re.sub(r"^(module\.)+", "", name)
 
 
 # --- how they are made to fit
@@ -320,7 +296,7 @@ def _fit_norm(weights: Weights, model: nn.Module, say: Say) -> None:
 def _fit_heads(weights: Weights, model: nn.Module, say: Say) -> set[str]:
     """Drop heads of another number of classes. Gives the names that keep their initialisation."""
     fresh: set[str] = set()
-    for head in _heads(model):
+    for head in head_names(model):
         ours = {name: value for name, value in model.state_dict().items() if name.startswith(f"{head}.")}
         theirs = {name: value for name, value in weights.items() if name.startswith(f"{head}.")}
         if ours.keys() == theirs.keys() and all(ours[name].shape == theirs[name].shape for name in ours):
@@ -333,13 +309,6 @@ def _fit_heads(weights: Weights, model: nn.Module, say: Say) -> set[str]:
         for name in theirs:
             del weights[name]
     return fresh
-
-
-def _heads(model: nn.Module) -> list[str]:
-    """Names of the classifiers of a timm model: `head`, `head.fc`, `fc`, or two for a distilled one."""
-    found = model.get_classifier() if hasattr(model, "get_classifier") else ()  # pyright: ignore[reportCallIssue]
-    heads = {id(head) for head in (found if isinstance(found, tuple) else (found,))}
-    return [name for name, module in model.named_modules() if id(module) in heads]
 
 
 def _classes(head: Weights) -> int:
@@ -364,6 +333,12 @@ def _require_fit(weights: Weights, model: nn.Module, source: str | Path, fresh: 
         for name in ours
         if name in weights and weights[name].shape != ours[name].shape
     ]
+    if len(weights.keys() & ours.keys()) < _COMMON * min(len(ours), len(weights)):
+        raise InputError(
+            f"weights: {source}: have other names throughout than this {_timm_class(model).__name__}: first "
+            f"{', '.join(_few(weights, 3))}; here {', '.join(_few(ours, 3))}; rename them as timm does, or name the "
+            "--model that they are of"
+        )
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": others}
     differ = "; ".join(f"{kind}: {', '.join(_few(names, 3))}" for kind, names in kinds.items() if names)
     if differ:

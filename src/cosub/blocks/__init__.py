@@ -81,7 +81,7 @@ from cosub.models.patchconvnet import PatchConvBlock
 FAMILIES = (
     *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
     *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
-    *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V1 to V4", "Hiera", "MaxViT", "CoAtNet"),
+    *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V2 to V4", "HRNet", "Hiera", "MaxViT", "CoAtNet"),
     *("ResNetV2", "NFNet", "ByobNet", "CSPNet", "ViT with relative positions"),
     "torchvision's ViT, Swin, Swin V2, ConvNeXt, ResNet and RegNet",
     "transformers' ViT and DINOv2",

@@ -1,8 +1,9 @@
-"""cosub evaluate RUN|FILE|timm:NAME [--data.path P] [--set val=P --set v2=P --set real=P] [--keep SHARE] [--show N]
+"""cosub evaluate RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME [--data.path P] [--set val=P ...] [--keep SHARE]
 
 Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Annotated, Any, get_args
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cosub.choices import Protocol
+from cosub.choices import Interpolation, Protocol
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
+from cosub.recipes.files import is_run
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
 
@@ -28,7 +30,8 @@ class Evaluate:
     """Accuracy of a network: by default of a run's, on the test images of its recipe; of a segmentation run mIoU."""
 
     run: Positional[str]
-    """A run's folder, a file of weights (with --model), or a name of timm's weights (NAME or timm:NAME)."""
+    """A run's folder; a folder that timm or cosub export wrote, or hf-hub:OWNER/NAME; a file of weights (with --model);
+    or a name of timm's weights (NAME or timm:NAME)."""
     data: DataPath = field(default_factory=DataPath)
     protocol: Protocol | None = None
     """How --data.path is read: val, class folders; v2, ImageNet-V2; real, ImageNet's validation files by ReaL's labels.
@@ -38,11 +41,17 @@ class Evaluate:
     real: str = ""
     """ReaL's real.json; by default the copy that comes with timm."""
     model: str = ""
-    """The timm model of a file of weights."""
+    """The timm model of weights that do not name it."""
     resolution: int = 0
     """Height and width in pixels; 0: what the network was made for."""
     crop_ratio: Annotated[float, arg(name="crop-ratio")] = 0.0
-    """Share of the shorter side that the centre crop keeps; 0: the run's, and for others 1 (the paper's)."""
+    """Share of the shorter side that the centre crop keeps; 0: that of the weights. The paper's is 1."""
+    interpolation: Interpolation | None = None
+    """How images are resized; by default as for the weights."""
+    mean: tuple[float, float, float] | None = None
+    """Subtracted from red, green and blue in [0, 1]; by default that of the weights."""
+    std: tuple[float, float, float] | None = None
+    """What the difference is divided by; by default that of the weights."""
     keep: float | None = None
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: int = 0
@@ -67,6 +76,11 @@ class Evaluate:
             raise InputError(f"set: cannot go with --protocol and --data.path; name all with {_FORM}")
         if self.protocol and not self.data.path:
             raise InputError(f"protocol: {self.protocol}: needs the folder, --data.path PATH; or {_FORM}")
+
+    def inputs(self) -> dict[str, Any]:
+        """How images are prepared, as far as it is given."""
+        names = ("crop_ratio", "interpolation", "mean", "std")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def sets(self) -> list[tuple[Protocol, str]]:
         """The sets that are named, with how to read them; none for the run's own data."""
@@ -100,7 +114,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     from cosub import distributed
     from cosub.evaluation.networks import open_network
 
-    candidate = open_network(options.run, options.model, options.resolution, options.crop_ratio)
+    candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     if candidate.recipe.task.kind == "segmentation":
         return _scenes(options, candidate, as_json)
     for name in ("multi_scale", "whole"):
@@ -117,7 +131,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
         return None
     picture = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
     recipe = candidate.recipe
-    values = {"run": options.run, **rows[0], "resolution": recipe.resolution, "crop_ratio": recipe.inputs.crop_ratio}
+    values = {"run": options.run, **rows[0], "resolution": recipe.resolution, **dataclasses.asdict(recipe.inputs)}
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
@@ -130,7 +144,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
 def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
     from cosub.cli.scenes import evaluate_scenes
 
-    for name in ("set", "protocol", "real", "resolution", "crop_ratio"):
+    for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
             raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
     return evaluate_scenes(options, candidate, _own(candidate, options.data.path).examples, as_json)
@@ -141,11 +155,11 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 
     if options.show and (len(named) > 1 or "real" in [protocol for protocol, _ in named]):
         raise InputError(f"show: {options.show}: needs one set in which each image has one class")
-    if options.show and not Path(options.run).is_dir():
+    if options.show and not is_run(options.run):
         raise InputError(f"show: {options.show}: writes into a run's folder, and {options.run} is none; leave it out")
     if named:
         return [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
-    if not Path(options.run).is_dir():
+    if not is_run(options.run):
         raise InputError(f"set: is not given, and {options.run} has no data of its own; name {_FORM}")
     return [_own(candidate, options.data.path)]
 
@@ -158,7 +172,7 @@ def _layers(network: Any, options: Evaluate) -> list[int] | None:
     if options.keep is None:
         return None
     try:
-        if not Path(options.run).is_dir():
+        if not is_run(options.run):
             attach(network, drop_rate=0.0)
     except ValueError as error:
         raise InputError(f"keep: {options.keep}: this network has no submodels ({error}); leave it out") from error

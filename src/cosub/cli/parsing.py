@@ -14,8 +14,8 @@ from cosub.recipes.files import nearest
 
 Options = TypeVar("Options")
 
-# Fields of these parts of a recipe are flags of their own: --weight, --out.
-_FLAT = ("method", "runtime")
+# Fields of these parts of a recipe are flags of their own: --weight, --mean, --out.
+_FLAT = ("method", "inputs", "runtime")
 _NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale")
 
 

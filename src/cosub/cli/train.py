@@ -1,6 +1,7 @@
 """cosub train [RECIPE] [--method M] [--source S] [--key value ...] [--dry-run [--devices N] ...]"""
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -58,16 +59,20 @@ def configure(words: list[str]) -> Recipe:
     if model is not None and model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, model_args={})
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
-    recipe = _start(recipe, words)
-    if named == FINETUNE and not {"-h", "--help"} & set(words):
-        recipe = _inferred(recipe)
+    given = _start(recipe, words)
+    follows = given.weights != recipe.weights or named == FINETUNE
+    recipe = given
     description = DESCRIPTION.format(
         methods="|".join(METHODS),
         sources="|".join(SOURCES),
         model=recipe.model,
         arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
     )
-    return parse(Recipe, words, "cosub train", recipe, description, (*FLAGS, "--pretrained"))
+    understood = functools.partial(
+        parse, Recipe, words, "cosub train", description=description, others=(*FLAGS, "--pretrained")
+    )
+    asked = understood(default=recipe)
+    return understood(default=_inferred(recipe, asked, named == FINETUNE)) if follows else asked
 
 
 def _start(recipe: Recipe, words: list[str]) -> Recipe:
@@ -83,10 +88,15 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
     return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
 
 
-def _inferred(recipe: Recipe) -> Recipe:
-    from cosub.finetuning import infer
+def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
+    """With what follows from the weights: how images are prepared, or all that fine-tuning needs."""
+    from cosub.finetuning import as_begun, follow, infer
+    from cosub.launch import default_folder
 
-    recipe, lines = infer(recipe)
+    recipe, lines = infer(recipe) if everything else follow(recipe)
+    folder = Path(asked.runtime.out or default_folder(asked))
+    recipe, more = as_begun(recipe, folder, ("inputs", "head", "lr") if everything else ("inputs",))
+    lines += more
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(lines), file=sys.stderr)
     return recipe

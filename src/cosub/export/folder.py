@@ -17,6 +17,7 @@ from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
 from cosub.export.plain import Plain, module_text
+from cosub.published import data_config
 from cosub.run import aside
 
 # Run where cosub cannot be imported, as by someone who has the folder alone.
@@ -43,19 +44,10 @@ class Settings:
 
 def settings(facts: Facts, plain: Plain) -> Settings:
     """Names of classes, residual layers taken out, and how images are prepared."""
-    inputs = facts.recipe.inputs
     model: dict[str, Any] = {"pretrained_cfg": {"architecture": plain.architecture}, "label_names": [*facts.classes]}
     if plain.needs_module:
         model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled}
-    data = {
-        "input_size": (3, facts.recipe.resolution, facts.recipe.resolution),
-        "interpolation": inputs.interpolation,
-        "mean": inputs.mean,
-        "std": inputs.std,
-        "crop_pct": inputs.crop_ratio,
-        "crop_mode": "center",
-    }
-    return Settings(model, data)
+    return Settings(model, data_config(facts.recipe))
 
 
 def write_timm(

@@ -19,6 +19,7 @@ from cosub.choices import (
     CosubKind,
     Crop,
     DecayRule,
+    HeadStart,
     Interpolation,
     LabelLoss,
     NonFinite,
@@ -360,21 +361,22 @@ class Augment(Strict):
 
 @dataclass(frozen=True)
 class Inputs(Strict):
-    """What the network expects of an image: published weights come with their own values."""
+    """What the network expects of an image. A run that starts from weights takes theirs, unless they are given."""
 
     crop_ratio: float = 1.0
     """Share of the shorter side that the centre crop of an evaluation keeps; the paper's is 1."""
     interpolation: Interpolation = "bicubic"
+    """How images are resized."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from red, green and blue in [0, 1]; ImageNet's."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """What the difference is divided by; ImageNet's."""
 
     def __post_init__(self) -> None:
-        require(0 < self.crop_ratio <= 1, "inputs.crop_ratio", self.crop_ratio, "must be in (0, 1]")
+        require(0 < self.crop_ratio <= 1, "crop_ratio", self.crop_ratio, "must be in (0, 1]")
         finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
-        require(finite, "inputs.mean, inputs.std", (self.mean, self.std), "must be finite numbers")
-        require(min(self.std) > 0, "inputs.std", self.std, "must be positive")
+        require(finite, "mean, std", (self.mean, self.std), "must be finite numbers")
+        require(min(self.std) > 0, "std", self.std, "must be positive")
 
 
 @dataclass(frozen=True)
@@ -464,8 +466,10 @@ class Recipe(Strict):
     model_args: Suppress[dict[str, int | float | bool | str | tuple[int, ...]]] = field(default_factory=dict)
     """Arguments of the timm model. Cleared when another --model is named."""
     weights: str = ""
-    """Start from these weights: a file, a run's folder, a name of timm's weights, or hf-hub:OWNER/NAME; empty: from
-    scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
+    """Start from these weights: a file, a run's folder or one of timm's, a name of timm's, or hf-hub:OWNER/NAME; empty:
+    from scratch. Read once, when the run begins; the words, not the file's content, are part of what the run is."""
+    head: HeadStart = "model"
+    """How a classifier that the weights do not have starts: as timm starts the model's, or at zero."""
     resolution: int = 224
     """Height and width of the images that the network sees, in pixels."""
     choose: Choose = "last"
@@ -496,7 +500,7 @@ class Recipe(Strict):
     data: DataConfig = field(default_factory=Digits)
     task: TaskConfig = field(default_factory=Classification)
     augment: Augment = field(default_factory=Augment)
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Annotated[Inputs, arg(name="")] = field(default_factory=Inputs)
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: float = 0.0
     """Decay of the averaged weights; when set, they are what is evaluated and saved as the model."""

@@ -66,10 +66,11 @@ def _entry(name: str, kind: str) -> Entry:
         rows,
         (
             "Drop rate of table 2, where A1 and A2 have 0.05 and A3 has none",
+            *(("Weight decay is A1's 0.01, where A.1 has 0.02 'systematically'",) if kind == "a1" else ()),
             *(("A1's label smoothing of 0.1 is left out: labels are binary after mixing",) if kind == "a1" else ()),
             *(("A3 tests at 224 pixels: evaluation here is at the 160 of training",) if kind == "a3" else ()),
         ),
-        ("epochs",) if rows else (),
+        (*(("epochs",) if rows else ()), *(("optimizer.weight_decay",) if kind == "a1" else ())),
     )
 
 

@@ -21,13 +21,18 @@ def dump(recipe: Recipe) -> str:
     return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
 
 
+def is_run(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a run's, finished or not."""
+    return (Path(folder) / "recipe.json").is_file()
+
+
 def require_run(folder: str | os.PathLike[str], field: str = "run") -> None:
     """That a folder is a run's. Asked before anything heavy is imported.
 
     Raises:
         InputError: if it is not, naming the field that named the folder.
     """
-    if not (Path(folder) / "recipe.json").exists():
+    if not is_run(folder):
         raise InputError(f"{field}: {folder}: holds no run (no recipe.json); name a folder that cosub train has made")
 
 

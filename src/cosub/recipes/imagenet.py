@@ -204,11 +204,11 @@ def _to_224(name: str, epochs: int, resolution: int) -> Entry:
         cost(recipe),
         tuple(row for given in _ROWS_AT_224[before] for row in pair(*given, before=before)),
         (
-            "Rate, loss and augmentation are DeiT-III's, which the paper leaves unsaid; the drop rate is the first "
-            "stage's (DeiT-III lowers ViT-H's to 0.55)",
+            "Rate, batch, loss and augmentation are DeiT-III's, which the paper leaves unsaid; the drop rate is the "
+            "first stage's (DeiT-III lowers ViT-H's to 0.55)",
             *(("B.2 does not say at how many pixels its 400 epochs were: 192",) if epochs == 400 else ()),
         ),
-        ("lr", "drop_rate"),
+        ("lr", "drop_rate", "batch_size", "method.loss"),
     )
 
 

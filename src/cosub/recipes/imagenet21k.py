@@ -144,7 +144,7 @@ def _from_scratch(name: str, epochs: int, resolution: int = 224) -> Entry:
             "The paper prints what comes of it on ImageNet-1k: the recipes that start from it have the numbers",
             *((_TABLE_9,) if resolution != 224 else ()),
         ),
-        inferred=inferred_drop_rate(known, "imagenet21k"),
+        inferred=(*inferred_drop_rate(known, "imagenet21k"), *(("resolution",) if resolution == 112 else ())),
     )
 
 

@@ -65,6 +65,13 @@ class Entry:
         return self.recipe.name
 
     @property
+    def all_inferred(self) -> tuple[str, ...]:
+        """Those of `inferred`, and the clipping that all recipes have: of the optimizers only LAMB's code clips."""
+        optimizer = self.recipe.optimizer
+        clipped = optimizer.clip > 0 and optimizer.name != "lamb"
+        return (*self.inferred, *(("optimizer.clip",) if clipped else ()))
+
+    @property
     def before(self) -> str:
         """The recipe whose result, in its default folder, this one starts from; empty: none."""
         place, _, run = self.recipe.weights.rpartition("/")
@@ -92,9 +99,11 @@ def describe(entry: Entry) -> str:
     for row in entry.rows:
         lines += [f"  table {row.table}, {row.row}: {row.result}" + (f"   with {row.options}" if row.options else "")]
     notes = [*entry.notes]
-    if entry.inferred:
-        values = ", ".join(f"{name} {_value(entry.recipe, name)}" for name in entry.inferred)
+    if inferred := entry.all_inferred:
+        values = ", ".join(f"{name} {_value(entry.recipe, name)}" for name in inferred)
         notes = [f"Inferred, not in the paper: {values}", *notes]
+    if entry.recipe.weights:
+        notes.append(f"A classifier that the weights do not have starts as timm starts it: --head {entry.recipe.head}")
     if before := entry.before:
         notes.append(f"Starts from the result of {before}; --weights names another")
     return "\n".join(

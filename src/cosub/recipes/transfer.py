@@ -72,6 +72,7 @@ def _entry(name: str, size: str, scores: tuple[float, float]) -> Entry:
             "drop_rate",
             "epochs",
             "batch_size",
+            "method.loss",
             "lr",
             "optimizer.name",
             "optimizer.weight_decay",

@@ -1,7 +1,6 @@
 """`cosub slim` from beginning to end: choose layers, make the network, write it as a run, heal it."""
 
 import dataclasses
-import json
 import os
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from cosub.errors import InputError
 from cosub.evaluation.classification import evaluate, shares_of
 from cosub.launch import train
 from cosub.progress import Terminal, progress
+from cosub.published import metadata
 from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
 from cosub.run import RunFolder, Trained, aside, load_classifier
@@ -208,7 +208,7 @@ def _write(
 ) -> None:
     runtime = dataclasses.replace(slimmed.recipe.runtime, out=str(folder.path))
     place.claim(dataclasses.replace(slimmed.recipe, runtime=runtime))
-    save_weights(slimmed.network.state_dict(), place.weights, {"classes": json.dumps(classes)})
+    save_weights(slimmed.network.state_dict(), place.weights, metadata(slimmed.recipe, classes))
     place.write_summary(summary)
 
 

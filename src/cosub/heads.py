@@ -1,0 +1,26 @@
+"""The classifiers of a network, and their start at zero: no class is likelier than another, whatever the family."""
+
+from torch import nn
+
+_Classifier = nn.Linear | nn.Conv2d
+
+
+def head_names(model: nn.Module) -> list[str]:
+    """Names of the classifiers of a timm model: `head`, `head.fc`, `fc`, or two for a distilled one."""
+    found = model.get_classifier() if hasattr(model, "get_classifier") else ()  # pyright: ignore[reportCallIssue]
+    heads = {id(head) for head in (found if isinstance(found, tuple) else (found,))}
+    return [name for name, module in model.named_modules() if id(module) in heads]
+
+
+def zero_heads(model: nn.Module) -> None:
+    """Set the classifiers to zero, in place: all logits are 0, so the first loss is ln C (CE), or ln 2 a class (BCE).
+
+    Families start theirs differently: EfficientNet's and MobileNet's logits deviate by 8 at ten classes. Of networks
+    from outside timm the last linear layer is the classifier. Without a classifier nothing is done.
+    """
+    names = head_names(model)
+    modules = [model.get_submodule(name) for name in names] if hasattr(model, "get_classifier") else [model]
+    for module in modules:
+        layers = [layer for layer in module.modules() if isinstance(layer, _Classifier)]
+        for parameter in layers[-1].parameters() if layers else ():
+            nn.init.zeros_(parameter)

@@ -1,0 +1,258 @@
+"""What is known of weights besides their values: how their images are prepared, and where it is said their model.
+
+One rule for all that reads weights. The first source that has an answer wins: the recipe of their run; the metadata of
+the file; the config.json beside it, on the Hub too; timm's configuration of the tag or the model that is named;
+ImageNet's values. `docs/finetune.md` has it as a table.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import SafetensorError, safe_open
+from timm.models import PretrainedCfg, get_pretrained_cfg, is_model_pretrained
+from timm.models._hub import download_from_hf
+
+from cosub.choices import Interpolation
+from cosub.errors import InputError
+from cosub.recipes.config import Inputs, Recipe
+from cosub.recipes.files import is_run, read
+
+FILE, CONFIG = "model.safetensors", "config.json"
+
+# Arguments of timm's models that the resolution, the classes and cosub itself decide.
+_DECIDED = {"img_size", "num_classes", "in_chans", "drop_path_rate"}
+_IMAGENET = 1000  # classes
+_ABOUT = {item.name for item in dataclasses.fields(PretrainedCfg)}
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of weights. `origin` says where from; `said` has a line for each thing that could not be taken."""
+
+    inputs: Inputs
+    resolution: int
+    origin: str
+    model: str = ""
+    """timm's name of their model, where they name it themselves."""
+    model_args: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    """In order, where they are named or are not ImageNet-1k's."""
+    num_classes: int = 0
+    fixed_size: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """All of the config.json."""
+    said: tuple[str, ...] = ()
+
+
+def told(inputs: Inputs) -> str:
+    """In words, for a person."""
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (inputs.mean, inputs.std))
+    return f"mean {mean}, std {std}, crop_ratio {inputs.crop_ratio:g} ({inputs.interpolation})"
+
+
+def look_up(source: str, model: str = "") -> Published:
+    """What is known of weights, without reading them.
+
+    Args:
+        source: a run's folder, a folder with timm's config.json, a file, a name of timm's weights, hf-hub:OWNER/NAME.
+        model: the timm model that they are for, where they do not say it; it may have a tag.
+
+    Raises:
+        InputError: for a recipe, metadata or a config.json that cannot be read.
+    """
+    path = Path(source)
+    if source.startswith("hf-hub:"):
+        return _on_hub(source, model)
+    if os.path.isdir(path):
+        if is_run(path):
+            return _of_run(path)
+        return _of_config(path / CONFIG) if (path / CONFIG).is_file() else _by_model(model)
+    if os.path.isfile(path):
+        return _of_file(path, model)
+    name = source.removeprefix("timm:")
+    return _of_timm(name) if is_model_pretrained(name) else _by_model(model)
+
+
+def prepared_otherwise(recipe: Recipe) -> str:
+    """A sentence where a recipe normalises images in another way than its weights want them; else nothing."""
+    found = look_up(recipe.weights, recipe.model)
+    theirs, ours = found.inputs, recipe.inputs
+    if (theirs.mean, theirs.std) == (ours.mean, ours.std):
+        return ""
+    return (
+        f"the weights want images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
+        "--mean and --std change it, and naming the weights with --weights takes theirs"
+    )
+
+
+def metadata(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, str]:
+    """What a file of weights says of itself, so that it may leave its folder."""
+    return {"classes": json.dumps(classes), "pretrained_cfg": json.dumps(data_config(recipe))}
+
+
+def data_config(recipe: Recipe) -> dict[str, Any]:
+    """How a recipe prepares images, in timm's words."""
+    inputs = recipe.inputs
+    return {
+        "input_size": (3, recipe.resolution, recipe.resolution),
+        "interpolation": inputs.interpolation,
+        "mean": inputs.mean,
+        "std": inputs.std,
+        "crop_pct": inputs.crop_ratio,
+        "crop_mode": "center",
+    }
+
+
+# --- the sources, in the order in which they win
+
+
+def _of_run(folder: Path) -> Published:
+    run = read(folder / "recipe.json")
+    return Published(run.inputs, run.resolution, str(folder), run.model, run.model_args)
+
+
+def _of_file(path: Path, model: str) -> Published:
+    about = _metadata(path) if path.suffix == ".safetensors" else {}
+    named = tuple(map(str, _json(about.get("classes", "[]"), path)))
+    if "pretrained_cfg" in about:
+        found = _described(_json(about["pretrained_cfg"], path), str(path), "")
+    elif path.name == FILE and is_run(path.parent):
+        found = _of_run(path.parent)
+    elif (path.parent / CONFIG).is_file():
+        found = _beside(path.parent / CONFIG, str(path.parent / CONFIG), model)
+    else:
+        found = _by_model(model)
+    return dataclasses.replace(found, classes=named or found.classes)
+
+
+def require_hub_name(name: str) -> None:
+    """Raises InputError for what is not OWNER/NAME, and so is not asked for."""
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
+        raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")
+
+
+def _on_hub(source: str, model: str) -> Published:
+    name = source.removeprefix("hf-hub:")
+    require_hub_name(name)
+    try:
+        path = Path(download_from_hf(name, CONFIG))
+    except Exception as error:  # a network raises what it likes
+        found = _by_model(model)
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        return dataclasses.replace(found, said=(f"{source}: its {CONFIG} cannot be had ({reason})", *found.said))
+    return _beside(path, source, model)
+
+
+def _beside(path: Path, origin: str, model: str) -> Published:
+    """A config.json that a person did not name: of another library it is passed over, and that is said."""
+    try:
+        return _of_config(path, origin)
+    except InputError as error:
+        found = _by_model(model)
+        return dataclasses.replace(found, said=(str(error), *found.said))
+
+
+def _of_config(path: Path, origin: str = "") -> Published:
+    """timm's description of a model, as its push and `cosub export` write it."""
+    try:
+        config = json.loads(path.read_text())
+        about, model, arguments = (
+            config.get("pretrained_cfg", config),
+            config["architecture"],
+            config.get("model_args", {}),
+        )
+        if "num_classes" in config:  # the network's own; the other is of the weights that it began with
+            about = {**about, "num_classes": config["num_classes"]}
+        found = _described(about, origin or str(path), str(model))
+        names = config.get("label_names") or ([] if found.num_classes == _IMAGENET else range(found.num_classes))
+        classes = tuple(map(str, names if not isinstance(names, dict) else names.values()))
+        return dataclasses.replace(found, model_args=_arguments(arguments, path), classes=classes, config=config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"weights: {path}: is not timm's description of a model ({error!r}); name the file of weights, and --model"
+        ) from error
+
+
+def _by_model(model: str) -> Published:
+    """The weights say nothing, so what timm says of the model, or else ImageNet's values."""
+    if not model or get_pretrained_cfg(model) is None:
+        return Published(Inputs(), 224, "nowhere: neither the weights nor timm say it, so these are ImageNet's values")
+    return dataclasses.replace(_of_timm(model), model="", num_classes=0)
+
+
+def _of_timm(name: str) -> Published:
+    """What timm says of a tag, or of the first tag of a model."""
+    found = get_pretrained_cfg(name)
+    assert found is not None
+    tag = name if "." in name or not found.tag else f"{name}.{found.tag}"
+    return _described(found.to_dict(), f"timm's {tag}", name.split(".")[0])
+
+
+# --- what they hold
+
+
+def _described(about: Any, origin: str, model: str) -> Published:
+    """From the values that timm records of weights; those that are not recorded are timm's own defaults."""
+    try:
+        found = PretrainedCfg(**{key: value for key, value in about.items() if key in _ABOUT})
+        size = tuple(map(int, found.input_size))
+        known = found.interpolation in get_args(Interpolation)
+        inputs = Inputs(
+            crop_ratio=min(float(found.crop_pct), 1.0),
+            interpolation=found.interpolation if known else "bicubic",  # pyright: ignore[reportArgumentType]
+            mean=_channels(found.mean),
+            std=_channels(found.std),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"weights: {origin}: does not say in timm's words how images are prepared ({error})"
+        ) from error
+    odd = {
+        f"interpolation {found.interpolation}": not known,
+        f"crop_mode {found.crop_mode}": found.crop_mode != "center",
+        f"crop_pct {found.crop_pct:g}": found.crop_pct > 1,
+        f"images of {size[-1]}x{size[-2]}": size[-1] != size[-2],
+    }
+    said = tuple(f"{origin}: {what} is not built here, and answers may differ" for what, is_so in odd.items() if is_so)
+    fixed, number = bool(found.fixed_input_size), int(found.num_classes or 0)
+    return Published(inputs, size[-1], origin, model, num_classes=number, fixed_size=fixed, said=said)
+
+
+def _channels(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def _arguments(given: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Arguments of timm's model as a recipe may have them."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in _DECIDED:
+            continue
+        if isinstance(value, list) and all(type(item) is int for item in value):
+            value = tuple(value)
+        if not isinstance(value, int | float | bool | str | tuple):
+            raise InputError(f"weights: {path}: model_args.{name} {value!r} cannot be part of a recipe; name --model")
+        found[name] = value
+    return found
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}  # whoever reads the weights says what is wrong with the file
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"weights: {path}: its metadata cannot be read ({error}); get the file again") from error
