@@ -80,7 +80,7 @@ def main() -> None:
     started = time.time()
     if options.against:
         for precision in ("fp32", "bf16"):
-            shared = ("vit_base_patch16_224", "112")
+            shared = ("vit_base_patch16_224", "64")
             workers = {
                 f"{tree} {depth}": Worker(source, "ours", *shared, depth, precision)
                 for tree, source in (("this", HERE), ("other", options.against.resolve()))
