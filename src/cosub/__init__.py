@@ -27,6 +27,10 @@ _PUBLIC = {
     "keep_layers": "cosub.submodel",
     "load": "cosub.run",
     "load_weights": "cosub.weights",
+    "CosubError": "cosub.errors",
+    "InputError": "cosub.errors",
+    "RunError": "cosub.errors",
+    "Stopped": "cosub.errors",
 }
 
 __all__ = sorted(_PUBLIC)
@@ -34,6 +38,7 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from cosub.attachment import active, attach, copies, detach, state
     from cosub.compilation import compile_blocks
+    from cosub.errors import CosubError, InputError, RunError, Stopped
     from cosub.losses import cosub_loss, label_loss, mixed_targets
     from cosub.run import load
     from cosub.submodel import Submodel, draw, keep_layers

@@ -51,11 +51,12 @@ def attach(
     """
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
+    _refuse_kind(model)
     learn(model)
     _refuse(model, copies)
     blocks = blocks_of(model)
     per_block = [TWINS[class_of(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
-    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, operation)
+    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, model, operation)
     doors = [module for module in model.modules() if class_of(module) in DOORS]
     door = (doors or blocks)[0]
     for module in doors:
@@ -166,6 +167,17 @@ def _reduce(module: nn.Module, _protocol: Any) -> tuple[Any, ...]:
 def _make(timm_class: type[nn.Module]) -> nn.Module:
     host = _host_class(timm_class)
     return host.__new__(host)
+
+
+def _refuse_kind(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model: must be a torch.nn.Module, got {type(model).__name__}")
+    if hasattr(model, "_orig_mod"):  # what torch.compile returns
+        raise ValueError(
+            "the model is compiled: attach first, then cosub.compile_blocks(model) or torch.compile(model)"
+        )
+    if any(isinstance(module, nn.DataParallel) for module in model.modules()):
+        raise ValueError("DataParallel runs copies that share one state: attach first, then DistributedDataParallel")
 
 
 def _refuse(model: nn.Module, copies: int) -> None:

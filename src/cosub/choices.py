@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Rounding = Literal["nearest", "floor", "spread", "bernoulli"]
+Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli"]
 Operation = Literal["efficient", "plain"]
 Schedule = Literal["uniform", "linear"]
 CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]

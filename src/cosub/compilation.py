@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.backends.registry import lookup_backend
-from torch._functorch import config as partitioner
 
 from cosub.attachment import state
 from cosub.blocks.twin import Twin, advance
@@ -130,6 +128,9 @@ def _lean(
     **_: Any,
 ) -> Callable[..., Any]:
     """A backend that stores less for backward. The settings are torch's for all graphs, so they hold in here alone."""
+    from torch._dynamo.backends.registry import lookup_backend  # takes a second
+    from torch._functorch import config as partitioner
+
     if backend == "inductor":
         compiler = torch._TorchCompileInductorWrapper(mode, options, dynamic)
     else:

@@ -22,13 +22,15 @@ def cosub_loss(
 
     Args:
         logits: the first copy of all images, then the second: `R = 2 * B`.
-        targets: class indices `(B,)`, or one value a class `(B, C)` (mixed or multi-label; any type), used as they are.
+        targets: class indices `(B,)`, or one value per class `(B, C)` (mixed or multi-label; any type), used as they
+            are. Indices out of range are named on the CPU; reading them on a GPU would wait for it: torch asserts there.
         weight: the paper's lambda, the share of the label, in [0, 1].
         kind: the loss (binary or softmax cross-entropy) and the other's answer (its probabilities, or one-hot
             of its largest logit), as in Table 3.
 
     Raises:
-        ValueError: if the rows are not two copies of the targets, or a value is out of range.
+        ValueError: if the rows are not two copies of the targets, these have another shape, type or device, or a value
+            is out of range.
     """
     loss, answer = parts_of(kind, weight)
     logits, target = _halves(logits, targets, weight)
@@ -59,9 +61,10 @@ def distillation_loss(
         ValueError: if a value is out of range, or the teacher's classes are not the student's.
     """
     loss, answer = parts_of(kind, weight)
+    check_tensors(logits, targets)
     logits = full_precision(logits)
     _same_classes(logits, teacher)
-    target = dense(targets, logits.shape[1]).to(logits.dtype) * weight
+    target = _dense_for(logits, targets) * weight
     target.add_(answer_of(full_precision(teacher.detach()), loss, answer), alpha=1 - weight)
     return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
 
@@ -99,16 +102,21 @@ def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss =
 
     Binary cross-entropy is averaged over rows and classes, as DeiT-III does; softmax cross-entropy over rows.
     """
+    check_tensors(logits, targets)
     logits = full_precision(logits)
-    copies = logits.shape[0] // targets.shape[0]
-    return _cross_entropy(logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(copies, 1), loss)
+    target = _dense_for(logits, targets)
+    return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
 
 
 def dense(targets: Targets, num_classes: int) -> Float[Tensor, "B C"]:
     """Class indices as one-hot rows; targets that are dense already pass as they are."""
     if targets.dim() == 2:
         return targets if targets.is_floating_point() else targets.float()
-    return F.one_hot(targets.long(), num_classes).float()
+    try:
+        return F.one_hot(targets.long(), num_classes).float()
+    except RuntimeError as error:
+        found = f"{int(targets.min())} to {int(targets.max())}"
+        raise ValueError(f"targets: must be class indices from 0 to {num_classes - 1}, got {found}") from error
 
 
 def mixed_targets(
@@ -147,13 +155,42 @@ def parts_of(kind: CosubKind, weight: float) -> tuple[str, str]:
 
 def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Tensor]:
     """Two copies of logits in full precision, and the label's share of their targets."""
+    check_tensors(logits, targets)
     if logits.shape[0] != 2 * targets.shape[0]:
         raise ValueError(
             f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
             "attach with copies=2 and keep the model in train mode"
         )
     logits = full_precision(logits)
-    return logits, dense(targets, logits.shape[1]).to(logits.dtype).repeat(2, 1).mul_(weight)
+    return logits, _dense_for(logits, targets).repeat(2, 1).mul_(weight)
+
+
+def _dense_for(logits: Tensor, targets: Tensor) -> Tensor:
+    """Targets of a loss as one value per class, in the type of its logits."""
+    return dense(targets, logits.shape[1]).to(logits.dtype)
+
+
+def check_tensors(logits: object, targets: object) -> None:
+    """Raises ValueError for what is no pair of logits `(R, C)` and targets `(B,)` or `(B, C)`."""
+    for name, value in (("logits", logits), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name}: must be a tensor, got {type(value).__name__}")
+    assert isinstance(logits, Tensor)
+    assert isinstance(targets, Tensor)
+    if logits.dim() != 2:
+        raise ValueError(f"logits: must have shape (rows, classes), got {tuple(logits.shape)}")
+    classes = logits.shape[1]
+    if targets.dim() != 1 and targets.shape[1:] != (classes,):
+        raise ValueError(
+            f"targets: must be class indices of shape (images,) or values of shape (images, {classes}), "
+            f"got {tuple(targets.shape)}"
+        )
+    if targets.dim() == 1 and targets.is_floating_point():
+        raise ValueError(f"targets: class indices must be integers, got {targets.dtype}: targets.long()")
+    if targets.device != logits.device:
+        raise ValueError(
+            f"targets: are on {targets.device} and the logits on {logits.device}: targets.to(logits.device)"
+        )
 
 
 def _same_classes(logits: Tensor, teacher: Tensor) -> None:

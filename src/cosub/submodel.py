@@ -133,8 +133,9 @@ def rates(drop_rate: float, schedule: Schedule, layers_per_block: Sequence[int])
 def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest") -> tuple[int, ...]:
     """How many of `rows` rows each layer keeps; at least one (so every parameter gets a gradient).
 
-    `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds down, `spread` rounds up
-    in some layers and down in others so that the sum over layers is that of the exact values, rounded once.
+    `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds it down, and `ceil` up: that is
+    equation C.1 as printed, which floors the dropped rows. `spread` rounds up in some layers and down in others so that
+    the sum over layers is that of the exact values, rounded once.
     With `bernoulli` the number is drawn with the table (`draw_rows`); here it is the nearest to its mean.
 
     Raises:
@@ -148,6 +149,8 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
             kept = [math.floor(value + 0.5 + _EPSILON) for value in exact]
         case "floor":
             kept = [math.floor(value + _EPSILON) for value in exact]
+        case "ceil":
+            kept = [math.ceil(value - _EPSILON) for value in exact]
         case "spread":
             sums = [math.floor(sum(exact[:index]) + 0.5 + _EPSILON) for index in range(len(exact) + 1)]
             kept = [after - before for before, after in itertools.pairwise(sums)]

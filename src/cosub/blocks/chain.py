@@ -118,7 +118,7 @@ class _CrossStage(Twin):
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.cosub.door:
-            x = self.cosub.state.open(x, self.training)
+            x = self.cosub.state.open(x)
         return self.timm_class.forward(self, x)
 
 

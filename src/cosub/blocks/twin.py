@@ -4,8 +4,10 @@ A twin is a subclass of a block, mostly of timm, whose forward writes each resid
 `attach` changes the class of the blocks and nothing else: no wrapper, no new parameter or buffer.
 """
 
+import copy
+import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -31,6 +33,7 @@ class State:
     copies: int
     rounding: Rounding
     seed: int
+    model: nn.Module | None = field(default=None, repr=False)  # what was attached: its mode says what a pass is
     operation: Operation = "efficient"
     step: int = 0
     checkpointing: Checkpointing = "none"
@@ -39,6 +42,14 @@ class State:
     chosen: Submodel | None = None  # by `active`
     bound: tuple[Rows, ...] | None = None  # of each layer in the pass under way; None is the full network
     run: Step | None = None  # how a block runs where blocks are compiled
+    told: bool = False  # that no row is dropped
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "State":
+        """In a copy of a part of the model, of a block say, there is no model."""
+        own = memo[id(self)] = copy.copy(self)
+        own.model = memo.get(id(self.model))
+        own.chosen = copy.deepcopy(self.chosen, memo)
+        return own
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is not compiled, as copies of modules are not, and no pass is under way in it."""
@@ -52,10 +63,15 @@ class State:
             return draw_rows(rows, self.rates, generator)
         return draw(rows, self.kept(rows), generator)
 
-    def repeats(self, images: int, training: bool) -> int:
+    @property
+    def training(self) -> bool:
+        """Whether a pass draws a submodel and makes copies: the mode of the model, whatever that of its blocks."""
+        return self.model is None or self.model.training
+
+    def repeats(self, images: int) -> int:
         """How many rows leave the door for one image that comes to it."""
         if self.chosen is None:
-            return self.copies if training else 1
+            return self.copies if self.training else 1
         if self.chosen.rows % images:
             raise ValueError(
                 f"the active submodel has {self.chosen.rows} rows and the batch {images} images: "
@@ -63,11 +79,11 @@ class State:
             )
         return self.chosen.rows // images
 
-    def open(self, x: Tensor, training: bool) -> Tensor:
+    def open(self, x: Tensor) -> Tensor:
         """At the door: fix the submodel of this pass, and repeat what is the same for all copies until here."""
-        repeats = self.repeats(x.shape[0], training)
+        repeats = self.repeats(x.shape[0])
         submodel = self.chosen
-        if submodel is None and training:
+        if submodel is None and self.training:
             submodel = self.next(x.shape[0] * repeats)
         self.bound = None if submodel is None else submodel.layers(x.device, self.scale)
         return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
@@ -77,7 +93,15 @@ class State:
         """Draw the table of this step and count the step."""
         generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))
         self.step += 1
-        return self.draw(rows, generator)
+        submodel = self.draw(rows, generator)
+        if not self.told and any(self.rates) and all(kept == rows for kept in submodel.kept):
+            self.told = True
+            warnings.warn(
+                f"drop_rate: {max(self.rates):g} of {rows} rows drops none, so all copies are the full network: "
+                'take more images, a higher rate, or rounding="spread"',
+                stacklevel=2,
+            )
+        return submodel
 
 
 def _rank() -> int:
@@ -99,18 +123,21 @@ class Place:
     absent: frozenset[int] = frozenset()
     structure: Hashable = None  # equal for blocks that one compiled graph can serve
 
-    def rows(self, x: Tensor) -> tuple[Rows | None, ...]:
-        """Of each of the block's branches; an absent one has no row, so that nothing calls it."""
-        found = self._bound(x)
+    def rows(self, x: Tensor, training: bool) -> tuple[Rows | None, ...]:
+        """Of each of the block's branches; an absent one has no row, so that nothing calls it.
+
+        A block in eval mode keeps all rows of a submodel that was drawn, as timm's drop path does.
+        """
+        found = self._bound(x, training)
         if not self.absent:
             return found
         present, nothing = iter(found), Rows(None, 0, x.shape[0], 1.0)
         total = self.num_layers + len(self.absent)
         return tuple(nothing if branch in self.absent else next(present) for branch in range(total))
 
-    def _bound(self, x: Tensor) -> tuple[Rows | None, ...]:
+    def _bound(self, x: Tensor, training: bool) -> tuple[Rows | None, ...]:
         state, rows = self.state, x.shape[0]
-        if state.bound is None:
+        if state.bound is None or not (training or state.chosen):
             full = None if state.scale == 1 else Rows(None, rows, rows, state.scale)
             return (full,) * self.num_layers
         if rows != state.bound[0].total:
@@ -165,16 +192,25 @@ class Twin(nn.Module):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         place, state = self.cosub, self.cosub.state
         compiling = torch.compiler.is_compiling()
-        if not compiling and torch._C._current_graph_task_id() != -1:
-            raise RuntimeError(
-                "a block is called again in backward, where its rows are not known: checkpoint attached models by "
-                'model.set_grad_checkpointing() or cosub.state(model).checkpointing = "blocks"'
-            )
+        if not compiling:
+            _refuse_call(self, x)
         if place.door:
-            x = state.open(x, self.training)
-        rows = place.rows(x)
+            x = state.open(x)
+        rows = place.rows(x, self.training)
         run = advance if state.run is None or compiling else state.run
         return run(self, x, rows, args, kwargs)
+
+
+def _refuse_call(block: Twin, x: object) -> None:
+    if torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "a block is called again in backward, where its rows are not known: checkpoint attached models by "
+            'model.set_grad_checkpointing() or cosub.state(model).checkpointing = "blocks"'
+        )
+    if "_is_replica" in vars(block):
+        raise RuntimeError("DataParallel runs copies that share one state: take DistributedDataParallel")
+    if isinstance(x, torch.fx.Proxy):
+        raise RuntimeError("an attached model cannot be traced: cosub.detach(model) first")
 
 
 def advance(
