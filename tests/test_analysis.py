@@ -218,7 +218,7 @@ def test_quantisation_has_the_papers_steps():
     assert effective["floor", 0.05] == 0.125
     assert abs(effective["spread", 0.05] - 0.05) < 1 / (2 * 8 * 24) + 1e-9
     assert {effective["floor", index / 100] for index in range(100)} == {step / 8 for step in range(8)}
-    read = [effective["floor-dropped", rate] for rate in (0.05, 0.2, 0.6)]  # equation C.1 as printed
+    read = [effective["ceil", rate] for rate in (0.05, 0.2, 0.6)]  # equation C.1 as printed
     assert read == [0, 0.125, 0.5]
     assert [effective["floor", rate] for rate in (0.05, 0.2, 0.6)] == [0.125, 0.25, 0.625]
     assert effective["nearest", 0.99] == 0.875  # a layer keeps one row at least

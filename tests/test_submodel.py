@@ -12,12 +12,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@given(st.integers(1, 300), st.floats(0, 0.99), st.sampled_from(["nearest", "floor", "spread"]))
+@given(st.integers(1, 300), st.floats(0, 0.99), st.sampled_from(["nearest", "floor", "ceil", "spread"]))
 def test_effective_rate_is_the_nearest_that_rows_allow(rows, rate, rounding):
     kept = count(rows, [rate] * 12, rounding)
     exact = rows * (1 - rate)
     assert all(1 <= k <= rows for k in kept)
-    reach = {"nearest": 0.5, "floor": 1.0, "spread": 1.0}[rounding]
+    reach = {"nearest": 0.5, "floor": 1.0, "ceil": 1.0, "spread": 1.0}[rounding]
     assert all(abs(k - max(exact, 1)) <= reach + 1e-6 for k in kept)
     submodel = draw(rows, kept, generator())
     passing = (submodel.mask() > 0).sum(1)
@@ -32,6 +32,14 @@ def test_rounding_of_the_paper_for_every_number_of_rows(rows):
         # Independent arithmetic in hundredths: round half up, at least one.
         assert kept == max(1, (rows * round(100 * (1 - rate)) + 50) // 100)
         assert count(rows, [rate], "floor") == (max(1, rows * round(100 * (1 - rate)) // 100),)
+
+
+def test_ceil_is_equation_c1_as_printed():
+    """It floors the dropped rows: of 8 rows none, one and four."""
+    assert [count(8, [rate], "ceil") for rate in (0.05, 0.2, 0.6)] == [(8,), (7,), (4,)]
+    for rows in range(1, 60):
+        for percent in range(100):
+            assert count(rows, [percent / 100], "ceil") == (rows - rows * percent // 100,)
 
 
 @given(st.integers(8, 200), st.floats(0.0, 0.8), st.integers(2, 64))

@@ -23,7 +23,7 @@ def cosub_loss(
     Args:
         logits: the first copy of all images, then the second: `R = 2 * B`.
         targets: class indices `(B,)`, or one value per class `(B, C)` (mixed or multi-label; any type), used as they
-            are. Indices out of range are named on the CPU; reading them on a GPU would wait for it: torch asserts there.
+            are. Indices out of range are named on the CPU; on a GPU reading them would wait: torch asserts there.
         weight: the paper's lambda, the share of the label, in [0, 1].
         kind: the loss (binary or softmax cross-entropy) and the other's answer (its probabilities, or one-hot
             of its largest logit), as in Table 3.

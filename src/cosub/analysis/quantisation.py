@@ -1,10 +1,8 @@
 """Appendix C.1: rows are whole, so the drop rate that is asked for is not the one that acts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
@@ -13,21 +11,19 @@ from cosub.submodel import count
 
 # Rows kept by chance have the rate that is asked for, on average. Appendix C can be read in two ways: its text floors
 # "the actual batch size", the rows kept; its equation C.1 floors tau times the rows, those dropped.
-Reading = Rounding | Literal["floor-dropped"]
-_TITLES: dict[Reading, str] = {
+_TITLES: dict[Rounding, str] = {
     "nearest": "nearest (section 4)",
     "floor": "rows kept floored (appendix C, text)",
-    "floor-dropped": "rows dropped floored (equation C.1)",
+    "ceil": "rows dropped floored (equation C.1)",
     "spread": "spread over layers",
 }
-_EPSILON = 1e-9  # as of `count`: 20 * 0.15 is 3
 
 
 @dataclass(frozen=True)
 class Rate:
     """A drop rate as asked and as it acts, the mean over layers, for layers of so many rows."""
 
-    rounding: Reading
+    rounding: Rounding
     rows: int
     asked: float
     effective: float
@@ -38,7 +34,7 @@ class Mark:
     """Where a run lies: its rate as the mean over its layers, asked and effective."""
 
     run: str
-    rounding: Reading
+    rounding: Rounding
     rows: int
     asked: float
     effective: float
@@ -57,9 +53,7 @@ def quantisation(rows: Sequence[int], num_layers: int, points: int = 100) -> lis
     ]
 
 
-def _effective(rows: int, rate: float, num_layers: int, rounding: Reading) -> float:
-    if rounding == "floor-dropped":
-        return math.floor(rows * rate + _EPSILON) / rows
+def _effective(rows: int, rate: float, num_layers: int, rounding: Rounding) -> float:
     return 1 - sum(count(rows, [rate] * num_layers, rounding)) / (rows * num_layers)
 
 

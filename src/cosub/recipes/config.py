@@ -487,8 +487,8 @@ class Recipe(Strict):
     schedule: Schedule = "uniform"
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
-    """How the rows kept become a whole number; spread rounds up in some layers and down in others;
-    bernoulli keeps each row by chance, as before the paper: shapes then change from step to step."""
+    """How the rows kept become a whole number; ceil is equation C.1 as printed; spread rounds up in some layers and
+    down in others; bernoulli keeps each row by chance, as before the paper: shapes then change from step to step."""
     epochs: int = 100
     batch_size: int = 256
     """Distinct images an optimizer step, over all processes and micro-steps."""
