@@ -91,7 +91,7 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
             ratios = [result["ratio"]["saved_bytes"][way] for _, result in points]
             axes.plot([x for x, _ in points], ratios, marker="o", ms=4, label=way)
         axes.axhline(1, color="black", lw=0.8)
-        axes.set(xlabel=name, ylabel="bytes saved for backward / masked", ylim=(0, None))
+        axes.set(xlabel=name, ylabel="activation memory / masked", ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -72,7 +72,8 @@ def small(depth=4, rate=0.5, **settings):
 @pytest.mark.parametrize(
     ("depth", "settings", "graphs"),
     # Of 12 rows, linear rates keep 12 to 6: seven numbers, and 32 of them would be more than Dynamo's limit of 8.
-    [(2, {}, 1), (8, {}, 1), (32, {"schedule": "linear"}, 7), (32, {"schedule": "linear", "rate": 0.95}, 12),
+    [(2, {}, 1), (8, {}, 1), (32, {"schedule": "linear"}, 7),
+     pytest.param(32, {"schedule": "linear", "rate": 0.95}, 12, marks=pytest.mark.slow),
      (6, {"rounding": "spread"}, 1), (6, {"rounding": "spread", "rate": 0.45}, 3)],
 )  # fmt: skip
 def test_blocks_of_one_signature_share_a_graph(images, backend, depth, settings, graphs):
@@ -164,8 +165,13 @@ def test_checkpointing_is_inside(images, name, checkpointing):
     assert_close(dict(fast.named_buffers()), dict(model.named_buffers()))
 
 
+QUICK = ("LoRA on qkv", "output hook on norm1", "weight_norm on fc1", "norm2 replaced")
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHANGES]
+)
 def test_changes_of_a_compiled_model(images, change, when):
     """Before compiling, or after compiled steps: Dynamo on its own would go on without a hook that came later."""
     model = small(2)
