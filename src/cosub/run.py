@@ -16,7 +16,7 @@ from torch import nn
 
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe
-from cosub.recipes.files import differences, dump, identity, read, require_run
+from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    def as_begun(self, recipe: Recipe) -> Recipe:
+        """The recipe by the rules of the run that is there, if one is (`files.as_begun`)."""
+        return as_begun(recipe, read(self.recipe)) if self.recipe.exists() else recipe
 
     def check(self, recipe: Recipe) -> None:
         """That this recipe may run in this folder: it is new, empty, or holds the same recipe's run.

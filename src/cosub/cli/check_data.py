@@ -44,8 +44,9 @@ class Check:
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = _understand(words)
-    from cosub.data.checking import Report, looks, splits
+    from cosub.data.checking import Report, looks
     from cosub.data.sources import open_source
+    from cosub.data.telling import balance, splits, told
     from cosub.progress import counted
 
     source = open_source(dataclasses.replace(options.data, path=options.path))  # pyright: ignore[reportCallIssue]
@@ -56,6 +57,9 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     result = {
         "path": options.path,
         "images": dict(report.images),
+        "splits": dict(source.places),
+        "classes": {} if options.data.kind == "scenes" else balance(source),
+        "skipped": [item._asdict() for item in source.left_out],
         "damaged": report.damaged,
         "odd": report.odd,
         "doubled": [{"image": name, "is": original} for name, original in report.doubled],
@@ -63,7 +67,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result)
+        _print(result, told(source))
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
@@ -95,14 +99,27 @@ def _kind(path: str) -> str:
     return "folder"
 
 
-def _print(result: dict[str, Any]) -> None:
-    """Findings on standard output, how many on standard error."""
+def _print(result: dict[str, Any], table: dict[str, str]) -> None:
+    """Findings on standard output; where the splits lie, their classes, and how many findings on standard error."""
+    for item in result["skipped"]:
+        print(f"skipped  {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
     for line in result["damaged"]:
         print(f"damaged  {line}")
     for name, notes in result["odd"].items():
         print(f"odd      {name}: {'; '.join(notes)}")
     for pair in result["doubled"]:
         print(f"doubled  {pair['image']} is {pair['is']}")
+    for name, value in table.items():
+        print(f"{name}: {value}", file=sys.stderr)
+    for split, classes in result["classes"].items():
+        print(f"{split}: {_balance(classes)}", file=sys.stderr)
     images = ", ".join(f"{number:,} {split}" for split, number in result["images"].items())
-    counts = ", ".join(f"{len(result[kind]):,} {kind}" for kind in ("damaged", "odd", "doubled"))
-    print(f"{images}: {counts}", file=sys.stderr)
+    found = {kind: len(result[kind]) for kind in ("damaged", "odd", "doubled")}
+    found["skipped"] = sum(item["number"] for item in result["skipped"])
+    print(f"{images}: {', '.join(f'{number:,} {kind}' for kind, number in found.items())}", file=sys.stderr)
+
+
+def _balance(classes: dict[str, int]) -> str:
+    """The smallest and the largest classes, with their numbers of images."""
+    told = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
+    return ", ".join(told if len(told) <= 6 else [*told[:3], "...", *told[-3:]])

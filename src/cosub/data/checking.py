@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from cosub.data.decoding import BadImage, rgb
 from cosub.data.loading import leave_signals_to_the_trainer
 from cosub.data.sources import Examples, Source
+from cosub.data.telling import splits
 
 _SUFFIXES = {
+    "HEIF": {".heic", ".heif"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "MPO": {".jpg", ".jpeg", ".mpo"},
     "PNG": {".png", ".apng"},
@@ -58,14 +60,6 @@ class Report:
             self._seen.setdefault(look.pixels, look.name)
         elif look.pixels in self._seen:
             self.doubled.append((look.name, self._seen[look.pixels]))
-
-
-def splits(source: Source) -> dict[str, Examples]:
-    """The sets of a source by name, train first; validation images that are the test images are one set."""
-    sets = {"train": source.train}
-    if source.validation is not None and source.validation is not source.test:
-        sets["validation"] = source.validation
-    return {**sets, "test": source.test}
 
 
 def looks(source: Source, workers: int) -> Iterator[Look]:

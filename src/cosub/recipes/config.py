@@ -199,6 +199,9 @@ class Folder(Sampled):
     val_share: float = 0.1
     """Share of the images, by class, held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
+    reading: Fixed[Suppress[Literal[1, 2]]] = 2
+    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
+    2: usual names of splits in any case, links followed, files of systems and runs passed over."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Folder, Recipe
 
 FORMAT = 1
 
@@ -49,10 +49,19 @@ def read(path: Path) -> Recipe:
 def parse(values: dict[str, Any], where: str) -> Recipe:
     from pydantic import ValidationError
 
+    if isinstance(data := values.get("data"), dict) and data.get("kind") == "folder":
+        values = {**values, "data": {"reading": 1, **data}}  # as folders were read before files had the value
     try:
         return _adapter().validate_json(json.dumps(values))
     except ValidationError as error:
         raise InputError(f"recipe: {where}: {_first(error.errors()[0])}") from error
+
+
+def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
+    """The recipe, reading a folder by the rules under which the run was begun: they are no choice of a command's."""
+    if not isinstance(recipe.data, Folder) or not isinstance(run.data, Folder):
+        return recipe
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, reading=run.data.reading))
 
 
 def identity(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
 from cosub.data.sources.inaturalist import inaturalist
+from cosub.data.sources.layout import images_of_classes, open_folder
 from cosub.data.sources.sampling import Part, sampled, with_validation
 from cosub.data.sources.shards import shards
 from cosub.data.sources.source import Examples, Source, existing
@@ -61,7 +62,7 @@ def _open(config: DataConfig) -> Source:
         case Digits():
             return digits(config)
         case Folder():
-            return folder(config)
+            return folder(config) if config.reading == 1 else open_folder(config)
         case Hub():
             return hub(config)
         case Shards():
@@ -88,6 +89,8 @@ def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
     """All images of a folder that has no splits of its own, with the labels of the given classes; else None."""
     if not isinstance(config, Folder):
         return None
+    if config.reading > 1:
+        return images_of_classes(config, classes)
     root = existing(config.path)
     if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
         return None

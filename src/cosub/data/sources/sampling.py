@@ -58,7 +58,8 @@ def sampled(source: Source, config: Sampled) -> Source:
     shuffled = np.random.default_rng(derive("training images", config.subset_seed)).permutation(others)
     train = Part(source.train, sorted((shuffled[:asked] if asked else others).tolist()))
     validation = Part(source.train, sorted(held.tolist())) if held_out else source.validation
-    return replace(source, train=train, validation=validation)
+    places = {**source.places, "validation": "held out of train"} if held_out and source.places else source.places
+    return replace(source, train=train, validation=validation, places=places)
 
 
 def with_validation(source: Source) -> Source:
@@ -79,4 +80,5 @@ def with_validation(source: Source) -> Source:
     if not held:
         raise InputError("choose: best: no class has two training images, so none can be held out; take last")
     kept = np.setdiff1d(np.arange(len(labels)), held).tolist()
-    return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)))
+    places = {**source.places, "validation": "held out of train"} if source.places else source.places
+    return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)), places=places)
