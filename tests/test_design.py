@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports only what stands above it, or beside it in its own row.
 LAYERS = [
-    {"choices", "errors", "seeds", "signals"},
+    {"choices", "errors", "names", "seeds", "signals"},
     {"submodel"},
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
@@ -45,7 +45,7 @@ LAYERS = [
     {"__init__", "__main__"},
 ]
 TORCH_ONLY = {"submodel", "residual", "losses"}
-NO_TORCH = {"choices", "errors", "seeds", "recipes", "machine", "cli"}
+NO_TORCH = {"choices", "errors", "names", "seeds", "recipes", "machine", "cli"}
 
 
 def part(path: Path) -> str:

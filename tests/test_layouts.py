@@ -367,9 +367,10 @@ def test_a_run_from_before_is_continued_to_the_bit(tmp_path, monkeypatch):
     before = Folder(path=str(tmp_path / "data"), reading=1)
     run(tiny(tmp_path / "whole", data=before, **settings))
     step = Trainer._train_step
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", lambda self, *given: stop() if self.step == 3 else step(self, *given))
-        run(tiny(tmp_path / "run", data=before, **settings))
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny(tmp_path / "run", data=before, **settings))
     values = json.loads((tmp_path / "run" / "recipe.json").read_text())
     del values["data"]["reading"]
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(values))

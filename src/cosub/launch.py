@@ -23,6 +23,7 @@ from cosub.data.sources import open_source, with_validation
 from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
+from cosub.names import write_text
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
@@ -227,7 +228,7 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
         aside.replace(folder.weights)
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:
-            (folder.path / "bad-images.txt").write_text("\n".join(bad) + "\n")
+            write_text(folder.path / "bad-images.txt", "\n".join(bad) + "\n")
             trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
         folder.write_summary(summary)
     except (OSError, SafetensorError) as error:

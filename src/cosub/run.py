@@ -49,6 +49,7 @@ class RunFolder:
         Raises:
             InputError: if the folder holds something else.
         """
+        _require_utf8(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"out: {self.path}: is a file; name a folder with --out")
         if self.recipe.exists():
@@ -118,8 +119,16 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
+def _require_utf8(folder: Path) -> None:
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:  # TensorBoard and safetensors take no other name
+        raise InputError(f"out: {folder}: its name is not UTF-8; name another with --out") from error
+
+
 def require_free(folder: Path) -> None:
-    """Raises InputError if a folder cannot be made there, or has something in it."""
+    """Raises InputError if a folder cannot be made there, has something in it, or a name that is not UTF-8."""
+    _require_utf8(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
     if not folder.parent.is_dir():

@@ -16,7 +16,7 @@ from cosub.recipes.config import SOURCES, DataConfig, Folder
 from cosub.recipes.files import nearest
 
 _SIGNS = {
-    "hub": ("*.parquet", "data/*.parquet"),
+    "hub": ("*.parquet", "*/*.parquet"),
     "shards": ("*.tar", "*/*.tar"),
     "inaturalist": ("train20*.json",),
     "torchvision": ("cifar-10-batches-*", "cifar-100-*", "flowers-102", "stanford_cars"),
