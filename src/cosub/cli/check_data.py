@@ -1,4 +1,4 @@
-"""cosub check-data PATH [--source KIND] [--workers N]"""
+"""cosub check-data PATH [--source KIND] [--table FILE.csv] [--workers N]"""
 
 import dataclasses
 import json
@@ -23,8 +23,9 @@ _SIGNS = {
 }
 
 DESCRIPTION = """List what is wrong with the images of a data set, one a line: damaged ones, odd ones (CMYK, 16-bit,
-palette, alpha, animated, wrong extension, EXIF that does not parse or turns the image), and those with the same pixels
-in train and in validation or test. Every image is decoded whole. Status 0: none is damaged; 3: some are.
+palette, alpha, animated, wrong extension, EXIF that does not parse or turns the image), those with the same pixels
+in train and in validation or test, and what of a folder is not read; then where the splits lie, and the images of each
+class. Every image is decoded whole. Status 0: none is damaged; 3: some are.
 --source {sources} says how PATH is laid out; by default it is seen from the files there.
 Options of a source are those of `cosub train`, e.g. --data.val-share."""
 
@@ -34,18 +35,25 @@ class Check:
     path: Positional[str] = ""
     """The folder, or a name that the source understands."""
     data: DataConfig = field(default_factory=Folder)
+    table: str = ""
+    """Write the images of a folder into this CSV file, for --source table; images with the same pixels are a group."""
     workers: int = 0
     """Processes; 0: as many as there are cores."""
 
     def __post_init__(self) -> None:
+        if self.table and self.data.kind != "folder":
+            raise InputError(f"table: {self.table}: is written of a folder; leave it out, or name --source folder")
+        if self.table and Path(self.table).exists():
+            raise InputError(f"table: {self.table}: is there already; name another file")
         if self.workers < 0:
             raise InputError(f"workers: {self.workers}: must be 0 or more")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = _understand(words)
-    from cosub.data.checking import Report, looks
+    from cosub.data.checking import Report, looks, rows_of
     from cosub.data.sources import open_source
+    from cosub.data.sources.table import write_table
     from cosub.data.telling import balance, splits, told
     from cosub.progress import counted
 
@@ -64,6 +72,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         "odd": report.odd,
         "doubled": [{"image": name, "is": original} for name, original in report.doubled],
     }
+    if options.table:
+        write_table(Path(options.table), rows_of(source, report))
     if as_json:
         print(json.dumps(result))
     else:
@@ -93,6 +103,8 @@ def _understand(words: list[str]) -> Check:
 
 def _kind(path: str) -> str:
     """The source that a folder's files suggest."""
+    if path.lower().endswith(".csv"):
+        return "table"
     for kind, patterns in _SIGNS.items():
         if path and any(next(Path(os.path.expanduser(path)).glob(pattern), None) for pattern in patterns):
             return kind

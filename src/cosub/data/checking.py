@@ -46,6 +46,7 @@ class Report:
     damaged: list[str] = field(default_factory=list)
     odd: dict[str, list[str]] = field(default_factory=dict)
     doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
+    alike: dict[bytes, list[str]] = field(default_factory=dict)  # images by their pixels
     _seen: dict[bytes, str] = field(default_factory=dict)
 
     def add(self, look: Look) -> None:
@@ -54,12 +55,27 @@ class Report:
         if look.damaged:
             self.damaged.append(look.damaged)
             return
+        self.alike.setdefault(look.pixels, []).append(look.name)
         if look.odd:
             self.odd[look.name] = list(look.odd)
         if look.split == "train":
             self._seen.setdefault(look.pixels, look.name)
         elif look.pixels in self._seen:
             self.doubled.append((look.name, self._seen[look.pixels]))
+
+
+def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Path, label, split and group of each image, for a table. Images with the same pixels are a group.
+
+    Splits are those of the folder: where images were held out of it for want of them, the column is empty.
+    """
+    own = not source.places.get("test", "").startswith("held out")
+    groups = {name: names[0] for names in report.alike.values() if len(names) > 1 for name in names}
+    for split, examples in splits(source).items():
+        role = "validation" if split == "test" and source.validation is source.test else split
+        for index, label in enumerate(examples.labels):
+            name = examples.name(index)
+            yield name, source.classes[label], role if own else "", groups.get(name, "")
 
 
 def looks(source: Source, workers: int) -> Iterator[Look]:

@@ -41,6 +41,8 @@ class Source:
     """Where train, validation and test were found, for people; empty where the source has no folders."""
     left_out: tuple[LeftOut, ...] = ()
     """What lies there and is not read."""
+    groups: Sequence[str] | None = None
+    """Of each training image, where there are any: images of one group are held out together."""
 
     @property
     def watched(self) -> Examples:
