@@ -154,7 +154,7 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--weight", "1.1"], "weight: 1.1: must be in [0, 1]"),
         (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method distill or"),
         (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, distill"),
-        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or hub"),
+        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or table or hub"),
         (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, spread"),
         (["train", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
         (["train", "--model", "hf_hub:somebody/model"], "timm does not know it"),

@@ -189,7 +189,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path):
     }
     assert min(item.first for item in found) == str(tmp_path / "extensions" / "train" / "cat" / "a.gif")
     with_links(tmp_path / "links")
-    assert skipped(read(tmp_path / "links")) == {"links back to a folder that it lies in": 1}
+    assert skipped(read(tmp_path / "links")) == {"link to a folder that it lies in": 1}
     flat_with_runs(tmp_path / "flat")
     assert skipped(read(tmp_path / "flat")) == {
         "folder of a run": 2,
@@ -209,6 +209,29 @@ def test_images_without_classes_beside_train_are_named_and_not_read(tmp_path):
         "image of test without a class folder": 5,
         "image of val without a class folder": 6,
     }
+
+
+def test_tiny_imagenet_as_published(tmp_path):
+    """Its validation images lie in one folder; a list says their classes. Its test images have none."""
+    split(tmp_path / "train", 12, "images")
+    fill(tmp_path / "val" / "images", 6)
+    fill(tmp_path / "test" / "images", 4)
+    lines = [f"{index}.png\t{CLASSES[index % 3]}\t0\t0\t8\t8" for index in range(6)]
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    source = read(tmp_path)
+    assert sizes(source) == (36, 6, 6)
+    assert list(source.watched.labels) == [0, 1, 2, 0, 1, 2]
+    assert skipped(source)["image of test without a class folder"] == 4
+    (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(InputError, match=r"val_annotations\.txt: has 'no class' for 5\.png"):
+        read(tmp_path)
+
+
+def test_a_class_that_is_only_in_val_is_refused(tmp_path):
+    split(tmp_path / "train", 4)
+    fill(tmp_path / "val" / "fox", 4)
+    with pytest.raises(InputError, match=r"val: has classes that .*train lacks: fox"):
+        read(tmp_path)
 
 
 def test_heic_is_read_where_pillow_heif_is_there(tmp_path, monkeypatch):

@@ -7,12 +7,16 @@ from pathlib import Path
 from PIL import Image
 
 from cosub.data.decoding import EXTENSIONS
+from cosub.data.sources.annotations import annotated
 from cosub.data.sources.folder import Files, held_out
 from cosub.data.sources.source import Source, existing
 from cosub.data.sources.splits import find_splits
 from cosub.data.sources.walking import Branch, Notes
 from cosub.errors import InputError
 from cosub.recipes.config import Folder
+
+# Folders of images whose classes their names do not say, such as those that are to be predicted.
+_NO_CLASSES = {"images", "image", "imgs", "img", "all", "unknown", "unlabelled", "unlabeled"}
 
 
 def open_folder(config: Folder) -> Source:
@@ -111,8 +115,9 @@ def _other(split: Branch | None, classes: tuple[str, ...], train: Branch) -> Fil
     """The images of a split that is not for training; None where there is none, or its images have no classes."""
     if split is None:
         return None
-    unknown = [name for name in split.folders if name not in classes]
-    if len(split.folders) <= 1 and len(unknown) == len(split.folders) and split.everything:
+    if split.everything and split.folders.keys() <= _NO_CLASSES - set(classes):
+        if (found := annotated(split, classes)) is not None:
+            return found
         for path in split.everything:
             split.notes.add(f"image of {split.path.name} without a class folder", path)
         return None

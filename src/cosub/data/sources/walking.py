@@ -91,7 +91,7 @@ class Branch:
         """The folder of that name, unless it is not to be read."""
         place = path.stat()
         if (place.st_dev, place.st_ino) in self._places:
-            self.notes.add("links back to a folder that it lies in", path)
+            self.notes.add("link to a folder that it lies in", path)
         elif _is_run(path):
             self.notes.add("folder of a run", path)
             self.runs.append(path)
