@@ -154,7 +154,7 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--weight", "1.1"], "weight: 1.1: must be in [0, 1]"),
         (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method distill or"),
         (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, distill"),
-        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or hub"),
+        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or table or hub"),
         (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, spread"),
         (["train", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
         (["train", "--model", "hf_hub:somebody/model"], "timm does not know it"),
@@ -298,7 +298,7 @@ def test_wrong_data_through_the_command_line(capsys, tmp_path):
     for path, message in (
         (tmp_path / "nowhere", "is not a folder"),
         (tmp_path / "single" / "only" / "cat", "has no class folders"),
-        (tmp_path / "single", "a single class (only)"),
+        (tmp_path / "single", "holds only only, and that holds cat, dog: name it with --data.path"),
     ):
         status, _, err = call(capsys, *folder_words(path, "--out", tmp_path / "run"))
         assert (status, message in err) == (2, True)

@@ -133,6 +133,23 @@ def test_hub_layout(tmp_path):
     assert source.train.name(2) == "train[2] 2.png"
 
 
+@pytest.mark.parametrize("place", ["a [1]", "b *?", "plain_text", "c d/plain_text", "data"])
+def test_parquet_lies_in_folders_of_any_name(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    parquet(tmp_path / place / "train-00000-of-00001.parquet", [0, 1, 0, 1])
+    parquet(tmp_path / place / "test-00000-of-00001.parquet", [1, 0])
+    named = tmp_path / (place.removesuffix("plain_text").removesuffix("data"))
+    assert open_source(Hub(path=str(named))).train.labels == [0, 1, 0, 1]
+
+
+def test_two_configurations_of_parquet_are_not_put_together(tmp_path):
+    for name in ("coarse", "fine"):
+        (tmp_path / name).mkdir()
+        parquet(tmp_path / name / "train-0.parquet", [0, 1])
+    with pytest.raises(InputError, match=r"has Parquet files in coarse, fine; name one of these folders with --data"):
+        open_source(Hub(path=str(tmp_path)))
+
+
 def without(root: Path, *parts: str) -> Path:
     for name in parts:
         shutil.rmtree(root / name)

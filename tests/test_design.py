@@ -14,19 +14,19 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # A module imports only what stands above it, or beside it in its own row.
 LAYERS = [
-    {"choices", "errors", "seeds", "signals"},
+    {"choices", "errors", "names", "seeds", "signals"},
     {"submodel"},
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
     {"removal"},
-    {"attachment"},
+    {"attachment", "compilation"},
     {
         "methods",
         "data",
         "network",
         "finetuning",
         "heads",
-        "names",
+        "weight_names",
         "published",
         "weights",
         "optim",
@@ -48,7 +48,7 @@ LAYERS = [
     {"__init__", "__main__"},
 ]
 TORCH_ONLY = {"submodel", "residual", "losses"}
-NO_TORCH = {"choices", "errors", "seeds", "recipes", "machine", "cli"}
+NO_TORCH = {"choices", "errors", "names", "seeds", "recipes", "machine", "cli"}
 
 
 def part(path: Path) -> str:

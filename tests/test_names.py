@@ -1,120 +1,125 @@
-"""Weights under the names of other code: prefixes of wrappers, EfficientNet-PyTorch, and what has no translation."""
+"""Names as people have them: bytes that are no UTF-8, dollars, underscores; terminals that cannot show them."""
+
+import contextlib
+import dataclasses
+import io
+import os
+from pathlib import Path
 
 import pytest
-import timm
-import torch
-from safetensors.torch import save_file
+from matplotlib.figure import Figure
+from test_data import picture
+from tiny import run, tiny
 
+from cosub.cli import main
 from cosub.errors import InputError
-from cosub.evaluation.networks import open_network
-from cosub.weights import load_weights
+from cosub.evaluation.pictures import show_examples
+from cosub.names import caption
+from cosub.recipes import get
+from cosub.recipes.config import Augment, Folder
+from cosub.recipes.files import dump, read
+from cosub.run import RunFolder, load_run, require_free
+
+CAFE = os.fsdecode(b"caf\xe9")
+CLASSES = ("$\\foo$", "_x", CAFE)
 
 
-def resnet(seed=0, **changes):
-    torch.manual_seed(seed)
-    return timm.create_model("resnet18", **{"channels": (4, 4, 8, 8), "num_classes": 5, **changes}).eval()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run on images of such names, some of them damaged."""
+    root = tmp_path_factory.mktemp("names")
+    data = root / CAFE
+    for split in ("train", "val"):
+        for name in CLASSES:
+            (data / split / name).mkdir(parents=True)
+            for index in range(12):
+                picture(index, (8, 8)).save(data / split / name / f"{index}{CAFE}.png")
+        (data / split / CAFE / f"bad{CAFE}.png").write_bytes(b"x")
+    recipe = tiny(root / "_run$\\foo$", data=Folder(path=str(data)), batch_size=16, group_size=16, bad_share=0.5)
+    run(dataclasses.replace(recipe, augment=Augment(policy="")))
+    return root / "_run$\\foo$"
 
 
-def lite(seed=0, name="tf_efficientnet_lite0", classes=5):
-    torch.manual_seed(seed)
-    model = timm.create_model(name, num_classes=classes)
-    for value in model.state_dict().values():
-        if value.is_floating_point():
-            value.add_(torch.rand_like(value))  # statistics and norms of their own
-    return model.eval()
+def in_latin1(*words: object) -> tuple[int, bytes]:
+    """Status of a verb, and what it says on a terminal in latin-1."""
+    shown = io.BytesIO()
+    stream = io.TextIOWrapper(shown, encoding="latin-1", write_through=True)
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        status = main([str(word) for word in words])
+    return status, shown.getvalue()
 
 
-def loaded(model, weights, tmp_path):
-    torch.save(weights, tmp_path / "w.pth")
-    return load_weights(model, tmp_path / "w.pth")
+def test_a_run_keeps_names_that_are_not_utf8(finished):
+    told = (finished / "bad-images.txt").read_bytes().splitlines()
+    assert len(told) == 2
+    for split, line in zip((b"train", b"val"), told, strict=True):
+        assert b"/caf\xe9/" + split + b"/caf\xe9/badcaf\xe9.png (" in line
+    assert load_run(finished).classes == CLASSES
+    assert read(finished / "recipe.json").data == Folder(path=str(finished.parent / CAFE))
+    assert (finished / "curves.png").stat().st_size > 0
 
 
-def equal(a, b):
-    return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+@pytest.mark.parametrize(
+    ("words", "status"), [(["predict", "RUN", "DATA"], 0), (["check-data", "DATA", "--workers", "1"], 3)]
+)
+def test_verbs_that_print_names_come_to_their_end(words, status, finished):
+    places = {"RUN": finished, "DATA": finished.parent / CAFE}
+    ended, told = in_latin1(*(places.get(word, word) for word in words))
+    assert ended == status
+    assert rb"badcaf\udce9.png" in told
 
 
-@pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.", "encoder.", "module.model.", "model.backbone."])
-def test_a_wrappers_prefix_of_all_names(tmp_path, prefix):
-    source, target = resnet(0), resnet(1)
-    said = loaded(target, {prefix + name: value for name, value in source.state_dict().items()}, tmp_path)
-    assert said == [f"{' and '.join(f'{word}.' for word in prefix.split('.')[:-1])} taken off the names"]
-    assert equal(source, target)
+def test_the_same_command_knows_the_run_again(finished):
+    status, told = in_latin1("train", finished / "recipe.json", "--out", finished)
+    assert (status, b"finished already" in told) == (0, True)
 
 
-def test_a_backbones_prefix_beside_a_head_without_one(tmp_path):
-    source, target = resnet(0), resnet(1)
-    weights = {name if "fc." in name else f"backbone.{name}": value for name, value in source.state_dict().items()}
-    assert loaded(target, weights, tmp_path) == ["backbone. taken off the names"]
-    assert equal(source, target)
+def test_a_character_that_the_terminal_lacks_is_escaped(tmp_path):
+    status, told = in_latin1("evaluate", tmp_path / "猫")
+    assert (status, rb"\u732b: holds no run" in told) == (2, True)
 
 
-def test_a_prefix_that_does_not_make_the_rest_fit_stays(tmp_path):
-    weights = {**resnet().state_dict(), "encoder.conv1.bias": torch.zeros(4)}
-    with pytest.raises(InputError, match=r"unexpected: encoder\.conv1\.bias"):
-        loaded(resnet(1), weights, tmp_path)
-    twice = {**resnet().state_dict(), "model.conv1.weight": resnet().conv1.weight}  # two of one name
-    with pytest.raises(InputError, match=r"unexpected: model\.conv1\.weight"):
-        loaded(resnet(1), twice, tmp_path)
+@pytest.mark.parametrize("refuses", [require_free, lambda path: RunFolder(path).check(get("digits"))])
+def test_a_folder_of_results_has_a_name_in_utf8(tmp_path, refuses):
+    with pytest.raises(InputError, match="its name is not UTF-8; name another with --out"):
+        refuses(tmp_path / CAFE)
 
 
-def of_efficientnet_pytorch(model):
-    """The same weights by the names of EfficientNet-PyTorch: blocks counted through, and a norm before each branch."""
-    weights, blocks = {}, [block for stage in model.blocks for block in stage]
-    for name, value in model.state_dict().items():
-        first, *rest = name.split(".")
-        if first == "blocks":
-            block = model.blocks[int(rest[0])][int(rest[1])]
-            expanded = hasattr(block, "conv_pwl")
-            names = {"conv_dw": "_depthwise_conv", "se": "_se", "conv_pwl": "_project_conv",
-                     "conv_pw": "_expand_conv" if expanded else "_project_conv"}  # fmt: skip
-            norms = {"bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"} if expanded else {"bn1": "_bn1", "bn2": "_bn2"}
-            part = ".".join(rest[2:])
-            for ours, theirs in (("se.conv_", "_se_"), *names.items(), *norms.items()):
-                if part.startswith(ours):
-                    part = theirs + part.removeprefix(ours)
-                    break
-            name = f"_blocks.{next(i for i, other in enumerate(blocks) if other is block)}.{part}"
-        else:
-            outside = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
-            name = ".".join([{**outside, "classifier": "_fc"}[first], *rest])
-        weights[name] = value
-    return weights
+def test_recipes_keep_paths_that_are_not_utf8(tmp_path):
+    recipe = dataclasses.replace(get("finetune"), weights=f"/{CAFE}/x.pth", data=Folder(path=f"/ü/{CAFE}"))
+    (tmp_path / "recipe.json").write_text(dump(recipe))
+    assert read(tmp_path / "recipe.json") == recipe
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_b0"])
-def test_efficientnet_pytorchs_file(tmp_path, name, prefix):
-    source, target = lite(0, name), lite(1, name)
-    weights = {prefix + key: value for key, value in of_efficientnet_pytorch(source).items()}
-    assert f"{prefix}_blocks.3._expand_conv.weight" in weights
-    assert "names of EfficientNet-PyTorch taken as timm's" in loaded(target, weights, tmp_path)[-1]
-    assert equal(source, target)
-    other = lite(2, name, classes=7)
-    assert "classifier of 5 classes dropped: this network has 7" in loaded(other, weights, tmp_path)
-    assert torch.equal(other.conv_head.weight, source.conv_head.weight)
+# --- pictures
 
 
-def test_a_deeper_file_of_efficientnet_pytorch_says_what_is_left(tmp_path):
-    weights = of_efficientnet_pytorch(lite())
-    weights["_blocks.16._bn2.bias"] = torch.zeros(3)
-    with pytest.raises(InputError, match=r"unexpected: _blocks\.16\._bn2\.bias"):
-        loaded(lite(1), weights, tmp_path)
+@pytest.mark.parametrize("name", ["_x", "$", "a$b", "$\\foo$", "$1$", "\\$", CAFE, "plain"])
+def test_captions_show_the_name_and_stay_in_the_legend(name):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([1], [1], label=caption(name))
+    axes.set_title(caption(name))
+    (text,) = axes.legend().get_texts()
+    figure.savefig(io.BytesIO())
+    drawn, formula = text._preprocess_math(text.get_text())
+    assert (drawn.strip(), formula) == (name.encode("utf-8", "backslashreplace").decode(), False)
 
 
-def test_names_that_differ_throughout_are_shown_from_both_sides(tmp_path):
-    weights = {f"layer_{index}/kernel": value for index, value in enumerate(resnet().state_dict().values())}
-    weights["classifier/bias"] = torch.zeros(5)
-    target = resnet(1)
-    with pytest.raises(InputError) as error:
-        loaded(target, weights, tmp_path)
-    assert "have other names throughout than this ResNet: first layer_0/kernel, layer_1/kernel, " in str(error.value)
-    assert "; here conv1.weight, bn1.weight, bn1.bias, and " in str(error.value)
-    assert equal(target, resnet(1))
+def test_a_run_with_such_a_name_is_in_the_legend_of_its_plot(finished, monkeypatch, tmp_path):
+    seen: list[str] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_given, **_more: seen.extend(
+        text.get_text() for axes in self.axes if axes.get_legend() for text in axes.get_legend().get_texts()
+    ))  # fmt: skip
+    monkeypatch.chdir(finished)
+    assert main(["plot", ".", str(finished), "--out", str(tmp_path / "both.png")]) == 0
+    assert seen == [" _run\\$\\foo\\$"] * 2
 
 
-def test_a_file_that_has_a_classifier_by_another_name_is_not_said_to_have_none(tmp_path):
-    """The head is asked for after the fit."""
-    weights = {f"x{name}": value for name, value in resnet(num_classes=1000).state_dict().items()}
-    save_file(weights, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match="have other names throughout than this ResNet: first xbn1"):
-        open_network(str(tmp_path / "w.safetensors"), "resnet18")
+def test_classes_with_such_names_are_drawn(finished, tmp_path):
+    trained = load_run(finished)
+    from cosub.data.sources import open_source
+
+    source = open_source(trained.recipe.data)
+    show_examples(trained.network, source.test, trained.classes, 8, trained.recipe.inputs, 9, tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 0

@@ -210,6 +210,36 @@ def test_labels_that_are_none(tmp_path, extension, content, message):
         opened(tmp_path, length=1, test_length=3)
 
 
+@pytest.mark.parametrize("pattern", ["photo.{}", "{}.v2", "a.b.{}.c"])
+def test_dots_in_the_names_of_members(tmp_path, pattern):
+    """Names that webdataset's rule, up to the first dot, would put together or cut to what is no image."""
+    for split, values in (("train", range(6)), ("validation", range(3))):
+        with tarfile.open(tmp_path / f"set-{split}-0.tar", "w") as file:
+            for value in values:
+                name = pattern.format(value)
+                member(file, f"._{name}.png", b"a Mac's")
+                member(file, f"{name}.png", grey(value))
+                member(file, f"{name}.cls", str(value % 3).encode())
+    source = opened(tmp_path, length=6, test_length=3)
+    assert list(source.train.labels) == [0, 1, 2, 0, 1, 2]
+    assert [source.train.image(index).getpixel((0, 0))[0] for index in range(6)] == list(range(6))
+
+
+def test_a_second_image_of_a_sample_stays_one(tmp_path):
+    """By webdataset's rule 0.mask.png belongs to sample 0, whose image is 0.png; alone, 0.image.png is its image."""
+    with tarfile.open(tmp_path / "set-train-0.tar", "w") as file:
+        for name, content in (("0.png", grey(0)), ("0.mask.png", grey(9)), ("0.cls", b"1"),
+                              ("1.image.png", grey(1)), ("1.cls", b"0")):  # fmt: skip
+            member(file, name, content)
+    index = read_index([tmp_path / "set-train-0.tar"], None)
+    assert index.label.tolist() == [1, 0]
+    with tarfile.open(tmp_path / "set-train-1.tar", "w") as file:
+        for name, content in (("0.left.png", grey(0)), ("0.right.png", grey(9)), ("0.cls", b"1")):
+            member(file, name, content)
+    with pytest.raises(InputError, match=r"0\.left has no label; expected 0\.left\.cls"):
+        read_index([tmp_path / "set-train-1.tar"], None)
+
+
 def test_a_compressed_shard_is_refused(shards):
     with tarfile.open(shards / "set-train-0001.tar", "w:gz") as file:
         member(file, "000020.png", grey(20))

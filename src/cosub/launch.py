@@ -19,8 +19,10 @@ from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
 from cosub.data.sources import open_source, with_validation
+from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
+from cosub.names import write_text
 from cosub.optim import rate_table
 from cosub.plot import plot_runs
 from cosub.progress import Reporter, Terminal
@@ -47,6 +49,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
     folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
     reporter = Terminal() if world.main else Reporter()
+    recipe = folder.as_begun(recipe)
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
@@ -95,6 +98,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
+        **told(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
         + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
         "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
@@ -224,7 +228,7 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
         aside.replace(folder.weights)
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:
-            (folder.path / "bad-images.txt").write_text("\n".join(bad) + "\n")
+            write_text(folder.path / "bad-images.txt", "\n".join(bad) + "\n")
             trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
         folder.write_summary(summary)
     except (OSError, SafetensorError) as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cosub.errors import InputError
 from cosub.logs import read
+from cosub.names import caption
 from cosub.optim import learning_rate, warmup_steps
 from cosub.recipes.config import Recipe
 from cosub.run import RunFolder
@@ -29,7 +30,7 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
         if not lines:
             raise InputError(f"run: {run}: has no metrics.jsonl to plot")
         steps = [line for line in lines if "loss" in line]
-        (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps], label=run.name)
+        (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps])
         last = summary or RunFolder(run).read_summary()
         metric = "miou" if "miou" in last or any("miou" in line for line in lines) else "top1"
         points = [(line["epoch"], line[metric]) for line in lines if metric in line]
@@ -41,7 +42,7 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
             marker="o",
             markersize=3,
             color=curve.get_color(),
-            label=run.name,
+            label=caption(run.absolute().name),
         )
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
     accuracy.set(

@@ -16,7 +16,7 @@ from torch import nn
 
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe
-from cosub.recipes.files import differences, dump, identity, read, require_run
+from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,17 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def as_begun(self, recipe: Recipe) -> Recipe:
+        """The recipe by the rules of the run that is there, if one is (`files.as_begun`)."""
+        return as_begun(recipe, read(self.recipe)) if self.recipe.exists() else recipe
+
     def check(self, recipe: Recipe) -> None:
         """That this recipe may run in this folder: it is new, empty, or holds the same recipe's run.
 
         Raises:
             InputError: if the folder holds something else.
         """
+        _require_utf8(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"out: {self.path}: is a file; name a folder with --out")
         if self.recipe.exists():
@@ -114,8 +119,16 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
+def _require_utf8(folder: Path) -> None:
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:  # TensorBoard and safetensors take no other name
+        raise InputError(f"out: {folder}: its name is not UTF-8; name another with --out") from error
+
+
 def require_free(folder: Path) -> None:
-    """Raises InputError if a folder cannot be made there, or has something in it."""
+    """Raises InputError if a folder cannot be made there, has something in it, or a name that is not UTF-8."""
+    _require_utf8(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
     if not folder.parent.is_dir():

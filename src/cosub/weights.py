@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError
 from cosub.heads import head_names
-from cosub.names import Say, Weights, plain, renamed
 from cosub.published import FILE, require_hub_name
 from cosub.recipes.files import nearest
+from cosub.weight_names import Say, Weights, plain, renamed
 
 Size = tuple[int, int]
 

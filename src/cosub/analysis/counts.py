@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosub.analysis.drawing import panels, save, style
+from cosub.names import caption
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,4 @@ def draw(found: Sequence[Count], target: Path) -> None:
 
 def _label(count: Count) -> str:
     rate = f"drop rate {count.drop_rate:.3g}"
-    return rate if count.name.startswith("drop rate") else f"{count.name}, {rate}"
+    return rate if count.name.startswith("drop rate") else f"{caption(count.name)}, {rate}"

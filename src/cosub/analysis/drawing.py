@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from cosub.names import caption
+
 _RESOLUTION = 100  # dots an inch
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
@@ -35,7 +37,7 @@ def style(index: int, *, line: bool = True) -> dict[str, Any]:
 
 def short(name: str) -> str:
     """A set's name for a label: of a path, its last two parts."""
-    return "/".join(Path(name).parts[-2:])
+    return caption("/".join(Path(name).parts[-2:]))
 
 
 def save(figure: Any, target: Path) -> None:

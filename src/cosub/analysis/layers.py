@@ -12,6 +12,7 @@ from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
+from cosub.names import caption
 
 Unit = Literal["block", "layer"]
 
@@ -121,7 +122,7 @@ def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Pat
                 panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"full network, {short(name)}")
             panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set(xlabel=f"{agreed.unit} left out", ylabel="top-1 accuracy" if value == "top1" else "loss")
-        row[0].set_title(agreed.run)
+        row[0].set_title(caption(agreed.run))
         _against(row[2], mine, agreed)
     save(figure, target)
 

@@ -9,6 +9,7 @@ from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
 from cosub.distributed import World
 from cosub.evaluation.classification import Result, evaluate
+from cosub.names import caption
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,6 @@ def draw(found: Sequence[Accuracy], target: Path) -> None:
         panel.plot(ends, ends, color="gray", linewidth=0.8, label="equal")
         for index, run in enumerate(runs):
             look = {**style(index, line=False), "markersize": 7}
-            panel.plot(values[run, first], values[run, other], label=run, **look)
+            panel.plot(values[run, first], values[run, other], label=caption(run), **look)
         panel.set(xlabel=f"top-1 on {short(first)}", ylabel=f"top-1 on {short(other)}", xlim=ends, ylim=ends)
     save(figure, target)

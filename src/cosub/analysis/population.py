@@ -15,6 +15,7 @@ from cosub.analysis.subjects import Subject
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
+from cosub.names import caption
 from cosub.seeds import derive
 
 SCALES = {"1": 1.0, "L/k": "expectation"}
@@ -158,9 +159,11 @@ def draw(depths: Sequence[Depth], target: Path) -> None:
             places = [depth.kept + 0.16 * (index - (len(runs) - 1) / 2) for depth in curve]
             means = [depth.mean for depth in curve]
             bars = [max(0, depth.mean - depth.low) for depth in curve], [max(0, d.high - d.mean) for d in curve]
-            panel.errorbar(places, means, bars, label=f"{run}: mean, deciles", capsize=2.5, elinewidth=0.8, **look)
+            panel.errorbar(
+                places, means, bars, label=f"{caption(run)}: mean, deciles", capsize=2.5, elinewidth=0.8, **look
+            )
             hollow = {**look, "linestyle": "none", "markerfacecolor": "white", "markersize": 6}
-            panel.plot(places, [depth.best for depth in curve], label=f"{run}: best", **hollow)
+            panel.plot(places, [depth.best for depth in curve], label=f"{caption(run)}: best", **hollow)
         ticks = sorted({depth.kept for depth in depths})
         panel.set(xlabel="residual layers kept", title=_TITLES[scale])
         if len(ticks) <= 10:

@@ -7,6 +7,7 @@ from pathlib import Path
 from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
 from cosub.choices import Rounding
+from cosub.names import caption
 from cosub.submodel import count
 
 # Rows kept by chance have the rate that is asked for, on average. Appendix C can be read in two ways: its text floors
@@ -76,7 +77,7 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
         for index, item in enumerate(marks):
             if item.rounding == rounding:
                 look = {**style(index, line=False), "markerfacecolor": "none", "markersize": 8 + 3 * index}
-                panel.plot(item.asked, item.effective, label=f"{item.run}, {item.rows} rows", **look)
+                panel.plot(item.asked, item.effective, label=f"{caption(item.run)}, {item.rows} rows", **look)
         panel.set(xlabel="drop rate asked for", title=_TITLES[rounding])
     axes[0, 0].set(ylabel="effective drop rate")
     save(figure, target)

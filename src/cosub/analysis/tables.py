@@ -11,7 +11,7 @@ _DIGITS = 6
 
 def write_csv(rows: Sequence[Any], target: Path) -> None:
     """Write dataclasses of one kind. Lists are joined with spaces, None is empty, other numbers have six digits."""
-    with target.open("w", newline="") as file:
+    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(rows[0]))
         writer.writerows([_cell(value) for value in plain(row).values()] for row in rows)

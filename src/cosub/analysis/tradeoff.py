@@ -16,6 +16,7 @@ from cosub.analysis.subjects import Subject
 from cosub.counting import Ledger
 from cosub.data.sources import Examples
 from cosub.distributed import World
+from cosub.names import caption
 from cosub.network import build_network
 from cosub.weights import load_weights
 
@@ -129,7 +130,7 @@ def draw(points: Sequence[Point], target: Path) -> None:
         for index, run in enumerate(dict.fromkeys(point.run for point in points)):
             mine = [point for point in points if point.run == run]
             places = [(getattr(point, measure), point.top1) for point in mine]
-            panel.plot(*zip(*places, strict=True), label=run, **style(index))
+            panel.plot(*zip(*places, strict=True), label=caption(run), **style(index))
             for point, place in zip(mine if several else (), places, strict=False):
                 note = {"xytext": (5, 4 if index % 2 else -9), "textcoords": "offset points", "fontsize": 7}
                 panel.annotate(str(point.resolution), place, **note)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cosub.errors import CosubError
+from cosub.names import printable_everywhere
 
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
@@ -26,6 +27,7 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot go on, 75 stopped, 1 a fault of ours."""
+    printable_everywhere()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(usage())

@@ -1,4 +1,4 @@
-"""cosub check-data PATH [--source KIND] [--workers N]"""
+"""cosub check-data PATH [--source KIND] [--table FILE.csv] [--workers N]"""
 
 import dataclasses
 import json
@@ -16,15 +16,16 @@ from cosub.recipes.config import SOURCES, DataConfig, Folder
 from cosub.recipes.files import nearest
 
 _SIGNS = {
-    "hub": ("*.parquet", "data/*.parquet"),
+    "hub": ("*.parquet", "*/*.parquet"),
     "shards": ("*.tar", "*/*.tar"),
     "inaturalist": ("train20*.json",),
     "torchvision": ("cifar-10-batches-*", "cifar-100-*", "flowers-102", "stanford_cars"),
 }
 
 DESCRIPTION = """List what is wrong with the images of a data set, one a line: damaged ones, odd ones (CMYK, 16-bit,
-palette, alpha, animated, wrong extension, EXIF that does not parse or turns the image), and those with the same pixels
-in train and in validation or test. Every image is decoded whole. Status 0: none is damaged; 3: some are.
+palette, alpha, animated, wrong extension, EXIF that does not parse or turns the image), those with the same pixels
+in train and in validation or test, and what of a folder is not read; then where the splits lie, and the images of each
+class. Every image is decoded whole. Status 0: none is damaged; 3: some are.
 --source {sources} says how PATH is laid out; by default it is seen from the files there.
 Options of a source are those of `cosub train`, e.g. --data.val-share."""
 
@@ -34,18 +35,26 @@ class Check:
     path: Positional[str] = ""
     """The folder, or a name that the source understands."""
     data: DataConfig = field(default_factory=Folder)
+    table: str = ""
+    """Write the images of a folder into this CSV file, for --source table; images with the same pixels are a group."""
     workers: int = 0
     """Processes; 0: as many as there are cores."""
 
     def __post_init__(self) -> None:
+        if self.table and self.data.kind != "folder":
+            raise InputError(f"table: {self.table}: is written of a folder; leave it out, or name --source folder")
+        if self.table and Path(self.table).exists():
+            raise InputError(f"table: {self.table}: is there already; name another file")
         if self.workers < 0:
             raise InputError(f"workers: {self.workers}: must be 0 or more")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = _understand(words)
-    from cosub.data.checking import Report, looks, splits
+    from cosub.data.checking import Report, looks, rows_of
     from cosub.data.sources import open_source
+    from cosub.data.sources.table import write_table
+    from cosub.data.telling import balance, splits, told
     from cosub.progress import counted
 
     source = open_source(dataclasses.replace(options.data, path=options.path))  # pyright: ignore[reportCallIssue]
@@ -56,14 +65,19 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     result = {
         "path": options.path,
         "images": dict(report.images),
+        "splits": dict(source.places),
+        "classes": {} if options.data.kind == "scenes" else balance(source),
+        "skipped": [item._asdict() for item in source.left_out],
         "damaged": report.damaged,
         "odd": report.odd,
         "doubled": [{"image": name, "is": original} for name, original in report.doubled],
     }
+    if options.table:
+        write_table(Path(options.table), rows_of(source, report))
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result)
+        _print(result, told(source))
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
@@ -89,20 +103,35 @@ def _understand(words: list[str]) -> Check:
 
 def _kind(path: str) -> str:
     """The source that a folder's files suggest."""
+    if path.lower().endswith(".csv"):
+        return "table"
     for kind, patterns in _SIGNS.items():
         if path and any(next(Path(os.path.expanduser(path)).glob(pattern), None) for pattern in patterns):
             return kind
     return "folder"
 
 
-def _print(result: dict[str, Any]) -> None:
-    """Findings on standard output, how many on standard error."""
+def _print(result: dict[str, Any], table: dict[str, str]) -> None:
+    """Findings on standard output; where the splits lie, their classes, and how many findings on standard error."""
+    for item in result["skipped"]:
+        print(f"skipped  {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
     for line in result["damaged"]:
         print(f"damaged  {line}")
     for name, notes in result["odd"].items():
         print(f"odd      {name}: {'; '.join(notes)}")
     for pair in result["doubled"]:
         print(f"doubled  {pair['image']} is {pair['is']}")
+    for name, value in table.items():
+        print(f"{name}: {value}", file=sys.stderr)
+    for split, classes in result["classes"].items():
+        print(f"{split}: {_balance(classes)}", file=sys.stderr)
     images = ", ".join(f"{number:,} {split}" for split, number in result["images"].items())
-    counts = ", ".join(f"{len(result[kind]):,} {kind}" for kind in ("damaged", "odd", "doubled"))
-    print(f"{images}: {counts}", file=sys.stderr)
+    found = {kind: len(result[kind]) for kind in ("damaged", "odd", "doubled")}
+    found["skipped"] = sum(item["number"] for item in result["skipped"])
+    print(f"{images}: {', '.join(f'{number:,} {kind}' for kind, number in found.items())}", file=sys.stderr)
+
+
+def _balance(classes: dict[str, int]) -> str:
+    """The smallest and the largest classes, with their numbers of images."""
+    told = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
+    return ", ".join(told if len(told) <= 6 else [*told[:3], "...", *told[-3:]])

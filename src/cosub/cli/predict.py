@@ -78,12 +78,13 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 def _paths(names: tuple[str, ...]) -> list[Path]:
     from cosub.data.sources import EXTENSIONS
+    from cosub.data.sources.walking import images_below
 
     found: list[Path] = []
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(item for item in path.rglob("*") if item.suffix.lower() in EXTENSIONS)
+            inside = images_below(path)
             if not inside:
                 raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)})")
             found += inside

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from cosub.data.decoding import BadImage, rgb
 from cosub.data.loading import leave_signals_to_the_trainer
 from cosub.data.sources import Examples, Source
+from cosub.data.telling import splits
 
 _SUFFIXES = {
+    "HEIF": {".heic", ".heif"},
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
     "MPO": {".jpg", ".jpeg", ".mpo"},
     "PNG": {".png", ".apng"},
@@ -44,6 +46,7 @@ class Report:
     damaged: list[str] = field(default_factory=list)
     odd: dict[str, list[str]] = field(default_factory=dict)
     doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
+    alike: dict[bytes, list[str]] = field(default_factory=dict)  # images by their pixels
     _seen: dict[bytes, str] = field(default_factory=dict)
 
     def add(self, look: Look) -> None:
@@ -52,6 +55,7 @@ class Report:
         if look.damaged:
             self.damaged.append(look.damaged)
             return
+        self.alike.setdefault(look.pixels, []).append(look.name)
         if look.odd:
             self.odd[look.name] = list(look.odd)
         if look.split == "train":
@@ -60,12 +64,18 @@ class Report:
             self.doubled.append((look.name, self._seen[look.pixels]))
 
 
-def splits(source: Source) -> dict[str, Examples]:
-    """The sets of a source by name, train first; validation images that are the test images are one set."""
-    sets = {"train": source.train}
-    if source.validation is not None and source.validation is not source.test:
-        sets["validation"] = source.validation
-    return {**sets, "test": source.test}
+def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """Path, label, split and group of each image, for a table. Images with the same pixels are a group.
+
+    Splits are those of the folder: where images were held out of it for want of them, the column is empty.
+    """
+    own = not source.places.get("test", "").startswith("held out")
+    groups = {name: names[0] for names in report.alike.values() if len(names) > 1 for name in names}
+    for split, examples in splits(source).items():
+        role = "validation" if split == "test" and source.validation is source.test else split
+        for index, label in enumerate(examples.labels):
+            name = examples.name(index)
+            yield name, source.classes[label], role if own else "", groups.get(name, "")
 
 
 def looks(source: Source, workers: int) -> Iterator[Look]:

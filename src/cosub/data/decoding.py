@@ -1,15 +1,28 @@
 """Bytes to an image, and what is said of one that cannot be read."""
 
+import functools
+import importlib
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
+_WHERE_PILLOW_CAN = (".jfif", ".jpe", ".avif", ".heic", ".heif")
+
 # Takes an image that was opened, of which no pixel was decoded, and decodes what is wanted of it.
 Read = Callable[[Image.Image], Any]
+
+
+@functools.cache
+def readable() -> frozenset[str]:
+    """Extensions of image files: those above, and more that Pillow reads here, with pillow-heif if that is there."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return frozenset(EXTENSIONS) | set(_WHERE_PILLOW_CAN) & Image.registered_extensions().keys()
 
 
 class BadImage(Exception):

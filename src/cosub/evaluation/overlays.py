@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 from cosub.data.decoding import BadImage
 from cosub.errors import InputError
 from cosub.evaluation.segmentation import Viewer, drive_alone
+from cosub.names import caption
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.scenes import SceneExamples
 
@@ -103,5 +104,8 @@ def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list
     everything = torch.cat([values.flatten() for values in maps])
     counts = torch.bincount(everything, minlength=IGNORE + 1)[:IGNORE]
     most = [index for index in counts.argsort(descending=True).tolist() if counts[index]][:_LEGEND]
-    handles = [Patch(color=tuple((colours[index] / 255).tolist()), label=classes[index]) for index in sorted(most)]
+    handles = [
+        Patch(color=tuple((colours[index] / 255).tolist()), label=caption(classes[int(index)]))
+        for index in sorted(most)
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)

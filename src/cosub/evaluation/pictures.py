@@ -10,6 +10,7 @@ from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import logits_of
+from cosub.names import caption
 from cosub.recipes.config import Inputs
 
 
@@ -55,7 +56,8 @@ def show_examples(
         answer = int(row.argmax())
         panel.imshow(image)
         panel.set_title(
-            f"{classes[answer]} {row[answer]:.0%}" + ("" if answer == label else f"\nis {classes[label]}"),
+            f"{caption(classes[answer])} {row[answer]:.0%}"
+            + ("" if answer == label else f"\nis {caption(classes[int(label)])}"),
             fontsize=7,
             color="black" if answer == label else "firebrick",
         )

@@ -14,8 +14,11 @@ from torch import Tensor
 
 from cosub.choices import Protocol
 from cosub.data.imagenet import class_indices, describe, is_imagenet
-from cosub.data.sources import EXTENSIONS, Examples
-from cosub.data.sources.folder import Files, class_folders, files_below
+from cosub.data.sources import Examples
+from cosub.data.sources.folder import Files
+from cosub.data.sources.layout import class_images
+from cosub.data.sources.splits import find_splits
+from cosub.data.sources.walking import Branch, Notes
 from cosub.errors import InputError
 
 
@@ -55,29 +58,31 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
             f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH"
         )
     try:
+        branch = _inner(Branch(root, Notes()))
         if protocol == "real":
-            return _real(_inner(root), path, classes, real)
-        names, files = class_folders(_inner(root))
+            return _real(branch, path, classes, real)
+        names, files = class_images(branch)
     except OSError as error:
         raise InputError(f"set: {error.filename or root}: cannot be read ({error.strerror or error})") from error
     indices = class_indices(names, classes, path)
     return EvaluationSet(protocol, path, Files(files.paths, [indices[label] for label in files.labels]))
 
 
-def _inner(root: Path) -> Path:
-    return next((root / name for name in ("val", "validation", "test") if (root / name).is_dir()), root)
+def _inner(root: Branch) -> Branch:
+    splits = find_splits(root)
+    return splits.get("validation", splits.get("test", root))
 
 
 # --- ReaL: "Are we done with ImageNet?", Beyer et al.
 
 
-def _real(root: Path, path: str, classes: Sequence[str], real: str) -> EvaluationSet:
+def _real(root: Branch, path: str, classes: Sequence[str], real: str) -> EvaluationSet:
     if not is_imagenet(classes):
         raise InputError(
             f"set: {path}: ReaL labels ImageNet-1k's classes, and the network has {describe(len(classes))}"
         )
     labels = _labels(real)
-    found = sorted(item for item in files_below(root) if item.suffix.lower() in EXTENSIONS)
+    found = root.everything
     places = [_place(item, len(labels)) for item in found]
     scored = [(item, place) for item, place in zip(found, places, strict=True) if labels[place]]
     if not scored:

@@ -17,6 +17,7 @@ from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
 from cosub.export.plain import Plain, module_text
+from cosub.names import write_text
 from cosub.published import data_config
 from cosub.run import aside
 
@@ -76,7 +77,7 @@ def write_timm(
         # safetensors lets nobody else read what it writes.
         (place / "model.safetensors").chmod((place / "config.json").stat().st_mode)
         usage = module_usage() if plain.needs_module else timm_usage("local-dir:.")
-        (place / "README.md").write_text(readme(facts, plain, usage))
+        write_text(place / "README.md", readme(facts, plain, usage))
         if plain.needs_module:
             (place / "model.py").write_text(module_text(plain))
             found = _alone(place, images)

@@ -20,6 +20,7 @@ from cosub.export.card import Facts, onnx_usage, readme
 from cosub.export.checks import NEAR, answers, require_same
 from cosub.export.folder import settings
 from cosub.export.plain import Plain
+from cosub.names import write_text
 from cosub.run import aside
 
 _FILE = "model.onnx"
@@ -58,7 +59,7 @@ def write_onnx(
         configs = settings(facts, plain)
         config = str(place / "config.json")
         save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
-        (place / "README.md").write_text(readme(facts, plain, onnx_usage()))
+        write_text(place / "README.md", readme(facts, plain, onnx_usage()))
         found = answers(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")
 

@@ -200,6 +200,25 @@ class Folder(Sampled):
     val_share: float = 0.1
     """Share of the images, by class, held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
+    reading: Fixed[Suppress[Literal[1, 2]]] = 2
+    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
+    2: usual names of splits in any case, links followed, files of systems and runs passed over."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.val_share < 1, "data.val_share", self.val_share, "must be in (0, 1)")
+
+
+@dataclass(frozen=True)
+class Table(Sampled):
+    """Images listed in a CSV file with columns path and label and, where wanted, split and group."""
+
+    kind: Fixed[Suppress[Literal["table"]]] = "table"
+    path: str = ""
+    """The file. Paths in it are absolute, or from its own folder. Images of one group are never in two splits."""
+    val_share: float = 0.1
+    """Share of the images, by class, held out for evaluation where the table has no validation or test."""
+    split_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -452,7 +471,9 @@ class Runtime(Strict):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-DataConfig = Annotated[Digits | Folder | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")]
+DataConfig = Annotated[
+    Digits | Folder | Table | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")
+]
 TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]
 
 
@@ -572,6 +593,7 @@ METHODS: dict[str, type[Any]] = {
 SOURCES: dict[str, type[Any]] = {
     "digits": Digits,
     "folder": Folder,
+    "table": Table,
     "hub": Hub,
     "shards": Shards,
     "inaturalist": INaturalist,

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Folder, Recipe
 
 FORMAT = 1
 
 _PLACES = ("path", "index")  # of the data
+
+# Bytes of a path that are not UTF-8 are lone surrogates, which pydantic refuses: it sees the end of the last plane.
+_HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
+_SHOWN = {hidden: byte for byte, hidden in _HIDDEN.items()}
 
 
 def dump(recipe: Recipe) -> str:
@@ -54,10 +58,19 @@ def read(path: Path) -> Recipe:
 def parse(values: dict[str, Any], where: str) -> Recipe:
     from pydantic import ValidationError
 
+    if isinstance(data := values.get("data"), dict) and data.get("kind") == "folder":
+        values = {**values, "data": {"reading": 1, **data}}  # as folders were read before files had the value
     try:
-        return _adapter().validate_json(json.dumps(values))
+        return _strings(_adapter().validate_json(json.dumps(_strings(values, _HIDDEN))), _SHOWN)
     except ValidationError as error:
         raise InputError(f"recipe: {where}: {_first(error.errors()[0])}") from error
+
+
+def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
+    """The recipe, reading a folder by the rules under which the run was begun: they are no choice of a command's."""
+    if not isinstance(recipe.data, Folder) or not isinstance(run.data, Folder):
+        return recipe
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, reading=run.data.reading))
 
 
 def identity(recipe: Recipe) -> str:
@@ -93,6 +106,20 @@ def _adapter() -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Recipe)
+
+
+def _strings(value: Any, table: dict[int, int]) -> Any:
+    """A value with all texts in it translated."""
+    if isinstance(value, str):
+        return value.translate(table)
+    if isinstance(value, dict):
+        return {key: _strings(inner, table) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_strings(inner, table) for inner in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inner = {item.name: _strings(getattr(value, item.name), table) for item in dataclasses.fields(value)}
+        return dataclasses.replace(value, **inner)
+    return value
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
+from cosub.names import caption
 from cosub.progress import Terminal, progress
 from cosub.recipes.config import Recipe
 from cosub.run import aside
@@ -185,4 +186,4 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def _title(request: Request, recipe: Recipe, test: Images) -> str:
     batch = f"{request.latency_batch} image{'s' if request.latency_batch > 1 else ''} a pass"
-    return f"{Path(request.run).name}: {recipe.method.kind}, {len(test):,} test images, {batch}"
+    return f"{caption(Path(request.run).name)}: {recipe.method.kind}, {len(test):,} test images, {batch}"

@@ -122,7 +122,7 @@ def _elsewhere(path: str, classes: tuple[str, ...]) -> Examples:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise InputError(f"calibration: {path}: is not a folder; name one with images, or leave it out")
-    parquet = any(folder.glob("*.parquet")) or any((folder / "data").glob("*.parquet"))
+    parquet = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
     config = Hub(path=path) if parquet else Folder(path=path)
     try:
         found = all_images(config, classes)

@@ -9,12 +9,14 @@ from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
 from cosub.data.sources.inaturalist import inaturalist
+from cosub.data.sources.layout import images_of_classes, open_folder
 from cosub.data.sources.sampling import Part, sampled, with_validation
 from cosub.data.sources.shards import shards
 from cosub.data.sources.source import Examples, Source, existing
+from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Torchvision
+from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Table, Torchvision
 
 __all__ = [
     "EXTENSIONS",
@@ -61,7 +63,9 @@ def _open(config: DataConfig) -> Source:
         case Digits():
             return digits(config)
         case Folder():
-            return folder(config)
+            return folder(config) if config.reading == 1 else open_folder(config)
+        case Table():
+            return open_table(config)
         case Hub():
             return hub(config)
         case Shards():
@@ -85,9 +89,13 @@ def fingerprint(source: Source) -> str:
 
 
 def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
-    """All images of a folder that has no splits of its own, with the labels of the given classes; else None."""
+    """All images of a folder or table without splits of its own, with the labels of the given classes; else None."""
+    if isinstance(config, Table):
+        return images_of_table(config, classes)
     if not isinstance(config, Folder):
         return None
+    if config.reading > 1:
+        return images_of_classes(config, classes)
     root = existing(config.path)
     if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
         return None

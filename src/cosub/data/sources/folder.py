@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class."""
+"""Image files on disk; some held out. And how folders were read before `layout.py`, for runs begun then."""
 
 import os
 from collections import Counter
@@ -29,16 +29,17 @@ class Files:
 
 
 def folder(config: Folder) -> Source:
+    """A folder by the rules of `reading` 1, which stay as they are: train, val, validation, test, in these words."""
     root = existing(config.path)
     train_root = root / "train" if (root / "train").is_dir() else root
     classes, train = class_folders(train_root)
     if train_root is root:
-        train, held_out = _split(train, config, root)
-        return Source(classes, train, held_out, held_out)
+        train, held = held_out(train, classes, config, root)
+        return Source(classes, train, held, held)
     found = {name: root / name for name in ("val", "validation", "test") if (root / name).is_dir()}
     if not found:
-        train, held_out = _split(train, config, root)
-        return Source(classes, train, held_out, held_out)
+        train, held = held_out(train, classes, config, root)
+        return Source(classes, train, held, held)
     sets = {name: _of_classes(folder, classes, train_root) for name, folder in found.items()}
     validation = sets.get("val", sets.get("validation"))
     test = sets.get("test", validation)
@@ -54,17 +55,24 @@ def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files
     return Files(files.paths, [classes.index(names[label]) for label in files.labels])
 
 
-def _split(files: Files, config: Folder, root: Path) -> tuple[Files, Files]:
+def held_out(files: Files, classes: Sequence[str], config: Folder, root: Path) -> tuple[Files, Files]:
+    """The images to train on, and a share of each class that is held out.
+
+    Raises:
+        InputError: for a class of one image, or a share that cannot be taken.
+    """
     from sklearn.model_selection import train_test_split
 
     few = [label for label, number in Counter(files.labels).items() if number < 2]
     if few:
-        name = files.paths[files.labels.index(few[0])].parent.name
-        raise InputError(f"data.path: {root}: class {name} has one image, and a test split needs two a class")
-    held_out = max(round(len(files.paths) * config.val_share), len(set(files.labels)))
+        raise InputError(
+            f"data.path: {root}: class {classes[few[0]]} has one image ({files.paths[files.labels.index(few[0])]}), "
+            "and two are needed to hold one out; add images, or remove the class"
+        )
+    number = max(round(len(files.paths) * config.val_share), len(set(files.labels)))
     try:
         train, test = train_test_split(
-            range(len(files.paths)), test_size=held_out, random_state=config.split_seed, stratify=files.labels
+            range(len(files.paths)), test_size=number, random_state=config.split_seed, stratify=files.labels
         )
     except ValueError as error:
         raise InputError(f"data.val_share: {config.val_share}: cannot split {root} so ({error})") from error

@@ -1,5 +1,6 @@
 """The layout of image sets on the Hugging Face Hub: Parquet files, in a folder or by name."""
 
+import glob
 import io
 import os
 from collections.abc import Sequence
@@ -92,10 +93,19 @@ def load(config: Hub) -> dict[str, Any]:
 def _parquet_files(folder: Path) -> dict[str, list[str]]:
     files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
     if not files:
-        raise InputError(f"data.path: {folder}: has no Parquet files; expected SPLIT-*.parquet there or in data/")
+        files = sorted(folder.glob("*/*.parquet"))
+        if len(configurations := sorted({file.parent.name for file in files})) > 1:
+            raise InputError(
+                f"data.path: {folder}: has Parquet files in {', '.join(configurations[:5])}; name one of these folders "
+                f"with --data.path {folder / configurations[0]}"
+            )
+    if not files:
+        raise InputError(
+            f"data.path: {folder}: has no Parquet files; expected SPLIT-*.parquet there, in data/ or in another folder"
+        )
     splits: dict[str, list[str]] = {}
-    for file in files:
-        splits.setdefault(file.stem.split("-")[0], []).append(os.fspath(file))
+    for file in files:  # the library reads patterns, and a folder may be called a[1]
+        splits.setdefault(file.stem.split("-")[0], []).append(glob.escape(os.fspath(file)))
     return splits
 
 

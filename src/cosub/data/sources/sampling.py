@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cosub.data.decoding import Read, rgb
+from cosub.data.sources.grouping import hold_out
 from cosub.data.sources.source import Examples, Source
 from cosub.errors import InputError
 from cosub.recipes.config import Sampled
@@ -53,12 +54,20 @@ def sampled(source: Source, config: Sampled) -> Source:
             f"data.train_images: {asked}: and {held_out} validation images are more than the {number:,} training "
             "images; ask for fewer"
         )
+    if held_out and source.groups is not None:
+        raise InputError(
+            f"data.validation_images: {held_out}: images of one group stay together, so their number cannot be chosen; "
+            "write validation into the table's column split"
+        )
     order = np.random.default_rng(derive("validation")).permutation(number)
     held, others = order[:held_out], order[held_out:]
     shuffled = np.random.default_rng(derive("training images", config.subset_seed)).permutation(others)
-    train = Part(source.train, sorted((shuffled[:asked] if asked else others).tolist()))
+    chosen = sorted((shuffled[:asked] if asked else others).tolist())
+    train = Part(source.train, chosen)
+    groups = None if source.groups is None else [source.groups[index] for index in chosen]
     validation = Part(source.train, sorted(held.tolist())) if held_out else source.validation
-    return replace(source, train=train, validation=validation)
+    places = {**source.places, "validation": "held out of train"} if held_out and source.places else source.places
+    return replace(source, train=train, validation=validation, places=places, groups=groups)
 
 
 def with_validation(source: Source) -> Source:
@@ -69,14 +78,23 @@ def with_validation(source: Source) -> Source:
     """
     if source.validation is not None:
         return source
+    held = _held(source)
+    if not held:
+        raise InputError("choose: best: no class has two training images, so none can be held out; take last")
+    kept = np.setdiff1d(np.arange(len(source.train.labels)), held).tolist()
+    places = {**source.places, "validation": "held out of train"} if source.places else source.places
+    return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)), places=places)
+
+
+def _held(source: Source) -> list[int]:
+    generator = np.random.default_rng(derive("validation"))
+    if source.groups is not None:
+        return hold_out(source.train.labels, source.groups, _VALIDATION_SHARE, generator)
     labels = np.asarray(source.train.labels)
-    order = np.random.default_rng(derive("validation")).permutation(len(labels))
+    order = generator.permutation(len(labels))
     held: list[int] = []
     for label in range(len(source.classes)):
         members = order[labels[order] == label]
         if len(members) > 1:
             held += members[: max(1, round(len(members) * _VALIDATION_SHARE))].tolist()
-    if not held:
-        raise InputError("choose: best: no class has two training images, so none can be held out; take last")
-    kept = np.setdiff1d(np.arange(len(labels)), held).tolist()
-    return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)))
+    return held

@@ -74,7 +74,9 @@ def _images(split: Split, index: Index) -> TarImages:
 def _classes(root: Path, labels: Iterable[int]) -> tuple[str, ...]:
     """The names in classes.txt, one a line; without it the numbers."""
     listed = root / "classes.txt"
-    return tuple(listed.read_text().split("\n")[:-1] if listed.exists() else numbered(list(labels), str(root)))
+    if not listed.exists():
+        return tuple(numbered(list(labels), str(root)))
+    return tuple(listed.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1])
 
 
 # --- which shards, and how many images

@@ -1,12 +1,13 @@
 """What every source gives: two sets of examples, train and test, and the names of the classes."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from cosub.data.decoding import Read, rgb
+from cosub.data.sources.walking import LeftOut
 from cosub.errors import InputError
 
 
@@ -36,6 +37,12 @@ class Source:
     test: Examples
     validation: Examples | None = None
     """Images on which choices may be made; the test images themselves where a folder has no others."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where train, validation and test were found, for people; empty where the source has no folders."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What lies there and is not read."""
+    groups: Sequence[str] | None = None
+    """Of each training image, where there are any: images of one group are held out together."""
 
     @property
     def watched(self) -> Examples:

@@ -5,14 +5,15 @@ run continues where it stopped. A stream would promise less. Nothing is ever ext
 """
 
 import io
+import itertools
 import json
 import os
 import tarfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -114,35 +115,57 @@ def _save(path: Path, stamp: str, index: Index) -> None:
     aside.replace(path)
 
 
+class _Member(NamedTuple):
+    name: str
+    offset: int
+    size: int
+    content: bytes
+
+
 def _samples(path: Path) -> Iterator[tuple[int, int, int]]:
     """First byte, number of bytes and label of each image in a shard.
 
-    Members with the same name up to its first dot, one after the other, are a sample: that is webdataset's rule.
+    Members with the same name up to its first dot, one after the other, are a sample: that is webdataset's rule. Where
+    no member is an image by it, names have dots of their own, and are taken up to the last one.
     """
-    key, image, label = "", None, None
-    for name, offset, size, content in _members(path):
-        stem, extension = _parts(name)
-        if stem != key:
-            yield from _sample(path, key, image, label)
-            key, image, label = stem, None, None
+    for _, group in itertools.groupby(_members(path), key=lambda member: _parts(member.name)[0]):
+        members = list(group)
+        dotted = not any(_parts(member.name)[1] in EXTENSIONS for member in members)
+        yield from _group(path, members, _parts_by_last_dot if dotted else _parts)
+
+
+def _group(
+    path: Path, members: Sequence[_Member], parts: Callable[[str], tuple[str, str]]
+) -> Iterator[tuple[int, int, int]]:
+    """The samples among members that share a name up to its first dot, where `parts` cuts a name in two."""
+    images: dict[str, tuple[int, int]] = {}
+    labels: dict[str, int | None] = {}
+    for member in members:
+        stem, extension = parts(member.name)
         if extension in EXTENSIONS:
-            image = offset, size
-        elif extension in _LABELS and (label is None or extension == ".cls"):
-            label = _label(path, name, content)
-    yield from _sample(path, key, image, label)
+            images[stem] = member.offset, member.size
+        elif extension in _LABELS and (labels.get(stem) is None or extension == ".cls"):
+            labels[stem] = _label(path, member.name, member.content)
+    for stem, image in images.items():
+        alone = len(images) == 1  # then a label that is named more shortly is its own
+        yield from _sample(path, stem, image, labels.get(stem, next(iter(labels.values()), None) if alone else None))
 
 
-def _sample(path: Path, key: str, image: tuple[int, int] | None, label: int | None) -> Iterator[tuple[int, int, int]]:
-    if image is not None and label is None:
+def _sample(path: Path, key: str, image: tuple[int, int], label: int | None) -> Iterator[tuple[int, int, int]]:
+    if label is None:
         raise InputError(f"data.path: {path}: {key} has no label; expected {key}.cls, or {key}.json with label")
-    if image is not None and label is not None:
-        yield (*image, label)
+    yield (*image, label)
 
 
 def _parts(name: str) -> tuple[str, str]:
     path = PurePosixPath(name)
     stem, dot, extension = path.name.partition(".")
     return str(path.parent / stem), (dot + extension).lower()
+
+
+def _parts_by_last_dot(name: str) -> tuple[str, str]:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")), path.suffix.lower()
 
 
 def _label(path: Path, name: str, content: bytes) -> int | None:
@@ -156,8 +179,8 @@ def _label(path: Path, name: str, content: bytes) -> int | None:
     return value
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, int, bytes]]:
-    """Name, first byte and size of each file in a tar file, with the content of those that hold a label.
+def _members(path: Path) -> Iterator[_Member]:
+    """The files in a tar file, hidden ones aside, with the content of those that hold a label.
 
     Raises:
         InputError: if it does not end as a tar file does: something is missing then, be it whole members.
@@ -167,10 +190,10 @@ def _members(path: Path) -> Iterator[tuple[str, int, int, bytes]]:
         with tarfile.open(path, "r:") as shard:
             while (member := shard.next()) is not None:
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
-                if member.isreg():
-                    labels = _parts(member.name)[1] in _LABELS
+                if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
+                    labels = PurePosixPath(member.name).suffix.lower() in _LABELS
                     content = _content(shard, member) if labels else b""
-                    yield member.name, member.offset_data, member.size, content
+                    yield _Member(member.name, member.offset_data, member.size, content)
                 shard.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  (it would keep them all)
     except tarfile.TarError as error:
         if _read(path, 0, 2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):  # gzip, bzip2, xz, zstd

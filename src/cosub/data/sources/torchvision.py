@@ -91,7 +91,8 @@ def _pickled_cifar(root: Path, kind: _Cifar) -> Source:
             f"data.path: {root}: has neither {kind.folder} (the binary version) nor a {reader.base_folder} whose md5 "
             "is right; it holds pickles, and others than the published ones are not read"
         ) from error
-    return Source(tuple(train.classes), *(Arrays(part.data, list(part.targets)) for part in (train, test)))
+    images, tests = (Arrays(part.data, list(part.targets)) for part in (train, test))
+    return Source(tuple(train.classes), images, tests)
 
 
 # --- Flowers and Cars: lists in MATLAB's format

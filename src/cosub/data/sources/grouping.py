@@ -1,0 +1,35 @@
+"""Images that belong together, such as those of one patient or video, held out together."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+
+def hold_out(
+    labels: Sequence[Hashable], groups: Sequence[str], share: float, generator: np.random.Generator
+) -> list[int]:
+    """The indices of about that share of each class, in whole groups; each class keeps an image outside them.
+
+    Groups come in random order. First those are taken that are not too large for the share of any of their classes;
+    then, for a class of which nothing was taken, the next one. A class that is one group is not held out.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    left = Counter(labels)
+    wanted = {label: max(1, round(number * share)) for label, number in left.items()}
+    held: Counter[Hashable] = Counter()
+    taken: list[int] = []
+    order = [sorted(members)[place] for place in generator.permutation(len(members))]
+    for at_last in (False, True):
+        for group in order:
+            inside = Counter(labels[index] for index in members[group])
+            small = all(held[label] + number <= wanted[label] for label, number in inside.items())
+            fits = small or (at_last and any(not held[label] for label in inside))
+            if fits and all(left[label] > number for label, number in inside.items()):
+                taken += members.pop(group)
+                held += inside
+                left -= inside
+        order = [group for group in order if group in members]
+    return sorted(taken)

@@ -1,0 +1,198 @@
+"""Folders of images as people have them: which folders are classes, which are splits, what cannot be told."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from cosub.data.decoding import EXTENSIONS
+from cosub.data.sources.annotations import annotated
+from cosub.data.sources.folder import Files, held_out
+from cosub.data.sources.source import Source, existing
+from cosub.data.sources.splits import find_splits
+from cosub.data.sources.walking import Branch, Notes
+from cosub.errors import InputError
+from cosub.recipes.config import Folder
+
+# Folders of images whose classes their names do not say, such as those that are to be predicted.
+_NO_CLASSES = {"images", "image", "imgs", "img", "all", "unknown", "unlabelled", "unlabeled"}
+
+
+def open_folder(config: Folder) -> Source:
+    """Open a folder of splits, or of classes, of which a share is then held out.
+
+    Raises:
+        InputError: for a folder without images or classes, a split without training images beside it, a class that
+            the training images lack, and where it cannot be told what are classes.
+    """
+    notes = Notes()
+    root = Branch(existing(config.path), notes)
+    splits = find_splits(root)
+    if splits:
+        _require_train(root, splits)
+        for name in root.folders.keys() - {part for split in splits.values() for part in _parts(root, split)}:
+            notes.add("folder beside the splits", root.path / name)
+    train_root = splits.get("train", root)
+    classes, train = class_images(train_root, flat=not splits)
+    _refuse_classes_within(train_root.path, {name: train_root.folders[name] for name in classes})
+    others = {
+        role: files for role in ("validation", "test") if (files := _other(splits.get(role), classes, train_root))
+    }
+    places = {role: f"in {splits[role].path}" for role in others} | {"train": f"in {train_root.path}"}
+    if not others:
+        train, held = held_out(train, classes, config, root.path)
+        others, places["test"] = {"validation": held}, f"held out of {train_root.path}"
+    validation = others.get("validation")
+    test = others.get("test", validation)
+    assert test is not None
+    places.setdefault("test", places.get("validation", ""))
+    return Source(classes, train, test, validation, places, notes.left_out())
+
+
+def images_of_classes(config: Folder, classes: Sequence[str]) -> Files | None:
+    """All images of a folder that has no splits, with the labels of the given classes; else None."""
+    root = Branch(existing(config.path), Notes())
+    return None if find_splits(root) else relabelled(root, classes, "the run", flat=True)
+
+
+def relabelled(root: Branch, classes: Sequence[str], whose: str, flat: bool = False) -> Files:
+    """The images of a folder of classes, with the labels that the classes have elsewhere."""
+    names, files = class_images(root, flat)
+    if extra := sorted(set(names) - set(classes)):
+        raise InputError(f"data.path: {root.path}: has classes that {whose} lacks: {', '.join(extra[:5])}")
+    return Files(files.paths, [classes.index(names[label]) for label in files.labels])
+
+
+def class_images(root: Branch, flat: bool = False) -> tuple[tuple[str, ...], Files]:
+    """The classes of a folder, and their images. `flat`: runs and pictures of ours may lie among the classes.
+
+    Raises:
+        InputError: if there are none, one of them has no images, or it cannot be told what are classes.
+    """
+    folders = {name: folder for name, folder in root.folders.items() if not _holds_a_run(folder)}
+    if not folders:
+        raise InputError(
+            f"data.path: {root.path}: has no class folders; expected CLASS/image.jpg, or train/CLASS/image.jpg"
+        )
+    for folder in folders.values():
+        if not folder.everything:
+            raise InputError(
+                f"data.path: {folder.path}: has no images ({' '.join(EXTENSIONS)}){_instead(folder)}; fill or remove it"
+            )
+    if flat:
+        _refuse_figures(folders)
+    for path in root.images:
+        root.notes.add("image outside the class folders", path)
+    pairs = [(path, label) for label, folder in enumerate(folders.values()) for path in folder.everything]
+    return tuple(folders), Files([path for path, _ in pairs], [label for _, label in pairs])
+
+
+# --- splits
+
+
+def _parts(root: Branch, split: Branch) -> tuple[str, ...]:
+    return split.path.relative_to(root.path).parts[:1]
+
+
+def _require_train(root: Branch, splits: Mapping[str, Branch]) -> None:
+    """That there is a folder to train on, and that it holds classes."""
+    split = splits.get("train") or next(iter(splits.values()))
+    name = _parts(root, split)[0]
+    if split.images and not split.folders:
+        raise InputError(
+            f"data.path: {split.path}: holds images and no class folders, and {name} is a word for a split: if it is a "
+            f"class, give it another name; if not, put CLASS/image.jpg into {root.path / 'train'}"
+        )
+    if "train" not in splits:
+        raise InputError(
+            f"data.path: {root.path}: has a folder {name} and none to train on; name that one train, or name it with "
+            f"--data.path {split.path}: a share is then held out to test on"
+        )
+
+
+def _other(split: Branch | None, classes: tuple[str, ...], train: Branch) -> Files | None:
+    """The images of a split that is not for training; None where there is none, or its images have no classes."""
+    if split is None:
+        return None
+    if split.everything and split.folders.keys() <= _NO_CLASSES - set(classes):
+        if (found := annotated(split, classes)) is not None:
+            return found
+        for path in split.everything:
+            split.notes.add(f"image of {split.path.name} without a class folder", path)
+        return None
+    return relabelled(split, classes, str(train.path))
+
+
+# --- classes
+
+
+def _holds_a_run(folder: Branch) -> bool:
+    """Whether it is there for runs alone: it is no class then.
+
+    Raises:
+        InputError: if it holds images of its own besides.
+    """
+    runs = folder.all_runs()
+    if runs and folder.everything:
+        raise InputError(
+            f"data.path: {folder.path}: holds a run ({runs[0]}) and other images ({folder.everything[0]}), so it "
+            "cannot be told whether it is a class; move the run, or all of it, out of the data"
+        )
+    if runs:
+        folder.notes.add("folder that holds runs", folder.path)
+    return bool(runs)
+
+
+def _instead(folder: Branch) -> str:
+    """What lies there that is no image, by its extension."""
+    inside = f"{folder.path}/"
+    found = Counter({
+        why.removeprefix("extension "): sum(path.startswith(inside) for path in paths)
+        for why, paths in folder.notes.found.items()
+        if why.startswith("extension ")
+    })  # fmt: skip
+    told = ", ".join(f"{number} of {name}" for name, number in found.most_common(3) if number)
+    remedy = ": pip install pillow-heif reads them" if found[".heic"] or found[".heif"] else ""
+    return f" but {told}{remedy}" if told else ""
+
+
+def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:
+    """Where all folders hold the same folders, those may be the classes, and these their splits."""
+    inner = [
+        {name for name, below in folder.folders.items() if below.everything} if len(folder.folders) > 1 else set()
+        for folder in folders.values()
+    ]
+    common = sorted(set.intersection(*inner))
+    if len(common) < 2:
+        return
+    names, within = ", ".join(list(folders)[:5]), ", ".join(common[:5])
+    if len(folders) == 1:
+        raise InputError(
+            f"data.path: {root}: holds only {names}, and that holds {within}: name it with --data.path {root / names}"
+        )
+    raise InputError(
+        f"data.path: {root}: its folders {names} all hold {within}: if those are the classes, name the folders train, "
+        f"val and test; if {names} are, put their images into CLASS/*.jpg or into one folder each, CLASS/images/*.jpg"
+    )
+
+
+def _refuse_figures(folders: Mapping[str, Branch]) -> None:
+    """Where some folders are pictures by Matplotlib, as plots and analyses of runs are, and others are not."""
+    drawn = [name for name, folder in folders.items() if _is_figure(folder.everything[0])]
+    if drawn and len(drawn) < len(folders):
+        folder = folders[drawn[0]]
+        raise InputError(
+            f"data.path: {folder.path}: begins with a plot ({folder.everything[0].name}), so it cannot be told whether "
+            f"it is a class; move it out of the data, or put the class folders into {folder.path.parent / 'train'}"
+        )
+
+
+def _is_figure(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("Software", "")).startswith("Matplotlib")
+    except Exception:  # a damaged image is met again, and named, when it is read
+        return False

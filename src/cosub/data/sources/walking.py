@@ -1,0 +1,114 @@
+"""What lies below a folder: its images, its folders, and what is left out, with the reason."""
+
+import functools
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from cosub.data.decoding import readable
+
+# What systems and their archives put beside people's files. Names that begin with a dot are theirs too.
+_OF_THE_SYSTEM = frozenset(
+    ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db")
+)
+
+
+class LeftOut(NamedTuple):
+    """What was not read, for one reason: how many files or folders, and the first of them."""
+
+    why: str
+    number: int
+    first: str
+
+
+@dataclass
+class Notes:
+    """Counts what is left out. A file or folder counts once, whatever is below it and however often it is met."""
+
+    found: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, why: str, path: str | os.PathLike[str]) -> None:
+        self.found.setdefault(why, set()).add(os.fspath(path))
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return tuple(LeftOut(why, len(paths), min(paths)) for why, paths in sorted(self.found.items()))
+
+
+class Branch:
+    """A folder, listed when it is first asked for. Links are followed, but not into a folder that they lie in.
+
+    Runs of ours are neither folders nor images of it: they are in `runs`.
+    """
+
+    def __init__(self, path: Path, notes: Notes, above: frozenset[tuple[int, int]] = frozenset()) -> None:
+        self.path, self.notes = path, notes
+        self.runs: list[Path] = []
+        place = path.stat()
+        self._places = above | {(place.st_dev, place.st_ino)}
+
+    @property
+    def images(self) -> list[Path]:
+        """Those that lie in the folder itself, sorted."""
+        return self._listed[0]
+
+    @property
+    def folders(self) -> dict[str, "Branch"]:
+        """By name, sorted."""
+        return self._listed[1]
+
+    @functools.cached_property
+    def everything(self) -> list[Path]:
+        """All images at any depth, sorted."""
+        return sorted([*self.images, *(path for folder in self.folders.values() for path in folder.everything)])
+
+    def all_runs(self) -> list[Path]:
+        """Runs at any depth."""
+        below = (run for folder in self.folders.values() for run in folder.all_runs())
+        return [*self.runs, *below]
+
+    @functools.cached_property
+    def _listed(self) -> tuple[list[Path], dict[str, "Branch"]]:
+        images: list[Path] = []
+        folders: dict[str, Branch] = {}
+        with os.scandir(self.path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = self.path / entry.name
+                if entry.name.startswith(".") or entry.name.lower() in _OF_THE_SYSTEM:
+                    self.notes.add("hidden, or of the system", path)
+                elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
+                    folders |= self._folder(path)
+                elif not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                    self.notes.add("neither file nor folder", path)
+                elif path.suffix.lower() in readable():
+                    images.append(path)
+                else:
+                    self.notes.add(f"extension {path.suffix.lower() or 'missing'}", path)
+        return images, folders
+
+    def _folder(self, path: Path) -> dict[str, "Branch"]:
+        """The folder of that name, unless it is not to be read."""
+        place = path.stat()
+        if (place.st_dev, place.st_ino) in self._places:
+            self.notes.add("link to a folder that it lies in", path)
+        elif _is_run(path):
+            self.notes.add("folder of a run", path)
+            self.runs.append(path)
+        else:
+            return {path.name: Branch(path, self.notes, self._places)}
+        return {}
+
+
+def images_below(root: Path) -> list[Path]:
+    """All images below a folder, sorted, by the rules of `Branch`."""
+    return Branch(root, Notes()).everything
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether `cosub train` or `cosub slim` made the folder: others may have a recipe.json too, of food."""
+    try:
+        values = json.loads((folder / "recipe.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"format", "model", "method", "data"} <= values.keys()

@@ -1,0 +1,36 @@
+"""A data set in a few lines: where its splits lie, its classes, what of the folder was not read."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from cosub.data.sources import Examples, Source
+
+_SHOWN = 5
+
+
+def splits(source: Source) -> dict[str, Examples]:
+    """The sets of a source by name, train first; validation images that are the test images are one set."""
+    sets = {"train": source.train}
+    if source.validation is not None and source.validation is not source.test:
+        sets["validation"] = source.validation
+    return {**sets, "test": source.test}
+
+
+def told(source: Source) -> dict[str, str]:
+    """Rows for a table: splits with their places and counts, the first classes, what was left out and why."""
+    rows: dict[str, str] = {}
+    for name, examples in splits(source).items():
+        if name in source.places:
+            both = " (validation too)" if name == "test" and source.validation is source.test else ""
+            rows[name] = f"{len(examples.labels):,} images {source.places[name]}{both}"
+    more = len(source.classes) - _SHOWN
+    rows["classes"] = ", ".join(source.classes[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    if source.left_out:
+        rows["not read"] = "; ".join(f"{item.number:,} {item.why} ({item.first})" for item in source.left_out)
+    return rows
+
+
+def balance(source: Source) -> Mapping[str, dict[str, int]]:
+    """The number of images of each class in each split."""
+    found = {name: Counter(examples.labels) for name, examples in splits(source).items()}
+    return {name: {c: counts[index] for index, c in enumerate(source.classes)} for name, counts in found.items()}
