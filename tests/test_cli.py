@@ -155,7 +155,7 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method distill or"),
         (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, distill"),
         (["train", "--data.path", "x"], "--data.path: belongs to --source folder or table or hub"),
-        (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, spread"),
+        (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, ceil, spread"),
         (["train", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
         (["train", "--model", "hf_hub:somebody/model"], "timm does not know it"),
         (["train", "--model", "../model"], "timm does not know it"),
@@ -406,7 +406,7 @@ def test_bench_counts_without_a_model_in_memory(capsys):
                           "--batch-size", 32, "--methods", "masked", "cosub", "--json")  # fmt: skip
     ratio = json.loads(out)["ratio"]
     assert status == 0
-    assert ratio["saved_bytes"]["cosub"] <= 0.75
+    assert ratio["saved_bytes"]["cosub"] <= 0.82
     assert ratio["flops"]["cosub"] <= 0.82
 
 
