@@ -1,5 +1,6 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ import cosub
 from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
+from cosub.data.depth import depth_cautions, settled
 from cosub.data.sources import open_source, with_validation
 from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
@@ -50,6 +52,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
     folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
     reporter = Terminal() if world.main else Reporter()
     recipe = folder.as_begun(recipe)
+    if folder.state() != "done":
+        recipe = dataclasses.replace(recipe, data=settled(recipe.data))
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
@@ -60,6 +64,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
         source = open_source(recipe.data, recipe.classes)
+        pixels = depth_cautions(recipe.data, source.train)
         if recipe.choose == "best":
             source = with_validation(source)
         trainer = Trainer(recipe, source, world, folder, reporter)
@@ -67,7 +72,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         if recipe.optimizer.layer_decay < 1:
             rates = rate_table(recipe, trainer.network)
             reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
-        for warning in cautions(recipe, trainer.network):
+        for warning in [*pixels, *cautions(recipe, trainer.network)]:
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it

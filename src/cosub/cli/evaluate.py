@@ -4,7 +4,7 @@ Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -137,6 +137,7 @@ def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] 
 
 
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:
+    from cosub.data.pixels import by_rule
     from cosub.evaluation.sets import open_set
 
     if options.show and (len(named) > 1 or "real" in [protocol for protocol, _ in named]):
@@ -144,7 +145,8 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
     if options.show and not Path(options.run).is_dir():
         raise InputError(f"show: {options.show}: writes into a run's folder, and {options.run} is none; leave it out")
     if named:
-        return [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
+        found = [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
+        return [replace(item, examples=by_rule(item.examples, candidate.recipe.data)) for item in found]
     if not Path(options.run).is_dir():
         raise InputError(f"set: is not given, and {options.run} has no data of its own; name {_FORM}")
     return [_own(candidate, options.data.path)]
