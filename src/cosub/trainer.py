@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from cosub import checkpoint as checkpoints
 from cosub.attachment import active, compile_blocks, state, uncompile_blocks
 from cosub.data.loading import Batch, StepSampler, training_loader
+from cosub.data.marks import mark
 from cosub.data.sources import Examples, Source, fingerprint
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
@@ -89,7 +90,7 @@ class Trainer:
         self.dataset = self.task.training_set()
         self.precision = _precision(recipe, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
-        self.fingerprint = fingerprint(source)
+        self.fingerprint, self.mark = fingerprint(source), mark(source, recipe.data)
         self.counters, self.step = Counters(), 0
         self.skipped_in_a_row = 0
         self.stop = StopRequest()
@@ -156,7 +157,8 @@ class Trainer:
             self._resume(found)
 
     def _resume(self, found: checkpoints.Checkpoint) -> None:
-        if found.counters["data"] != self.fingerprint:
+        other = found.counters.get("files", self.mark) != self.mark  # checkpoints before it was kept have none
+        if other or found.counters["data"] != self.fingerprint:
             raise InputError(
                 f"data.path: {self.folder.path}: was begun with other images or classes than lie there now; "
                 "name the same data, or another --out"
@@ -271,6 +273,7 @@ class Trainer:
             "best": list(self.counters.best),
             "skipped_steps": self.counters.skipped_steps,
             "data": self.fingerprint,
+            "files": self.mark,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
         checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
