@@ -51,7 +51,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         Stopped: by a signal; the same call continues.
     """
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
-    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
+    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)).expanduser())
     reporter = Terminal() if world.main else Reporter()
     recipe = folder.as_begun(recipe)
     if folder.state() != "done":

@@ -567,7 +567,9 @@ class Recipe(Strict):
         _require_finite(self)
         require(bool(re.fullmatch(r"[\w.-]+", self.name)), "name", self.name, "letters, digits, '.', '_', '-' only")
         require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
-        require(self.classes >= 0, "classes", self.classes, "must be 0 or more")
+        require(
+            self.classes == 0 or self.classes >= 2, "classes", self.classes, "must be 2 or more, or 0 for any number"
+        )
         ordered = list(self.kept_layers) == sorted({layer for layer in self.kept_layers if layer >= 0})
         require(ordered, "kept_layers", self.kept_layers, "must be indices from 0, ascending, each once")
         require(self.kept_scale > 0, "kept_scale", self.kept_scale, "must be positive")
