@@ -36,7 +36,7 @@ LAYERS = [
         "segmentation",
     },
     {"evaluation", "run", "bench", "planning", "teachers", "tasks"},
-    {"plot", "sharding", "finite", "analysis", "export"},
+    {"plot", "sharding", "finite", "few_rows", "analysis", "export"},
     {"trainer"},
     {"launch"},
     {"studies"},

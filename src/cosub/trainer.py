@@ -34,6 +34,7 @@ from cosub.data.sources import Examples, Source, fingerprint
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import check_bad
+from cosub.few_rows import enough_rows
 from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, restore_buffers
 from cosub.logs import Logs, Window
 from cosub.optim import build_optimizer, learning_rate
@@ -393,6 +394,7 @@ class Trainer:
         with ExitStack() as stack, torch.autocast(device.type, self.precision, enabled=low):
             for name, network in self.trained.items():
                 stack.enter_context(active(network, self.submodel(groups, name)))
+            stack.enter_context(enough_rows())
             loss, logits = self.method({**self.others, **runners}, images, targets)
         loss = loss / self.share.micro_steps
         self.scaler.scale(loss).backward()
