@@ -136,7 +136,9 @@ def _extension(image: Image.Image, suffix: str) -> str:
 def _mode(image: Image.Image) -> list[str]:
     notes = []
     if is_deep(image):
-        notes.append(f"grey of more than 8 bits: {_told(limits_of(image))}; {_told(extent_of(image))} used")
+        limits = limits_of(image)
+        kind = "32-bit or float grey, which has no usual range" if limits is None else f"16-bit grey, {_told(limits)}"
+        notes.append(f"{kind}: uses {_told(extent_of(image))}")
     if is_deep_colour(image):
         notes.append("16-bit colour: the upper 8 bits are read")
     if image.mode in ("CMYK", "YCCK", "LAB", "HSV"):
@@ -152,8 +154,8 @@ def _mode(image: Image.Image) -> list[str]:
     return notes
 
 
-def _told(limits: Limits | None) -> str:
-    return "a type without a usual range" if limits is None else f"{limits[0]:g} to {limits[1]:g}"
+def _told(limits: Limits) -> str:
+    return f"{limits[0]:g} to {limits[1]:g}"
 
 
 def _frames(image: Image.Image) -> list[str]:
