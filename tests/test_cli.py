@@ -19,7 +19,7 @@ from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import InputError, Stopped
-from cosub.recipes import get
+from cosub.recipes import RECIPES, get
 from cosub.recipes.config import Supervised
 from cosub.recipes.files import dump
 
@@ -204,6 +204,7 @@ def test_method_source_and_model_bring_their_own_options():
         (["train", "--dry-run", "--images", "0"], "images: 0: must be 1 or more"),
         (["train", "--dry-run", "--images", "63"], "batch_size: 64: is more than the 63 training images"),
         (["train", "--dry-run", "--classes", "1"], "classes: 1: must be 2 or more"),
+        (["train", "--classes", "-2"], "classes: -2: must be 2 or more"),
         (["train", "--dry-run", "--plot", "x.gif"], "plot: 'x.gif': must end in .png"),
         (["train", "--dry-run", "--plot", "no/x.png"], "plot: 'no/x.png': its folder does not exist"),
         (["train", "--dry-run", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
@@ -378,6 +379,27 @@ def test_the_promised_flags_are_those_of_the_help(words, capsys):
         main(["train", *words, "--help"])
     shown = set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out))
     assert shown - {"--help"} == set(recipe_flags(configure(words))) | {"--model"}
+
+
+@pytest.mark.parametrize("words", [["--out=~/r"], ["--out", "~/r"]])
+def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, capsys):
+    from cosub.cli import _at_home  # pyright: ignore[reportPrivateUsage]
+    from cosub.run import load
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "train", "--epochs", "1", "--model-args", "depth=1", "embed_dim=16", *words)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    assert not load("~/r").training
+    assert _at_home("--set=val=~/x") == f"--set=val={tmp_path}/x"
+    assert _at_home("a~b=c~/d") == "a~b=c~/d"
+
+
+def test_classes_belong_to_the_recipe_and_the_dry_run_reads_them(capsys):
+    name = next(name for name, recipe in RECIPES.items() if recipe().classes == 1000)
+    assert configure([name, "--source", "folder", "--classes", "3"]).classes == 3
+    status, out, _ = call(capsys, "train", "--dry-run", "--classes", "7", "--json")
+    assert (status, json.loads(out)["size"]["classes"]) == (0, 7)
 
 
 def test_the_promised_flags_of_a_dry_run_are_those_of_its_help(capsys):

@@ -39,7 +39,7 @@ LAYERS = [
         "segmentation",
     },
     {"evaluation", "run", "bench", "planning", "teachers", "tasks", "export"},
-    {"plot", "sharding", "finite", "analysis"},
+    {"plot", "sharding", "finite", "few_rows", "analysis"},
     {"trainer"},
     {"launch"},
     {"studies"},

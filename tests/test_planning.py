@@ -207,7 +207,7 @@ def test_other_sources_are_assumed_and_never_opened():
     recipe = small(data=Folder(path="/nowhere"))
     size = plan(recipe, Machine()).size
     assert (size.images, size.classes, size.known) == (1_281_167, 1000, "assumed")
-    given = plan(recipe, Machine(), images=640, classes=7)
+    given = plan(dataclasses.replace(recipe, classes=7), Machine(), images=640)
     assert (given.size.images, given.size.classes, given.size.known) == (640, 7, "given")
     assert given.parameters == PARAMETERS - 3 * 17
 

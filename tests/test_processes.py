@@ -63,6 +63,15 @@ def test_equal_one_process(alone, tmp_path, processes, parallel, micro_steps):
         assert summary[key] == expected[key]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_compiled_in_two_processes(alone, tmp_path, parallel):
+    run_together(recipe(tmp_path / "run", parallel=parallel, compile="on"), 2)
+    ours, theirs = (checkpoints.latest(folder / "checkpoints") for folder in (tmp_path / "run", alone[0]))
+    for name, value in theirs.weights["network"].items():  # 28 steps of other kernels
+        torch.testing.assert_close(ours.weights["network"][name], value, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [("fsdp", None), (None, "fsdp"), pytest.param("fsdp", "ddp", marks=pytest.mark.slow)]
 )

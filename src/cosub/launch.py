@@ -1,5 +1,6 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
 
+import dataclasses
 import errno
 import os
 import threading
@@ -15,10 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import cosub
+from cosub import checkpoint as checkpoints
 from cosub import distributed
 from cosub.cautions import cautions, effective_rate
 from cosub.checkpoint import DamagedCheckpoint, save_weights
-from cosub.data.sources import open_source, with_validation
+from cosub.data.depth import depth_cautions, settled
+from cosub.data.marks import about, gone, mark
+from cosub.data.sources import Source, fingerprint, open_source, with_validation
 from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
@@ -47,27 +51,30 @@ def train(recipe: Recipe) -> dict[str, Any]:
         Stopped: by a signal; the same call continues.
     """
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
-    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)))
+    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)).expanduser())
     reporter = Terminal() if world.main else Reporter()
     recipe = folder.as_begun(recipe)
+    if folder.state() != "done":
+        recipe = dataclasses.replace(recipe, data=settled(recipe.data))
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
-        reporter.table("finished already", _read_result(folder, summary))
+        result = _read_result(folder, summary)
+        _require_same_data(recipe, folder, summary, reporter)
+        reporter.table("finished already", result)
         return summary
     if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        source = open_source(recipe.data, recipe.classes)
-        if recipe.choose == "best":
-            source = with_validation(source)
+        source = _source(recipe)
+        pixels = depth_cautions(recipe.data, source.train)
         trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         if recipe.optimizer.layer_decay < 1:
             rates = rate_table(recipe, trainer.network)
             reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
-        for warning in cautions(recipe, trainer.network):
+        for warning in [*pixels, *cautions(recipe, trainer.network)]:
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it
@@ -76,6 +83,35 @@ def train(recipe: Recipe) -> dict[str, Any]:
             with _room(folder), _recorded(trainer), distributed.answering():
                 trainer.fit()
                 return _finish(trainer)
+
+
+def _source(recipe: Recipe) -> Source:
+    source = open_source(recipe.data, recipe.classes)
+    return with_validation(source) if recipe.choose == "best" else source
+
+
+def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any], reporter: Reporter) -> None:
+    """That a finished run was trained on the data that the recipe names; they may have moved, or be gone.
+
+    Raises:
+        InputError: if others lie there.
+    """
+    if gone(recipe.data):
+        where = getattr(recipe.data, "path", "") or "not given"
+        reporter.warn(f"data.path: {where}: the data are not there any more, and a finished run needs none")
+        return
+    source = _source(recipe)
+    kept = summary.get("data")
+    if isinstance(kept, dict):
+        same = kept.get("fingerprint") == mark(source, recipe.data)
+    else:  # a run from before summaries had it
+        found = checkpoints.latest(folder.checkpoints)
+        same = found is None or found.counters["data"] == fingerprint(source)
+    if not same:
+        raise InputError(
+            f"data.path: {folder.path}: was trained on other images or classes than lie there now; name the same data, "
+            "or another --out"
+        )
 
 
 def default_folder(recipe: Recipe) -> str:
@@ -183,6 +219,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "run": str(trainer.folder.path),
         "steps": trainer.step,
         "seconds": round(trainer.counters.seconds, 3),
+        "data": about(trainer.source, trainer.recipe.data, trainer.mark),
         "bad_images": len(trainer.counters.bad),
         "skipped_steps": trainer.counters.skipped_steps,
         "processes": trainer.world.size,

@@ -160,7 +160,6 @@ def plan(
     recipe: Recipe,
     machine: Machine,
     images: int | None = None,
-    classes: int | None = None,
 ) -> Plan:
     """Plan a run of a recipe on a machine. The recipe's data path is never opened.
 
@@ -168,14 +167,13 @@ def plan(
         recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
         machine: the devices.
         images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's, or
-            21k's for a recipe of its classes, or ADE20K's.
-        classes: likewise: 10, the recipe's, 1000 or 150.
+            21k's for a recipe of its classes, or ADE20K's. Likewise its classes: the recipe's, 10, 1000 or 150.
 
     Raises:
         InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
             built or has no twins, an unknown augmentation.
     """
-    size = _size(recipe, images, classes)
+    size = _size(recipe, images)
     per_epoch = steps_per_epoch(recipe, size.images)
     training(recipe.resolution, recipe.augment)  # refuses what training would
     estimate = _Estimate(recipe, machine, size.classes)
@@ -324,17 +322,16 @@ def _part(parameter: nn.Parameter, parts: int) -> int:
     return math.ceil(length / parts) * (parameter.nbytes // length)
 
 
-def _size(recipe: Recipe, images: int | None, classes: int | None) -> Size:
+def _size(recipe: Recipe, images: int | None) -> Size:
     data = recipe.data
     require(images is None or images >= 1, "images", images, "must be 1 or more")
-    require(classes is None or classes >= 2, "classes", classes, "must be 2 or more")
     known = (IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
     if isinstance(data, Scenes):
         known = (ADE20K_IMAGES, recipe.classes or data.num_classes)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
-        known = (_DIGITS - math.ceil(data.test_share * _DIGITS), 10)
+        known = (_DIGITS - math.ceil(data.test_share * _DIGITS), recipe.classes or 10)
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
-    return Size(images or known[0], classes or known[1], origin)
+    return Size(images or known[0], known[1], origin)
 
 
 def _rates(recipe: Recipe, per_epoch: int) -> Iterator[Rate]:

@@ -205,7 +205,7 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
 
     from cosub.network import build_network
 
-    folder = RunFolder(Path(run))
+    folder = RunFolder(Path(run).expanduser())
     require_run(folder.path)
     recipe = read(folder.recipe)
     if not folder.weights.exists():

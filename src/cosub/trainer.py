@@ -30,10 +30,12 @@ from cosub import checkpoint as checkpoints
 from cosub.attachment import active, state
 from cosub.compilation import compile_blocks, uncompile_blocks
 from cosub.data.loading import Batch, StepSampler, training_loader
+from cosub.data.marks import mark
 from cosub.data.sources import Examples, Source, fingerprint
 from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import check_bad
+from cosub.few_rows import enough_rows
 from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, restore_buffers
 from cosub.logs import Logs, Window
 from cosub.optim import build_optimizer, learning_rate
@@ -91,7 +93,7 @@ class Trainer:
         self.dataset = self.task.training_set()
         self.precision = _precision(recipe, world.device)
         self.scaler = torch.GradScaler(world.device.type, enabled=self.precision == torch.float16)
-        self.fingerprint = fingerprint(source)
+        self.fingerprint, self.mark = fingerprint(source), mark(source, recipe.data)
         self.counters, self.step = Counters(), 0
         self.skipped_in_a_row = 0
         self.stop = StopRequest()
@@ -158,7 +160,8 @@ class Trainer:
             self._resume(found)
 
     def _resume(self, found: checkpoints.Checkpoint) -> None:
-        if found.counters["data"] != self.fingerprint:
+        other = found.counters.get("files", self.mark) != self.mark  # checkpoints before it was kept have none
+        if other or found.counters["data"] != self.fingerprint:
             raise InputError(
                 f"data.path: {self.folder.path}: was begun with other images or classes than lie there now; "
                 "name the same data, or another --out"
@@ -280,6 +283,7 @@ class Trainer:
             "best": list(self.counters.best),
             "skipped_steps": self.counters.skipped_steps,
             "data": self.fingerprint,
+            "files": self.mark,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),
         }
         checkpoint = checkpoints.Checkpoint(self.step, weights, values, counters)
@@ -399,6 +403,7 @@ class Trainer:
         with ExitStack() as stack, torch.autocast(device.type, self.precision, enabled=low):
             for name, network in self.trained.items():
                 stack.enter_context(active(network, self.submodel(groups, name)))
+            stack.enter_context(enough_rows())
             loss, logits = self.method({**self.others, **runners}, images, targets)
         loss = loss / self.share.micro_steps
         self.scaler.scale(loss).backward()

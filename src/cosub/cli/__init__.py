@@ -28,7 +28,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot go on, 75 stopped, 1 a fault of ours."""
     printable_everywhere()
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -53,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cosub: interrupted", file=sys.stderr)
         return 130
+
+
+def _at_home(word: str) -> str:
+    """~ in a path, as shells expand it where it begins a word, and not in --out=~/runs or --set val=~/images."""
+    before, sign, path = word.rpartition("=~")
+    return f"{before}={os.path.expanduser('~' + path)}" if sign else os.path.expanduser(word)
 
 
 def usage() -> str:

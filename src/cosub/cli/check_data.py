@@ -52,15 +52,17 @@ class Check:
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = _understand(words)
     from cosub.data.checking import Report, looks, rows_of
+    from cosub.data.pixels import plain, rule_of
     from cosub.data.sources import open_source
     from cosub.data.sources.table import write_table
     from cosub.data.telling import balance, splits, told
     from cosub.progress import counted
 
-    source = open_source(dataclasses.replace(options.data, path=options.path))  # pyright: ignore[reportCallIssue]
+    config = plain(options.data)  # looked at as the files have them
+    source = open_source(dataclasses.replace(config, path=options.path))  # pyright: ignore[reportCallIssue]
     number = sum(len(examples.labels) for examples in splits(source).values())
-    report = Report()
-    for look in counted(looks(source, options.workers or os.cpu_count() or 1), number, "images"):
+    rule, report = rule_of(options.data), Report()
+    for look in counted(looks(source, options.workers or os.cpu_count() or 1, rule), number, "images"):
         report.add(look)
     result = {
         "path": options.path,

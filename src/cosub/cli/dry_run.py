@@ -35,8 +35,6 @@ class DryRun(Machine):
 
     images: int | None = None
     """Training images; by default those of digits, else ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
-    classes: int | None = None
-    """Classes; by default 10 for digits, else 1000."""
     plot: str = ""
     """Write the learning rate over the epochs to this PNG, which must not exist yet."""
 
@@ -70,7 +68,7 @@ def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
     target = _target(options.plot) if options.plot else None
     from cosub.planning import plan
 
-    planned = plan(recipe, options.machine, options.images, options.classes)
+    planned = plan(recipe, options.machine, options.images)
     if target is not None:
         from cosub.plot import plot_learning_rate
 

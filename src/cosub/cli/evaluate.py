@@ -3,9 +3,8 @@
 Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
 """
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -131,7 +130,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
         return None
     picture = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
     recipe = candidate.recipe
-    values = {"run": options.run, **rows[0], "resolution": recipe.resolution, **dataclasses.asdict(recipe.inputs)}
+    values = {"run": options.run, **rows[0], "resolution": recipe.resolution, **asdict(recipe.inputs)}
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
@@ -151,6 +150,7 @@ def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] 
 
 
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:
+    from cosub.data.pixels import by_rule
     from cosub.evaluation.sets import open_set
 
     if options.show and (len(named) > 1 or "real" in [protocol for protocol, _ in named]):
@@ -158,7 +158,8 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
     if options.show and not is_run(options.run):
         raise InputError(f"show: {options.show}: writes into a run's folder, and {options.run} is none; leave it out")
     if named:
-        return [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
+        found = [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
+        return [replace(item, examples=by_rule(item.examples, candidate.recipe.data)) for item in found]
     if not is_run(options.run):
         raise InputError(f"set: is not given, and {options.run} has no data of its own; name {_FORM}")
     return [_own(candidate, options.data.path)]

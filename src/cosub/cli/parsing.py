@@ -16,7 +16,7 @@ Options = TypeVar("Options")
 
 # Fields of these parts of a recipe are flags of their own: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
-_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading")
+_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels")
 
 
 def parse(

@@ -43,7 +43,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
     from cosub import distributed
     from cosub.attachment import active, layers_per_block
-    from cosub.data.sources import BadImage, decode
+    from cosub.data.pixels import decoded, rule_of
+    from cosub.data.sources import BadImage
     from cosub.data.transforms import evaluation, normalize
     from cosub.run import load_classifier
     from cosub.submodel import evenly, keep_layers
@@ -54,10 +55,11 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     per_block = layers_per_block(network)
     submodel = None if options.keep is None else keep_layers(evenly(per_block, options.keep), sum(per_block), 1)
     transform = evaluation(trained.recipe.resolution, trained.recipe.inputs)
+    rule = rule_of(trained.recipe.data)
     predictions, bad = [], []
     for path in paths:
         try:
-            image = torch.as_tensor(transform(decode(lambda path=path: path, str(path))))
+            image = torch.as_tensor(transform(decoded(path, rule)))
         except BadImage as error:
             bad.append(str(error))
             continue

@@ -12,7 +12,7 @@ from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes import DEFAULT, FINETUNE, get
-from cosub.recipes.config import METHODS, SOURCES, Recipe, method_for
+from cosub.recipes.config import METHODS, SOURCES, Photographs, Recipe, method_for
 from cosub.recipes.files import nearest, read
 
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder goes on where it stopped.
@@ -151,4 +151,12 @@ def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str |
     if name not in kinds:
         flag = "--source" if field == "data" else f"--{field}"
         raise InputError(f"{flag}: {name!r}: must be one of {', '.join(kinds)}{nearest(name, list(kinds))}")
-    return dataclasses.replace(recipe, **{field: method_for(recipe, name) if field == "method" else kinds[name]()})
+    return dataclasses.replace(
+        recipe, **{field: method_for(recipe, name) if field == "method" else _data(recipe, name)}
+    )
+
+
+def _data(recipe: Recipe, name: str) -> Any:
+    """A source of that name; where the recipe turns images, it does so whatever their source."""
+    turned = getattr(recipe.data, "orientation", False)
+    return SOURCES[name](orientation=True) if turned and issubclass(SOURCES[name], Photographs) else SOURCES[name]()

@@ -12,7 +12,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cosub.data.decoding import BadImage, rgb
+from cosub.data.depth import extent_of
 from cosub.data.loading import leave_signals_to_the_trainer
+from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, is_deep, is_deep_colour, limits_of, prepared
 from cosub.data.sources import Examples, Source
 from cosub.data.telling import splits
 
@@ -78,11 +80,14 @@ def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str
             yield name, source.classes[label], role if own else "", groups.get(name, "")
 
 
-def looks(source: Source, workers: int) -> Iterator[Look]:
-    """Look at every image of a source, those of train first, each decoded whole, in as many processes."""
+def looks(source: Source, workers: int, rule: Rule | None = None) -> Iterator[Look]:
+    """Look at every image of a source, those of train first, each decoded whole, in as many processes.
+
+    The source reads pixels as they are in the files (`pixels.plain`); `rule` is what training would make of them.
+    """
     for split, examples in splits(source).items():
         loader = DataLoader(
-            _Looked(examples, split),
+            _Looked(examples, split, rule),
             batch_size=16,
             num_workers=workers,
             collate_fn=list,
@@ -93,30 +98,30 @@ def looks(source: Source, workers: int) -> Iterator[Look]:
 
 
 class _Looked(Dataset[Look]):
-    def __init__(self, examples: Examples, split: str) -> None:
-        self.examples, self.split = examples, split
+    def __init__(self, examples: Examples, split: str, rule: Rule | None) -> None:
+        self.examples, self.split, self.rule = examples, split, rule
 
     def __len__(self) -> int:
         return len(self.examples.labels)
 
     def __getitem__(self, index: int) -> Look:
-        return look(self.examples, index, self.split)
+        return look(self.examples, index, self.split, self.rule)
 
 
-def look(examples: Examples, index: int, split: str) -> Look:
+def look(examples: Examples, index: int, split: str, rule: Rule | None = None) -> Look:
     """Decode one image whole, and note what is unusual about it."""
     name = examples.name(index)
     try:
-        odd, pixels = examples.image(index, lambda image: _facts(image, Path(name).suffix.lower()))
+        odd, pixels = examples.image(index, lambda image: _facts(image, Path(name).suffix.lower(), rule))
     except BadImage as error:
         return Look(split, name, damaged=str(error))
     return Look(split, name, odd=tuple(odd), pixels=pixels)
 
 
-def _facts(image: Image.Image, suffix: str) -> tuple[list[str], bytes]:
+def _facts(image: Image.Image, suffix: str, rule: Rule | None) -> tuple[list[str], bytes]:
     # What the file says is lost where the image is decoded or converted.
     odd = [note for note in (_extension(image, suffix), *_mode(image), *_exif(image)) if note]
-    pixels = rgb(image)
+    pixels = rgb(prepared(image, rule))
     # The pixels, not the file: a copy with another extension or other metadata is found. One encoded anew is not.
     digest = hashlib.blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
     return [*odd, *_frames(image)], digest
@@ -130,18 +135,27 @@ def _extension(image: Image.Image, suffix: str) -> str:
 
 def _mode(image: Image.Image) -> list[str]:
     notes = []
-    deep = image.mode in ("I", "F") or "16" in image.mode
-    if deep or any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-        notes.append("16-bit: read as 8 bits, and clipped where it is grey")
+    if is_deep(image):
+        limits = limits_of(image)
+        kind = "32-bit or float grey, which has no usual range" if limits is None else f"16-bit grey, {_told(limits)}"
+        notes.append(f"{kind}: uses {_told(extent_of(image))}")
+    if is_deep_colour(image):
+        notes.append("16-bit colour: the upper 8 bits are read")
     if image.mode in ("CMYK", "YCCK", "LAB", "HSV"):
         notes.append(f"{image.mode}: converted to RGB without its colour profile")
     if image.mode == "P":
         notes.append("palette")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        notes.append("alpha: dropped, and what is behind it shows")
+        notes.append(f"alpha: {GROUND} shows through it")
+    if max(image.size) > LONGEST * min(image.size):
+        notes.append(f"over {LONGEST} times as long as wide: its middle is read")
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         notes.append(f"large: {image.width} x {image.height} pixels")
     return notes
+
+
+def _told(limits: Limits) -> str:
+    return f"{limits[0]:g} to {limits[1]:g}"
 
 
 def _frames(image: Image.Image) -> list[str]:
@@ -165,4 +179,4 @@ def _exif(image: Image.Image) -> list[str]:
                 dict(tags)
         except Exception as error:  # Pillow warns of some faults and raises for others
             return [f"EXIF that does not parse ({' '.join(str(error).split())[:80]})"]
-    return [f"EXIF turns it (orientation {orientation}), and training does not"] if orientation not in (0, 1) else []
+    return [f"EXIF turns it (orientation {orientation}), as data.orientation does"] if orientation not in (0, 1) else []

@@ -7,6 +7,7 @@ from typing import Any
 from timm.models._hub import generate_readme
 
 import cosub
+from cosub.export.opening import with_opening
 from cosub.export.plain import Plain
 from cosub.recipes.config import Recipe
 
@@ -90,7 +91,7 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
         "tags": ["image-classification", "timm", "cosub"],
         "description": f"An image classifier trained with {recipe.method.kind}.",
         "details": details,
-        "usage": f"```python\n{usage}```",
+        "usage": f"```python\n{with_opening(usage, recipe.data)}```",
         "citation": _PAPER,
     }
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
+from cosub.export.opening import reading
 from cosub.export.plain import Plain, module_text
 from cosub.names import write_text
 from cosub.published import data_config
@@ -46,6 +47,7 @@ class Settings:
 def settings(facts: Facts, plain: Plain) -> Settings:
     """Names of classes, residual layers taken out, and how images are prepared."""
     model: dict[str, Any] = {"pretrained_cfg": {"architecture": plain.architecture}, "label_names": [*facts.classes]}
+    model |= reading(facts.recipe.data)
     if plain.needs_module:
         model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled}
     return Settings(model, data_config(facts.recipe))

@@ -28,7 +28,7 @@ def open_run(run: str) -> Source:
     Raises:
         InputError: if the folder holds no finished run.
     """
-    folder = RunFolder(Path(run))
+    folder = RunFolder(Path(run).expanduser())
     trained = load_classifier(run)
     summary = folder.read_summary() if folder.summary.exists() else {}
     if (state := summary.get("state", "done")) != "done":

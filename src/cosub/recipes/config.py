@@ -191,7 +191,39 @@ class Digits(Sampled):
 
 
 @dataclass(frozen=True)
-class Folder(Sampled):
+class Pictures(Strict):
+    """Images from files: what is made of their pixels."""
+
+    range: Literal["type", "auto"] | tuple[float, float] = "type"
+    """Which values become black and white in grey images of more than 8 bits: two numbers; the range of their type
+    (65535 is white); or auto, the least and the largest of the training images, which the run then keeps."""
+    pixels: Fixed[Suppress[Literal[1, 2]]] = 2
+    """The rules by which pixels are read. 1: Pillow's, as before there was this value: more than 8 bits are clipped,
+    alpha is dropped. 2: `range`; transparent is white; what is over 16 times as long as wide is cut to that."""
+
+    def _check_pixels(self) -> None:
+        if isinstance(self.range, tuple):
+            low, high = self.range
+            ordered = math.isfinite(low) and math.isfinite(high) and low < high
+            require(ordered, "data.range", self.range, "must be two numbers, the lower one first")
+        remedy = "is not for a run or recipe from before there was this value; begin anew from a recipe's name"
+        require(self.pixels == 2 or self.range == "type", "data.range", self.range, remedy)
+
+
+@dataclass(frozen=True)
+class Photographs(Sampled, Pictures):
+    """Images with one class each."""
+
+    orientation: bool = False
+    """Turn images as their EXIF says. The paper's recipes do not, as torchvision does not."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_pixels()
+
+
+@dataclass(frozen=True)
+class Folder(Photographs):
     """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
 
     kind: Fixed[Suppress[Literal["folder"]]] = "folder"
@@ -210,7 +242,7 @@ class Folder(Sampled):
 
 
 @dataclass(frozen=True)
-class Table(Sampled):
+class Table(Photographs):
     """Images listed in a CSV file with columns path and label and, where wanted, split and group."""
 
     kind: Fixed[Suppress[Literal["table"]]] = "table"
@@ -226,7 +258,7 @@ class Table(Sampled):
 
 
 @dataclass(frozen=True)
-class Hub(Sampled):
+class Hub(Photographs):
     """The layout of image sets on the Hugging Face Hub: Parquet files in a folder, or a name."""
 
     kind: Fixed[Suppress[Literal["hub"]]] = "hub"
@@ -237,7 +269,7 @@ class Hub(Sampled):
 
 
 @dataclass(frozen=True)
-class Shards(Sampled):
+class Shards(Photographs):
     """webdataset's layout: tar files PATH/*SPLIT*.tar or PATH/SPLIT/*.tar, each image with its .cls or .json."""
 
     kind: Fixed[Suppress[Literal["shards"]]] = "shards"
@@ -260,7 +292,7 @@ class Shards(Sampled):
 
 
 @dataclass(frozen=True)
-class INaturalist(Sampled):
+class INaturalist(Photographs):
     """iNaturalist 2018 or 2019 from its JSON: PATH/trainYEAR.json, PATH/valYEAR.json, and the images they name."""
 
     kind: Fixed[Suppress[Literal["inaturalist"]]] = "inaturalist"
@@ -270,7 +302,7 @@ class INaturalist(Sampled):
 
 
 @dataclass(frozen=True)
-class Torchvision(Sampled):
+class Torchvision(Photographs):
     """Files as torchvision leaves them on disk. Nothing is downloaded."""
 
     kind: Fixed[Suppress[Literal["torchvision"]]] = "torchvision"
@@ -281,7 +313,7 @@ class Torchvision(Sampled):
 
 
 @dataclass(frozen=True)
-class Scenes(Strict):
+class Scenes(Pictures):
     """Images with a class for every pixel: ADE20K's folders, or the Hub's layout with images and annotations.
 
     Annotations are images of one channel. 0 (and 255) is ignored; 1 and up are the classes.
@@ -295,6 +327,7 @@ class Scenes(Strict):
     """Where the folder has no classes.txt that names them."""
 
     def __post_init__(self) -> None:
+        self._check_pixels()
         require(2 <= self.num_classes < 255, "data.num_classes", self.num_classes, "must be in [2, 254]")
 
 
@@ -538,7 +571,9 @@ class Recipe(Strict):
         _require_finite(self)
         require(bool(re.fullmatch(r"[\w.-]+", self.name)), "name", self.name, "letters, digits, '.', '_', '-' only")
         require(0 <= self.drop_rate < 1, "drop_rate", self.drop_rate, "must be in [0, 1)")
-        require(self.classes >= 0, "classes", self.classes, "must be 0 or more")
+        require(
+            self.classes == 0 or self.classes >= 2, "classes", self.classes, "must be 2 or more, or 0 for any number"
+        )
         ordered = list(self.kept_layers) == sorted({layer for layer in self.kept_layers if layer >= 0})
         require(ordered, "kept_layers", self.kept_layers, "must be indices from 0, ascending, each once")
         require(self.kept_scale > 0, "kept_scale", self.kept_scale, "must be positive")

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError
-from cosub.recipes.config import Folder, Recipe
+from cosub.recipes.config import Recipe
 
 FORMAT = 1
 
 _PLACES = ("path", "index")  # of the data
+_PLAIN = {"range": "type", "orientation": False}  # of the data, where they change nothing: runs of before lack them
 
 # Bytes of a path that are not UTF-8 are lone surrogates, which pydantic refuses: it sees the end of the last plane.
 _HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
@@ -58,27 +59,44 @@ def read(path: Path) -> Recipe:
 def parse(values: dict[str, Any], where: str) -> Recipe:
     from pydantic import ValidationError
 
-    if isinstance(data := values.get("data"), dict) and data.get("kind") == "folder":
-        values = {**values, "data": {"reading": 1, **data}}  # as folders were read before files had the value
+    if isinstance(data := values.get("data"), dict):
+        values = {**values, "data": {**_before(data.get("kind")), **data}}
     try:
         return _strings(_adapter().validate_json(json.dumps(_strings(values, _HIDDEN))), _SHOWN)
     except ValidationError as error:
         raise InputError(f"recipe: {where}: {_first(error.errors()[0])}") from error
 
 
+def _before(kind: Any) -> dict[str, int]:
+    """How images of a source were read before files had the values."""
+    return {} if kind in (None, "digits") else {"pixels": 1, **({"reading": 1} if kind == "folder" else {})}
+
+
 def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
-    """The recipe, reading a folder by the rules under which the run was begun: they are no choice of a command's."""
-    if not isinstance(recipe.data, Folder) or not isinstance(run.data, Folder):
+    """The recipe, reading images by the rules under which the run was begun: they are no choice of a command's."""
+    asked: Any = recipe.data
+    begun: Any = run.data
+    if asked.kind != begun.kind or asked.kind == "digits":
         return recipe
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, reading=run.data.reading))
+    values: dict[str, Any] = {"pixels": begun.pixels}
+    if asked.kind == "folder":
+        values["reading"] = begun.reading
+    if begun.pixels == 1 and asked.kind != "scenes":  # a recipe may turn images now, and could not then
+        values["orientation"] = begun.orientation
+    if asked.range == "auto" and isinstance(begun.range, tuple):
+        values["range"] = begun.range
+    return dataclasses.replace(recipe, data=dataclasses.replace(asked, **values))
 
 
 def identity(recipe: Recipe) -> str:
     """A hash of what changes results: all but `runtime` and where the data, and an index of them, lie."""
     values = dataclasses.asdict(recipe)
     del values["runtime"]
-    for name in _PLACES:
+    for name in (*_PLACES, "pixels"):
         values["data"].pop(name, None)
+    for name, plain in _PLAIN.items():
+        if values["data"].get(name) == plain:
+            del values["data"][name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -31,7 +31,7 @@ def finetune() -> Recipe:
         group_size=64,
         lr=2e-3,
         choose="best",
-        data=Folder(),
+        data=Folder(orientation=True),
         augment=Augment(mixup=0.0, cutmix=1.0, mix_probability=0.5, smoothing=0.1),
         optimizer=Optimizer(weight_decay=0.05, warmup_epochs=2.0, min_lr=1e-6, layer_decay=0.75),
     )

@@ -5,7 +5,7 @@ Where an annotation is 0 (or 255) the label is `IGNORE`; 1 and up are the classe
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from cosub.data.decoding import EXTENSIONS, BadImage, Read, decode, rgb
+from cosub.data.pixels import Rule, prepared
 from cosub.data.sources.hub import load
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
@@ -40,6 +41,8 @@ class SceneExamples:
     num_classes: int
     labels: Sequence[Any]
     """Names of the annotations, which tell one set from another."""
+    rule: Rule | None = field(default=None, kw_only=True)
+    """How the pixels of the images are read."""
 
     def files(self, index: int) -> tuple[Any, Any]:
         """What Pillow can open: image and annotation."""
@@ -50,7 +53,8 @@ class SceneExamples:
 
     def image(self, index: int, read: Read = rgb) -> Any:
         """What `read` makes of the image. Raises BadImage if it cannot be decoded."""
-        return decode(lambda: self.files(index)[0], f"image of {self.name(index)}", read)
+        name = f"image of {self.name(index)}"
+        return decode(lambda: self.files(index)[0], name, lambda image: read(prepared(image, self.rule)))
 
     def pair(self, index: int) -> tuple[Image.Image, Labels]:
         """Image and labels.

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cosub.data.pixels import as_read
 from cosub.data.sources import BadImage, Examples, Source, all_images, open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
@@ -76,7 +77,7 @@ def calibration_images(source: Source, recipe: Recipe, path: str, number: int, s
         InputError: if the folder holds no such images, or more than one in a hundred, reckoned from those that were
             compared, are test images.
     """
-    examples = _elsewhere(path, source.classes) if path else source.train
+    examples = _elsewhere(path, source.classes, recipe) if path else source.train
     images = hold(examples, some(number, len(examples.labels), seed, "calibration"), recipe)
     compared = some(COMPARED, len(source.test.labels), seed, "comparison")
     common = sum(_digest_of(source.test, index) in images.digests for index in compared)
@@ -117,13 +118,13 @@ def _digest_of(examples: Examples, index: int) -> bytes:
         return b""
 
 
-def _elsewhere(path: str, classes: tuple[str, ...]) -> Examples:
+def _elsewhere(path: str, classes: tuple[str, ...], recipe: Recipe) -> Examples:
     """The training images at a path, or all where there are no splits, with the labels of the run's classes."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise InputError(f"calibration: {path}: is not a folder; name one with images, or leave it out")
     parquet = any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet"))
-    config = Hub(path=path) if parquet else Folder(path=path)
+    config = as_read(Hub(path=path) if parquet else Folder(path=path), recipe.data)
     try:
         found = all_images(config, classes)
         source = None if found is not None else open_source(config)

@@ -1,10 +1,12 @@
 """Where images come from. A source gives two sets, train and test, and the names of its classes."""
 
+import dataclasses
 import hashlib
 import json
 
 from cosub.data.decoding import EXTENSIONS, BadImage, decode
 from cosub.data.imagenet import describe
+from cosub.data.pixels import by_rule, rule_of
 from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
@@ -46,7 +48,7 @@ def open_source(config: DataConfig, classes: int = 0) -> Source:
     where = getattr(config, "path", "digits")
     try:
         opened = _open(config)
-        source = opened if isinstance(config, Scenes) else sampled(_checked(opened, where), config)
+        source = _by_rule(opened if isinstance(config, Scenes) else sampled(_checked(opened, where), config), config)
     except OSError as error:
         raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
     found = len(source.classes)
@@ -80,6 +82,17 @@ def _open(config: DataConfig) -> Source:
             return open_scenes(config)
 
 
+def _by_rule(source: Source, config: DataConfig) -> Source:
+    """The source, its images read by the rule of the recipe's data."""
+    if isinstance(config, Scenes):
+        train, test = (dataclasses.replace(part, rule=rule_of(config)) for part in (source.train, source.test))  # pyright: ignore[reportArgumentType,reportCallIssue]
+        return dataclasses.replace(source, train=train, test=test)
+    test = by_rule(source.test, config)
+    same, others = source.validation is source.test, source.validation is not None
+    validation = test if same else by_rule(source.validation, config) if others else None  # pyright: ignore[reportArgumentType]
+    return dataclasses.replace(source, train=by_rule(source.train, config), test=test, validation=validation)
+
+
 def fingerprint(source: Source) -> str:
     """What tells one data set from another without reading its images: names of classes, labels in order."""
     values = [source.classes, list(source.train.labels), list(source.test.labels)]
@@ -90,6 +103,11 @@ def fingerprint(source: Source) -> str:
 
 def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
     """All images of a folder or table without splits of its own, with the labels of the given classes; else None."""
+    found = _all_images(config, classes)
+    return None if found is None else by_rule(found, config)
+
+
+def _all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
     if isinstance(config, Table):
         return images_of_table(config, classes)
     if not isinstance(config, Folder):

@@ -1,0 +1,164 @@
+"""What an opened image is before anything is cut from it: upright, of 8 bits a channel, opaque, not too long.
+
+Pillow clips a grey image of 16 bits to 255, ignores which way a camera was held, and drops alpha. A recipe says what is
+done instead (`data.pixels` 2, `data.range`, `data.orientation`), and training, evaluation and prediction all do it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from cosub.data.decoding import Read, decode, rgb
+from cosub.recipes.config import DataConfig, Digits, Photographs, Scenes
+
+if TYPE_CHECKING:
+    from cosub.data.sources.source import Examples
+
+GROUND = "white"  # shows through alpha, and through a palette's transparent colour
+LONGEST = 16  # times its shorter side: what is longer is cut, since resizing would make it enormous
+
+_ORIENTATION, _BITS = 0x0112, 258
+_SIXTEEN = 65535
+
+Photos = TypeVar("Photos", bound=Photographs)
+Range = Literal["type", "auto"] | tuple[float, float]
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How pixels are read. `range`: the values that become black and white in images of more than 8 bits."""
+
+    range: Range = "type"
+    orientation: bool = False
+    cut: bool = True
+
+
+def rule_of(config: DataConfig) -> Rule | None:
+    """The rule of a recipe's data; None for those of before, which are read as Pillow converts them."""
+    if isinstance(config, Digits) or config.pixels == 1:
+        return None
+    if isinstance(config, Scenes):  # an annotation lies on the image as it is
+        return Rule(config.range, cut=False)
+    return Rule(config.range, config.orientation)
+
+
+def plain(config: DataConfig) -> DataConfig:
+    """The same data, their pixels as Pillow opens them."""
+    if isinstance(config, Digits):
+        return config
+    turned = {} if isinstance(config, Scenes) else {"orientation": False}
+    return replace(config, range="type", pixels=1, **turned)  # pyright: ignore[reportArgumentType]
+
+
+def as_read(config: Photos, like: DataConfig) -> Photos:
+    """The same data, their pixels read as those of other data are."""
+    if isinstance(like, Photographs):
+        return replace(config, range=like.range, pixels=like.pixels, orientation=like.orientation)
+    return replace(config, pixels=1)  # digits, which are read from no file
+
+
+def prepared(image: Image.Image, rule: Rule | None) -> Image.Image:
+    """The image as the rule wants it; as it was opened, not yet decoded, where nothing is to be done.
+
+    Raises:
+        ValueError: for more than 8 bits that cannot be scaled.
+    """
+    if rule is None:
+        return image
+    deep, limits = is_deep(image), limits_of(image)
+    if isinstance(rule.range, tuple):
+        limits = rule.range
+        if is_deep_colour(image):
+            raise ValueError("16-bit colour, of which Pillow reads the upper 8 bits, so data.range cannot be applied")
+    if rule.orientation and _turned(image):
+        image = ImageOps.exif_transpose(image)
+    if rule.cut:
+        image = _cut(image)
+    if deep:
+        return _scaled(image, limits)
+    return _opaque(image) if image.has_transparency_data else image
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """Whether it is opened, and not decoded, as colour of 16 bits a channel."""
+    return not is_deep(image) and any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def limits_of(image: Image.Image) -> Limits | None:
+    """The least and the largest value of a deep image's type; None where that says nothing (32 bits, floats)."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS, (16,)))
+    if image.mode == "F" or bits > 16:
+        return None
+    signed = image.mode == "I" and image.format == "TIFF"
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
+
+
+def _turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # EXIF that does not parse says nothing; check-data names it
+        return False
+
+
+def _cut(image: Image.Image) -> Image.Image:
+    """The middle of what is too long."""
+    width, height = image.size
+    most = LONGEST * min(width, height)
+    if max(width, height) <= most:
+        return image
+    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))
+
+
+def _scaled(image: Image.Image, limits: Limits | None) -> Image.Image:
+    if limits is None:
+        raise ValueError("32 bits or floats, whose type says nothing of black and white: take --data.range")
+    low, high = limits
+    values = np.asarray(image).astype(np.float32 if high <= _SIXTEEN else np.float64)
+    scaled = np.nan_to_num((values - low) * (255 / (high - low))).clip(0, 255)
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    pixels = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", pixels.size, GROUND), pixels).convert("RGB")
+
+
+def decoded(path: Path, rule: Rule | None) -> Image.Image:
+    """An image file in RGB. Raises BadImage."""
+    return decode(lambda: path, str(path), lambda image: rgb(prepared(image, rule)))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A set of images that are read by a rule."""
+
+    whole: "Examples"
+    rule: Rule
+
+    @property
+    def labels(self) -> Sequence[int]:
+        return self.whole.labels
+
+    def image(self, index: int, read: Read = rgb) -> Any:
+        return self.whole.image(index, lambda image: read(prepared(image, self.rule)))
+
+    def name(self, index: int) -> str:
+        return self.whole.name(index)
+
+
+def by_rule(examples: "Examples", config: DataConfig) -> "Examples":
+    """The set, read by the rule of a recipe's data."""
+    rule = rule_of(config)
+    return examples if rule is None else Prepared(examples, rule)

@@ -1,0 +1,51 @@
+"""How an exported network's user opens an image as the run did: words for the card, values for the config."""
+
+from typing import Any
+
+from cosub.data.pixels import GROUND, LONGEST, rule_of
+from cosub.recipes.config import DataConfig
+
+_PLAINLY = 'Image.open("image.png").convert("RGB")'
+
+_OPENED = """import numpy as np
+from PIL import Image, ImageOps
+
+
+def opened(name):
+    image = Image.open(name)
+    deep = image.mode in ("I", "F") or image.mode.startswith("I;16"){turn}
+    width, height = image.size
+    most = {longest} * min(width, height)
+    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+    image = image.crop((left, top, left + min(width, most), top + min(height, most)))
+    if deep:  # {low:g} is black, {high:g} is white
+        values = (np.asarray(image).astype(np.float64) - {low!r}) * (255 / {span!r})
+        image = Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "{ground}"), image)
+    return image.convert("RGB")
+
+
+"""
+_TURN = "\n    image = ImageOps.exif_transpose(image)"
+
+
+def with_opening(usage: str, data: DataConfig) -> str:
+    """A card's words with images opened as by a run on these data; the same words where Pillow alone does it."""
+    rule = rule_of(data)
+    if rule is None:
+        return usage
+    low, high = rule.range if isinstance(rule.range, tuple) else (0.0, 65535.0)
+    turn = _TURN if rule.orientation else ""
+    opened = _OPENED.format(turn=turn, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
+    return opened + usage.replace(_PLAINLY, 'opened("image.png")')
+
+
+def reading(data: DataConfig) -> dict[str, Any]:
+    """What a config says of it, beside timm's own values, which have no words for it."""
+    rule = rule_of(data)
+    if rule is None:
+        return {}
+    return {"image_reading": {"range": rule.range, "orientation": rule.orientation, "ground": GROUND,
+                              "longest": LONGEST}}  # fmt: skip

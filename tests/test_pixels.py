@@ -1,0 +1,264 @@
+"""Pixels as files have them: 16 bits, alpha, cameras held upright, images much longer than wide."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+from tiny import run, tiny
+
+from cosub.cli import main
+from cosub.cli.train import configure
+from cosub.data.depth import depth_cautions, settled
+from cosub.data.pixels import Rule, decoded, rule_of
+from cosub.data.sources import BadImage, all_images, open_source
+from cosub.data.transforms import evaluation
+from cosub.errors import InputError
+from cosub.recipes import RECIPES, get
+from cosub.recipes.config import Augment, Folder, Hub, Shards
+from cosub.recipes.files import as_begun, dump, identity, parse, read
+
+RULE = Rule()
+
+
+def photographs(seed: int = 0) -> np.ndarray:
+    """Sixteen grey images, smooth as photographs are, with all values from 0 to 255."""
+    small = np.random.default_rng(seed).integers(0, 256, (16, 5, 6)).astype(np.uint8)
+    large = [np.asarray(Image.fromarray(image).resize((24, 20), Image.Resampling.BICUBIC)) for image in small]
+    return np.stack([(image.astype(float) - image.min()) * 255 / np.ptp(image) for image in large]).astype(np.uint8)
+
+
+def write(root, images, suffix: str = ".png"):
+    """A folder of two classes, of which every fourth image is for validation."""
+    for index, image in enumerate(images):
+        folder = root / ("val" if index % 4 == 3 else "train") / "ab"[index % 2 if index % 4 < 3 else index // 4 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index:02d}{suffix}")
+    return root
+
+
+def recipe(path, out, **data):
+    source = Folder(path=str(path), **data)
+    augment = Augment(crop="random-resized", policy="3a", mixup=0.8, cutmix=1.0)
+    return tiny(out, data=source, resolution=16, batch_size=4, group_size=2, epochs=2, augment=augment)
+
+
+def pixels_of(path, rule: Rule | None = RULE) -> np.ndarray:
+    return np.asarray(decoded(path, rule))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_photographs_give_the_same_network_to_the_bit(tmp_path, suffix):
+    images = photographs()
+    made = {}
+    for name, values in {"8": images, "16": images.astype(np.uint16) * 257}.items():
+        summary = run(recipe(write(tmp_path / name / "data", values, suffix), tmp_path / name / "run"))
+        made[name] = load_file(tmp_path / name / "run" / "model.safetensors"), summary["top1"]
+    (eight, top1), (sixteen, other) = made.values()
+    assert top1 == other
+    assert eight.keys() == sixteen.keys()
+    assert all((eight[key] == sixteen[key]).all() for key in eight)
+
+
+def test_all_doors_see_16_bits_as_8(tmp_path, capsys):
+    images = photographs()
+    deep = write(tmp_path / "16", images.astype(np.uint16) * 257)
+    plain = write(tmp_path / "8", images)
+    run(recipe(plain, tmp_path / "run"))
+    answers = []
+    for root in (plain, deep):
+        assert main(["predict", str(tmp_path / "run"), str(root / "val" / "a"), "--json"]) == 0
+        predicted = json.loads(capsys.readouterr().out)["predictions"]
+        assert main(["evaluate", str(tmp_path / "run"), "--set", f"val={root / 'val'}", "--json"]) == 0
+        scored = json.loads(capsys.readouterr().out)["sets"][0]
+        answers.append(([item["classes"] for item in predicted], scored["top1"]))
+    assert answers[0] == answers[1]
+    flat = all_images(Folder(path=str(deep / "train")), ("a", "b"))
+    assert flat is not None
+    assert (np.asarray(flat.image(0)) == pixels_of(deep / "train" / "a" / "00.png")).all()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_the_scale_is_that_of_the_type(tmp_path, mode):
+    values = np.array([[0, 128, 129, 257 * 100, 65535]], "<u2" if mode == "I;16" else ">u2")
+    Image.frombytes(mode, (5, 1), values.tobytes()).save(tmp_path / "x.tif")
+    assert pixels_of(tmp_path / "x.tif")[0, :, 0].tolist() == [0, 0, 1, 100, 255]
+    assert pixels_of(tmp_path / "x.tif", None)[0, :, 0].tolist()[3:] == [255, 255]  # as before
+
+
+def test_a_range_is_black_to_white_and_what_is_outside_is_clipped(tmp_path):
+    Image.fromarray(np.array([[0, 1000, 1500, 2000, 65535]], np.uint16)).save(tmp_path / "x.png")
+    assert pixels_of(tmp_path / "x.png", Rule((1000.0, 2000.0)))[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    Image.fromarray(np.array([[0.0, 0.25, 1.0, np.nan]], np.float32)).save(tmp_path / "x.tif")
+    assert pixels_of(tmp_path / "x.tif", Rule((0.0, 1.0)))[0, :, 0].tolist() == [0, 64, 255, 0]
+    with pytest.raises(BadImage, match=r"take --data.range"):
+        decoded(tmp_path / "x.tif", RULE)
+    Image.fromarray(np.full((2, 2), 7, np.uint8)).save(tmp_path / "8.png")
+    assert pixels_of(tmp_path / "8.png", Rule((1000.0, 2000.0)))[0, 0, 0] == 7
+
+
+def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
+    xrays = write(tmp_path, photographs().astype(np.uint16) * 16)  # 12 bits
+    config = Folder(path=str(xrays))
+    (line,) = depth_cautions(config, open_source(config).train)
+    assert "12 training images use the values 0 to 4080 of 0 to 65535" in line
+    assert "--data.range auto" in line
+    chosen = settled(dataclasses.replace(config, range="auto"))
+    assert chosen.range == (0.0, 4080.0)  # pyright: ignore[reportAttributeAccessIssue]
+    source = open_source(chosen)
+    assert depth_cautions(chosen, source.train) == []
+    image = np.asarray(source.train.image(0))[:, :, 0]
+    assert (image == photographs()[int(source.train.name(0)[-6:-4])]).all()
+
+
+def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_told(tmp_path):
+    deep = Folder(path=str(write(tmp_path / "deep", photographs().astype(np.uint16) * 257)))
+    config = Folder(path=str(write(tmp_path / "plain", photographs())))
+    assert depth_cautions(deep, open_source(deep).train) == []
+    assert depth_cautions(config, open_source(config).train) == []
+    ranged = dataclasses.replace(config, range=(0.0, 4095.0))
+    assert "none of the training images" in depth_cautions(ranged, open_source(ranged).train)[0]
+    with pytest.raises(InputError, match=r"data.range: 'auto': no training image"):
+        settled(dataclasses.replace(config, range="auto"))
+
+
+def test_floats_need_a_range(tmp_path):
+    config = Folder(path=str(write(tmp_path, photographs().astype(np.float32) / 255, ".tif")))
+    with pytest.raises(InputError, match=r"here 0 to 1, have no usual range; take --data.range auto"):
+        depth_cautions(config, open_source(config).train)
+
+
+def test_auto_is_kept_as_numbers_and_the_same_command_goes_on(tmp_path):
+    data, out = write(tmp_path / "data", photographs().astype(np.uint16) * 16), tmp_path / "run"
+    asked = recipe(data, out, range="auto")
+    run(asked)
+    kept = read(out / "recipe.json")
+    assert kept.data.range == (0.0, 4080.0)  # pyright: ignore[reportAttributeAccessIssue]
+    assert run(asked)["state"] == "done"
+    with pytest.raises(InputError, match=r"it differs in data.range"):
+        run(recipe(data, out, range=(0.0, 100.0)))
+
+
+def test_the_flag_takes_two_numbers_or_a_word():
+    assert configure(["digits", "--source", "folder", "--data.range", "0", "4095"]).data.range == (0, 4095)  # pyright: ignore[reportAttributeAccessIssue]
+    assert configure(["digits", "--source", "hub", "--data.range", "auto"]).data.range == "auto"  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(InputError, match=r"data.range: .*the lower one first"):
+        configure(["digits", "--source", "folder", "--data.range", "9", "3"])
+
+
+# --- which way up
+
+
+def turned(path, orientation: int = 6):
+    """A photograph whose EXIF turns it; gives how it is to be seen."""
+    image = Image.fromarray(np.arange(24 * 16 * 3).reshape(16, 24, 3).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+    with Image.open(path) as opened:
+        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_images_are_turned_where_the_recipe_says_so(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    upright = turned(path)
+    assert upright.shape == (24, 16, 3)
+    assert (pixels_of(path, Rule(orientation=True)) == upright).all()
+    assert pixels_of(path).shape == (16, 24, 3)
+
+
+def test_fine_tuning_turns_images_whatever_their_source_and_the_paper_does_not():
+    assert get("finetune").data.orientation  # pyright: ignore[reportAttributeAccessIssue]
+    assert not any(getattr(get(name).data, "orientation", False) for name in RECIPES if name != "finetune")
+    for source in ("hub", "shards", "table"):
+        words = ["finetune", "--source", source, "--model", "vit_tiny_patch16_224", "--weights", "nothing"]
+        assert configure(words).data.orientation  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_predict_turns_as_the_run_does(tmp_path, capsys):
+    data = write(tmp_path / "data", photographs())
+    turned(tmp_path / "x.png", 8)
+    for orientation in (False, True):
+        out = tmp_path / str(orientation)
+        run(recipe(data, out, orientation=orientation))
+        assert main(["predict", str(out), str(tmp_path / "x.png"), "--json"]) == 0
+    first, second = (
+        json.loads(line)["predictions"] for line in capsys.readouterr().out.splitlines() if line[:1] == "{"
+    )
+    assert first != second
+
+
+def test_exif_that_does_not_parse_turns_nothing(tmp_path):
+    image = Image.fromarray(np.zeros((4, 8, 3), np.uint8))
+    image.save(tmp_path / "x.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert pixels_of(tmp_path / "x.jpg", Rule(orientation=True)).shape == (4, 8, 3)
+
+
+# --- alpha and palettes
+
+
+def test_white_shows_through_alpha_and_transparent_colours(tmp_path):
+    Image.fromarray(np.array([[[9, 8, 7, 0], [9, 8, 7, 255], [0, 0, 0, 128]]], np.uint8)).save(tmp_path / "rgba.png")
+    assert pixels_of(tmp_path / "rgba.png")[0].tolist() == [[255] * 3, [9, 8, 7], [127] * 3]
+    Image.fromarray(np.array([[[9, 0], [9, 255]]], np.uint8), "LA").save(tmp_path / "la.png")
+    assert pixels_of(tmp_path / "la.png")[0].tolist() == [[255] * 3, [9] * 3]
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([1, 2, 3, 4, 5, 6])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert pixels_of(tmp_path / "p.png")[0].tolist() == [[255] * 3, [4, 5, 6]]
+    palette.save(tmp_path / "opaque.png")
+    assert pixels_of(tmp_path / "opaque.png")[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(tmp_path / "key.png", transparency=(1, 2, 3))
+    assert pixels_of(tmp_path / "key.png")[0].tolist() == [[255] * 3, [4, 5, 6]]
+
+
+# --- much longer than wide
+
+
+@pytest.mark.parametrize("size", [(1, 20000), (20000, 1), (3, 49)])
+def test_the_middle_of_a_long_image_is_read(tmp_path, size):
+    values = np.arange(size[0] * size[1]).reshape(size[1], size[0]) % 251
+    Image.fromarray(values.astype(np.uint8)).save(tmp_path / "x.png")
+    image = decoded(tmp_path / "x.png", RULE)
+    assert max(image.size) == 16 * min(image.size)
+    (left, top) = ((size[0] - image.width) // 2, (size[1] - image.height) // 2)
+    assert (np.asarray(image)[:, :, 0] == values[top : top + image.height, left : left + image.width]).all()
+    assert evaluation(224)(image).shape == (3, 224, 224)
+
+
+def test_up_to_sixteen_times_as_long_as_wide_nothing_is_cut(tmp_path):
+    Image.new("RGB", (3, 48)).save(tmp_path / "x.png")
+    assert decoded(tmp_path / "x.png", RULE).size == (3, 48)
+
+
+# --- runs from before
+
+
+@pytest.mark.parametrize("data", [Folder(path="x"), Hub(path="x"), Shards(path="x")])
+def test_a_recipe_from_before_reads_pixels_as_then(data):
+    values = json.loads(dump(dataclasses.replace(get("finetune"), data=data)))
+    del values["format"]
+    for name in ("pixels", "range", "orientation"):
+        del values["data"][name]
+    before = parse(values, "here")
+    assert rule_of(before.data) is None
+    begun = as_begun(dataclasses.replace(get("finetune"), data=dataclasses.replace(data, orientation=True)), before)
+    assert begun.data == before.data
+    assert identity(begun) == identity(before)
+
+
+def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
+    data, out = write(tmp_path / "data", photographs().astype(np.uint16) * 257), tmp_path / "run"
+    run(recipe(data, out, pixels=1))
+    values = json.loads((out / "recipe.json").read_text())
+    for name in ("pixels", "range", "orientation"):
+        del values["data"][name]
+    (out / "recipe.json").write_text(json.dumps(values))
+    (out / "summary.json").unlink()
+    assert run(recipe(data, out, orientation=True))["state"] == "done"
+    with pytest.raises(InputError, match=r"data.range: .*begin anew"):
+        run(recipe(data, out, range=(0.0, 9.0)))
