@@ -1,6 +1,9 @@
 """What users do by mistake, or in an order of their own: told in one sentence, or right."""
 
 import copy
+import gc
+import pickle
+import weakref
 
 import pytest
 import timm
@@ -49,8 +52,23 @@ def test_the_mode_of_copies_is_their_own(model, images):
     model.train()
     twin = copy.deepcopy(model).eval()
     assert (len(twin(images)), len(model(images))) == (6, 12)
-    block = copy.deepcopy(model.blocks[1])
-    assert block.cosub.state.model is None  # a copy of a part holds no model
+    again = pickle.loads(pickle.dumps(model)).eval()
+    again.blocks[0].train()
+    assert (len(again(images)), len(model(images))) == (6, 12)
+    block = copy.deepcopy(model.blocks[0]).eval()  # a part has the mode of its own
+    assert block.cosub.state.model is None
+    assert len(block(torch.zeros(6, 17, 24))) == 6
+
+
+def test_a_model_goes_without_waiting_for_the_garbage_collector(model):
+    gc.disable()
+    try:
+        other = copy.deepcopy(model)
+        gone = weakref.ref(other)
+        del other
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_rate_that_drops_nothing_is_told_once(images):

@@ -1,6 +1,7 @@
 """Put submodel training into a model of timm, torchvision or transformers, in place, and take it out again."""
 
 import functools
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -56,7 +57,7 @@ def attach(
     _refuse(model, copies)
     blocks = blocks_of(model)
     per_block = [TWINS[class_of(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
-    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, model, operation)
+    state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, weakref.ref(model), operation)
     doors = [module for module in model.modules() if class_of(module) in DOORS]
     door = (doors or blocks)[0]
     for module in doors:

@@ -118,7 +118,7 @@ class _CrossStage(Twin):
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.cosub.door:
-            x = self.cosub.state.open(x)
+            x = self.cosub.state.open(x, self)
         return self.timm_class.forward(self, x)
 
 

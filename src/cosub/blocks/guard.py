@@ -23,7 +23,7 @@ class Guard:
     def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = dict(zip(self.arguments, args, strict=False)) | kwargs
         images = given.get("pixel_values")
-        if images is None or self.state.repeats(len(images)) == 1:
+        if images is None or self.state.repeats(len(images), model) == 1:
             return
         if given.get("labels") is not None:
             raise ValueError(

@@ -16,7 +16,7 @@ class TokenHost(Host):
         plain = super().forward_intermediates  # pyright: ignore[reportAttributeAccessIssue]
         call = inspect.signature(plain).bind(x, *args, **kwargs)
         call.apply_defaults()
-        repeats = self.cosub.state.repeats(x.shape[0])
+        repeats = self.cosub.state.repeats(x.shape[0], self)
         if repeats == 1 or call.arguments["output_fmt"] != "NCHW":
             return plain(x, *args, **kwargs)
         height, width = _grid(self.patch_embed, x.shape[2], x.shape[3])

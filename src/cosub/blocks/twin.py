@@ -6,6 +6,7 @@ A twin is a subclass of a block, mostly of timm, whose forward writes each resid
 
 import copy
 import warnings
+import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +34,7 @@ class State:
     copies: int
     rounding: Rounding
     seed: int
-    model: nn.Module | None = field(default=None, repr=False)  # what was attached: its mode says what a pass is
+    model: "weakref.ref[nn.Module] | None" = field(default=None, repr=False)  # what was attached
     operation: Operation = "efficient"
     step: int = 0
     checkpointing: Checkpointing = "none"
@@ -45,15 +46,19 @@ class State:
     told: bool = False  # that no row is dropped
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "State":
-        """In a copy of a part of the model, of a block say, there is no model."""
         own = memo[id(self)] = copy.copy(self)
-        own.model = memo.get(id(self.model))
+        copied = memo.get(id(self.model and self.model()))  # none where a part of the model is copied alone
+        own.model = None if copied is None else weakref.ref(copied)
         own.chosen = copy.deepcopy(self.chosen, memo)
         return own
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is not compiled, as copies of modules are not, and no pass is under way in it."""
-        return {**vars(self), "bound": None, "run": None}
+        return {**vars(self), "bound": None, "run": None, "model": self.model and self.model()}
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        model = values.get("model")
+        vars(self).update(values, model=None if model is None else weakref.ref(model))
 
     def kept(self, rows: int) -> tuple[int, ...]:
         return count(rows, self.rates, self.rounding)
@@ -63,15 +68,18 @@ class State:
             return draw_rows(rows, self.rates, generator)
         return draw(rows, self.kept(rows), generator)
 
-    @property
-    def training(self) -> bool:
-        """Whether a pass draws a submodel and makes copies: the mode of the model, whatever that of its blocks."""
-        return self.model is None or self.model.training
+    def trains(self, module: nn.Module) -> bool:
+        """Whether a pass draws a submodel and makes copies: the mode of the model, whatever that of its blocks.
 
-    def repeats(self, images: int) -> int:
+        `module` is where the pass begins; its mode counts if the model is not there any more.
+        """
+        model = self.model and self.model()
+        return (module if model is None else model).training
+
+    def repeats(self, images: int, module: nn.Module) -> int:
         """How many rows leave the door for one image that comes to it."""
         if self.chosen is None:
-            return self.copies if self.training else 1
+            return self.copies if self.trains(module) else 1
         if self.chosen.rows % images:
             raise ValueError(
                 f"the active submodel has {self.chosen.rows} rows and the batch {images} images: "
@@ -79,11 +87,11 @@ class State:
             )
         return self.chosen.rows // images
 
-    def open(self, x: Tensor) -> Tensor:
+    def open(self, x: Tensor, module: nn.Module) -> Tensor:
         """At the door: fix the submodel of this pass, and repeat what is the same for all copies until here."""
-        repeats = self.repeats(x.shape[0])
+        repeats = self.repeats(x.shape[0], module)
         submodel = self.chosen
-        if submodel is None and self.training:
+        if submodel is None and self.trains(module):
             submodel = self.next(x.shape[0] * repeats)
         self.bound = None if submodel is None else submodel.layers(x.device, self.scale)
         return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
@@ -195,7 +203,7 @@ class Twin(nn.Module):
         if not compiling:
             _refuse_call(self, x)
         if place.door:
-            x = state.open(x)
+            x = state.open(x, self)
         rows = place.rows(x, self.training)
         run = advance if state.run is None or compiling else state.run
         return run(self, x, rows, args, kwargs)

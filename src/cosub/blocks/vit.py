@@ -44,6 +44,6 @@ class PiTStage(Twin, Transformer):
     def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self.cosub.door:
             images, class_tokens = x
-            repeats = self.cosub.state.repeats(images.shape[0])
-            x = self.cosub.state.open(images), class_tokens.repeat(repeats, 1, 1)
+            repeats = self.cosub.state.repeats(images.shape[0], self)
+            x = self.cosub.state.open(images, self), class_tokens.repeat(repeats, 1, 1)
         return Transformer.forward(self, x)

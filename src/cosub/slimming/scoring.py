@@ -149,7 +149,7 @@ def resumed(blocks: Sequence[Twin], outputs: Sequence[Tensor], start: int) -> It
     def replaying(block: Twin, output: Tensor) -> Callable[..., Tensor]:
         def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
             if block.cosub.door:  # which fixes the submodel of the pass
-                block.cosub.state.open(x)
+                block.cosub.state.open(x, block)
             return output
 
         return forward
