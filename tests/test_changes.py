@@ -149,7 +149,12 @@ def compare(model, reference, submodel, images) -> None:
     assert_same(gradients(model, ours), gradients(reference, theirs))
 
 
-@pytest.mark.parametrize("change", CHANGES)
+TEN = tuple(CHANGES)[:10]
+
+
+@pytest.mark.parametrize(
+    "change", [*TEN, *(pytest.param(name, marks=pytest.mark.slow) for name in CHANGES if name not in TEN)]
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_change_means_what_it_means_without_us(build, family, images, table, change, when):
     for dropped in ("half", "nothing"):

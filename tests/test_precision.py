@@ -135,8 +135,17 @@ def cosine(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
     return nn.functional.cosine_similarity(torch.cat(a), torch.cat(b), dim=0).item()
 
 
-@pytest.mark.parametrize("checkpointing", ["none", "blocks", "selective"])
-@pytest.mark.parametrize(("way", "tolerance"), [("fp64", 1e-9), ("fp32", 1e-5)])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("way", "tolerance", "checkpointing"),
+    [
+        *(("fp64", 1e-9, checkpointing) for checkpointing in ("none", "blocks", "selective")),
+        ("fp32", 1e-5, "none"),
+        *(pytest.param("fp32", 1e-5, checkpointing, marks=slow) for checkpointing in ("blocks", "selective")),
+    ],
+)
 def test_full_precision(family, way, tolerance, checkpointing):
     """Also the running statistics of batch norms, which move once where a block is computed again."""
     ours, theirs = step(family, way, checkpointing), reference(family, way)
@@ -148,8 +157,17 @@ def test_full_precision(family, way, tolerance, checkpointing):
         assert_same({name: value}, {name: theirs[name]}, 2e-3 if "running_var" in name else tolerance)
 
 
-@pytest.mark.parametrize("checkpointing", ["none", "blocks"])
-@pytest.mark.parametrize("way", [way for way in WAYS if "fp32" not in way])
+NARROW = [way for way in WAYS if "fp" not in way]
+
+
+@pytest.mark.parametrize(
+    ("way", "checkpointing"),
+    [
+        *((way, "none") for way in NARROW),
+        ("autocast", "blocks"),
+        *(pytest.param(way, "blocks", marks=slow) for way in NARROW if way != "autocast"),
+    ],
+)
 def test_bfloat16(family, way, checkpointing):
     ours = groups(family, step(family, way, checkpointing))
     theirs, exact = groups(family, reference(family, way)), groups(family, step(family, "fp32 frozen"))

@@ -274,7 +274,7 @@ def test_a_slimmed_run_is_a_run(slimmed, finished, capsys, tmp_path):
     about = summary["slim"]
     assert (about["layers"], about["layers_full"], about["top1_full"]) == (2, 4, full["top1"])
     assert about["params"] < about["params_full"]
-    assert set(full) - set(summary) == {"effective_drop_rate", "processes", "threads", "skipped_steps"}
+    assert set(full) - set(summary) == {"data", "effective_drop_rate", "processes", "threads", "skipped_steps"}
     recipe = json.loads((slimmed / "recipe.json").read_text())
     assert recipe["kept_layers"] == about["kept_layers"]
     assert json.loads(call(capsys, "evaluate", slimmed, "--json")[1])["top1"] == summary["top1"]

@@ -15,7 +15,9 @@ from cosub.recipes.config import Recipe
 FORMAT = 1
 
 _PLACES = ("path", "index")  # of the data
-_PLAIN = {"range": "type", "orientation": False}  # of the data, where they change nothing: runs of before lack them
+# Values that change nothing, which runs from before there were these fields lack: of the recipe, and of its data.
+_PLAIN: dict[str, Any] = {"head": "model"}
+_PLAIN_DATA = {"range": "type", "orientation": False}
 
 # Bytes of a path that are not UTF-8 are lone surrogates, which pydantic refuses: it sees the end of the last plane.
 _HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
@@ -94,9 +96,10 @@ def identity(recipe: Recipe) -> str:
     del values["runtime"]
     for name in (*_PLACES, "pixels"):
         values["data"].pop(name, None)
-    for name, plain in _PLAIN.items():
-        if values["data"].get(name) == plain:
-            del values["data"][name]
+    for part, plain in ((values, _PLAIN), (values["data"], _PLAIN_DATA)):
+        for name in plain:
+            if part.get(name) == plain[name]:
+                del part[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
