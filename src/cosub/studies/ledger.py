@@ -29,7 +29,8 @@ class Ledger:
     def find(self, run: Run) -> Line | None:
         """The line of a run, whichever study it was trained for, if it has as many points as are needed."""
         points = min(run.study.points, run.recipe.epochs)
-        fit = (line for line in self.lines if line["key"] == run.key and len(line["curve"]) >= points)
+        key = run.key  # a hash of the whole recipe: once, not for each line
+        fit = (line for line in self.lines if line["key"] == key and len(line["curve"]) >= points)
         return max(fit, key=lambda line: line["study"] == run.study.name, default=None)
 
     def record(self, run: Run, folder: Path) -> Line:
