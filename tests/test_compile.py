@@ -304,9 +304,7 @@ def block(name, rate, backend):
     return deep - shallow, many - few
 
 
-@pytest.mark.parametrize(
-    "backend", ["eager", "aot_eager_decomp_partition", pytest.param("inductor", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["eager", "aot_eager_decomp_partition"])
 def test_activations_of_a_block(backend):
     """Relative to timm's masked block, co-training, bf16: DeiT-III's, with LayerScale, and ViT's."""
     for name, bars in {"deit3_base_patch16_224": (0.79, 0.53), "vit_base_patch16_224": (0.76, 0.51)}.items():
