@@ -1,10 +1,12 @@
 """Small networks of torchvision and transformers, with weights that matter, for the contract of test_attach.py."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from conftest import SMALL
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.regnet import BlockParams, RegNet
@@ -82,3 +84,12 @@ def made(make: Callable[[], nn.Module]) -> nn.Module:
         if parameter.dim() > 1:
             nn.init.xavier_normal_(parameter)
     return model
+
+
+@functools.cache
+def built(family: str) -> nn.Module:
+    """The small model of a family, of timm's or of these; to be copied."""
+    if family in OUTSIDE:
+        return made(OUTSIDE[family])
+    torch.manual_seed(0)
+    return SMALL[family]()

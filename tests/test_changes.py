@@ -1,12 +1,11 @@
 """Whatever is done to an attached model, it trains the network that timm's would be after the same change."""
 
 import copy
-import functools
 
 import pytest
 import torch
-from conftest import SMALL, frozen, masked_reference
-from outside import OUTSIDE, made
+from conftest import frozen, masked_reference
+from outside import built
 from test_attach import assert_same, gradients, layers_of
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
@@ -114,14 +113,6 @@ CHANGES = {
 }  # fmt: skip
 
 
-@functools.cache
-def _built(family: str) -> nn.Module:
-    if family in OUTSIDE:
-        return made(OUTSIDE[family])
-    torch.manual_seed(0)
-    return SMALL[family]()
-
-
 @pytest.fixture(params=PLACES)
 def family(request):
     return request.param
@@ -129,7 +120,7 @@ def family(request):
 
 @pytest.fixture
 def build(family):
-    return lambda: copy.deepcopy(_built(family))
+    return lambda: copy.deepcopy(built(family))
 
 
 def apply(model: nn.Module, change: str, family: str) -> nn.Module:
@@ -184,7 +175,7 @@ def test_a_hook_on_a_norm_sees_normalised_rows(build, family, images, table):
 
 
 def test_detach_leaves_what_was_changed(images):
-    model = copy.deepcopy(_built("cait"))
+    model = copy.deepcopy(built("cait"))
     before = {name: type(module) for name, module in model.named_modules()}
     cosub.attach(model, drop_rate=0.5)
     hook = model.blocks[0].norm1.register_forward_hook(lambda _m, _i, out: 2 * out)
@@ -206,7 +197,7 @@ def test_detach_leaves_what_was_changed(images):
 
 
 def test_a_forward_set_on_a_block_is_refused():
-    model = copy.deepcopy(_built("deit3"))
+    model = copy.deepcopy(built("deit3"))
     model.blocks[1].forward = model.blocks[1].forward
     with pytest.raises(ValueError, match=r"Block has a forward of its own.*attach first"):
         cosub.attach(model, drop_rate=0.5)
@@ -257,7 +248,7 @@ def test_a_part_of_the_graph_alone(images, table):
     """Gradients of an intermediate, of the input, of half of the parameters, and the second time."""
     results = []
     for operation in ("efficient", "plain"):
-        model = cosub.attach(copy.deepcopy(_built("deit3")), drop_rate=0.5, operation=operation).train()
+        model = cosub.attach(copy.deepcopy(built("deit3")), drop_rate=0.5, operation=operation).train()
         pixels, seen = images.clone().requires_grad_(), []
         model.blocks[2].norm1.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out))
         with cosub.active(model, table(8, 12)):
@@ -276,7 +267,7 @@ def test_a_part_of_the_graph_alone(images, table):
 def test_second_derivatives(images, table):
     results = []
     for operation in ("efficient", "plain"):
-        model = cosub.attach(copy.deepcopy(_built("resnet18")), drop_rate=0.5, operation=operation).train()
+        model = cosub.attach(copy.deepcopy(built("resnet18")), drop_rate=0.5, operation=operation).train()
         frozen(model)
         with cosub.active(model, table(layers_of(model), 12)):
             value = model(images).square().mean()
@@ -289,7 +280,7 @@ def test_second_derivatives(images, table):
 
 def test_checkpointing_from_outside_is_refused(images):
     """It would run a block again in backward, when the rows of its pass are gone."""
-    model = cosub.attach(copy.deepcopy(_built("deit3")), drop_rate=0.5).train()
+    model = cosub.attach(copy.deepcopy(built("deit3")), drop_rate=0.5).train()
     inner = model.blocks[0]
     model.blocks[0] = Outside(inner)
     loss = model(images).square().mean()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 from conftest import SMALL, frozen, masked_reference
-from outside import OUTSIDE, made
+from outside import OUTSIDE, built
 from test_attach import assert_same, layers_of
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,14 +28,6 @@ WAYS: dict[str, tuple[bool, bool, Callable[[nn.Module], object]]] = {
     "a stream in bf16": (True, False, lambda model: narrow(model)),
     "a model in bf16": (False, False, lambda model: model.bfloat16()),
 }
-
-
-@functools.cache
-def _built(family: str) -> nn.Module:
-    if family in OUTSIDE:
-        return made(OUTSIDE[family])
-    torch.manual_seed(0)
-    return SMALL[family]()
 
 
 @pytest.fixture(params=sorted([*SMALL, *OUTSIDE]))
@@ -102,7 +94,7 @@ def chosen(model: nn.Module, submodel: cosub.Submodel) -> Iterator[None]:
 @functools.cache
 def step(family: str, way: str, checkpointing: str = "none") -> dict[str, Tensor]:
     """Ours, with half of the rows dropped."""
-    model = cosub.attach(copy.deepcopy(_built(family)), drop_rate=0.5).train()
+    model = cosub.attach(copy.deepcopy(built(family)), drop_rate=0.5).train()
     cosub.state(model).checkpointing = checkpointing
     return trained(model, batch(), way, functools.partial(chosen, model, half(layers_of(model))))
 
@@ -118,15 +110,15 @@ def half(layers: int) -> cosub.Submodel:
 @functools.cache
 def reference(family: str, way: str) -> dict[str, Tensor]:
     """timm's network with the same masks; what is before the first block sees each image twice in both."""
-    mask = half(layers_of(cosub.attach(copy.deepcopy(_built(family)), drop_rate=0.5))).mask()
-    model = with_kept_statistics(copy.deepcopy(_built(family)), mask)
+    mask = half(layers_of(cosub.attach(copy.deepcopy(built(family)), drop_rate=0.5))).mask()
+    model = with_kept_statistics(copy.deepcopy(built(family)), mask)
     masks = mask.bfloat16() if way == "a model in bf16" else mask
     return trained(masked_reference(model, masks, family).train(), batch().repeat(2, 1, 1, 1), way)
 
 
 def groups(family: str, values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The gradients of the two groups of an optimizer, each as one vector: what is decayed, and what is not."""
-    parameters = dict(_built(family).named_parameters())
+    parameters = dict(built(family).named_parameters())
     decayed = {name: parameter.dim() > 1 for name, parameter in parameters.items() if name in values}
     return tuple(torch.cat([values[name].flatten() for name in decayed if decayed[name] is of]) for of in (True, False))
 
