@@ -247,6 +247,17 @@ def test_two_forwards_before_a_backward_and_two_backwards(images, table):
     assert_close(results[1], results[0])
 
 
+def test_lean_is_left_to_the_compiler():
+    gradients = []
+    for checkpointing in ("none", "lean"):
+        torch.manual_seed(0)
+        model = small(2)
+        cosub.state(model).checkpointing = checkpointing
+        cosub.compile_blocks(model, backend="aot_eager")(torch.ones(4, 3, 32, 32)).square().mean().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    assert_close(gradients[1], gradients[0], tolerance=0)
+
+
 # --- what is stored for backward
 
 

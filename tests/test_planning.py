@@ -234,7 +234,7 @@ def test_what_is_said_to_fit_does():
     recipe, planned = needing(0.5)
     assert not planned.fits
     assert [(setting.sharded, setting.checkpointing) for setting in planned.settings] == [
-        (False, "none"), (False, "selective"), (False, "blocks")]  # fmt: skip
+        (False, "none"), (False, "lean"), (False, "selective"), (False, "blocks")]  # fmt: skip
     assert planned.settings[0].micro_steps > 1
     for setting in planned.settings:
         changed = {"checkpointing": setting.checkpointing, "micro_steps": setting.micro_steps}

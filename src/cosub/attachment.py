@@ -80,7 +80,7 @@ def detach(model: Model) -> Model:
         ValueError: if nothing is attached, the model is sharded, or it is slimmed so that timm's own forward would
             give something else.
     """
-    checkpointing = state(model).checkpointing != "none"
+    checkpointing = state(model).checkpointing in ("selective", "blocks")
     _refuse_sharded(model)
     if state(model).scale != 1 or any(isinstance(module, Twin) and module.cosub.absent for module in model.modules()):
         raise ValueError("this network is slimmed and runs attached alone: cosub export makes a plain one of it")

@@ -35,7 +35,7 @@ Known = Literal["given", "source", "assumed"]
 ADE20K_IMAGES = 20_210
 _DIGITS = 1797
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "selective", "blocks")
+_FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "lean", "selective", "blocks")
 
 
 @dataclass(frozen=True)

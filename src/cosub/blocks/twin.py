@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from cosub.blocks.checkpointing import recompute
+from cosub.blocks.lean import store_less
 from cosub.choices import Checkpointing, Operation, Rounding
 from cosub.residual import plain_residual, residual
 from cosub.seeds import derive
@@ -190,6 +191,8 @@ class Twin(nn.Module):
     def residual(self) -> Callable[..., Tensor]:
         state = self.cosub.state
         operation = residual if state.operation == "efficient" else plain_residual
+        if state.checkpointing == "lean" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            operation = partial(_lean, self, operation)
         return operation if state.watch is None else partial(_watched, operation, state.watch)
 
     @property
@@ -225,9 +228,25 @@ def advance(
     block: Twin, x: Tensor, rows: tuple[Rows | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
     """Run a block on rows that are bound: what is computed again in backward reads no state of the pass."""
-    if block.checkpointing == "none" or not torch.is_grad_enabled():
+    if block.checkpointing in ("none", "lean") or not torch.is_grad_enabled():
         return block.run(x, rows, *args, **kwargs)
     return recompute(block, block.checkpointing, partial(block.run, **kwargs), x, rows, *args)
+
+
+def _lean(
+    block: Twin,
+    operation: Callable[..., Tensor],
+    x: Tensor,
+    branch: Callable[[Tensor], Tensor],
+    rows: Rows | None,
+    shortcut: Tensor | None = None,
+) -> Tensor:
+    def lean(kept: Tensor) -> Tensor:
+        added = branch(kept)
+        store_less(block, kept, added)
+        return added
+
+    return operation(x, lean, rows, shortcut=shortcut)
 
 
 def _watched(

@@ -480,7 +480,8 @@ class Runtime(Strict):
     compile: Compile = "auto"
     """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
     checkpointing: Checkpointing = "none"
-    """What is computed again in backward to save memory: nothing, blocks, or all but matrix products (selective)."""
+    """What is computed again in backward to save memory: nothing, results of norms and GELU (lean), all but matrix
+    products and attention (selective), or whole blocks."""
     parallel: Parallel = "ddp"
     """With several processes: each holds the whole network (ddp), or a share of every layer (fsdp, FSDP2)."""
     timeout: int = 600
