@@ -79,7 +79,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result, told(source))
+        _print(result, told(dataclasses.replace(source, left_out=())))  # those are among the findings
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")

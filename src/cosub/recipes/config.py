@@ -325,6 +325,9 @@ class Scenes(Pictures):
     Parquet files named SPLIT-*.parquet with columns image and annotation, or such a data set's name on the Hub."""
     num_classes: int = 150
     """Where the folder has no classes.txt that names them."""
+    reading: Fixed[Suppress[Literal[1, 2]]] = 2
+    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
+    2: links followed, hidden files and those of systems passed over."""
 
     def __post_init__(self) -> None:
         self._check_pixels()
