@@ -246,7 +246,7 @@ def test_a_recipe_from_before_reads_pixels_as_then(data):
         del values["data"][name]
     before = parse(values, "here")
     assert rule_of(before.data) is None
-    begun = as_begun(dataclasses.replace(get("finetune"), data=dataclasses.replace(data, orientation=True)), before)
+    begun = as_begun(dataclasses.replace(get("finetune"), data=data), before)
     assert begun.data == before.data
     assert identity(begun) == identity(before)
 
@@ -259,6 +259,26 @@ def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
         del values["data"][name]
     (out / "recipe.json").write_text(json.dumps(values))
     (out / "summary.json").unlink()
-    assert run(recipe(data, out, orientation=True))["state"] == "done"
-    with pytest.raises(InputError, match=r"data.range: .*begin anew"):
-        run(recipe(data, out, range=(0.0, 9.0)))
+    assert run(recipe(data, out))["state"] == "done"
+    for flag in ({"range": (0.0, 9.0)}, {"range": "auto"}, {"orientation": True}):
+        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*begin anew"):
+            run(recipe(data, out, **flag))
+
+
+@pytest.mark.parametrize("begun", ["before", "False", "True"])
+def test_fine_tuning_goes_on_turning_as_it_began_and_refuses_a_flag_that_says_otherwise(begun, tmp_path, capsys):
+    data, out = write(tmp_path / "data", photographs()), tmp_path / "tuned"
+    run(recipe(data, tmp_path / "start"))
+    words = ["train", "finetune", "--weights", str(tmp_path / "start"), "--data.path", str(data), "--out", str(out)]
+    words += ["--epochs", "1", "--batch-size", "4", "--group-size", "2", "--optimizer.warmup-epochs", "0"]
+    assert main([*words, "--data.orientation", "True" if begun == "True" else "False"]) == 0
+    if begun == "before":
+        values = json.loads((out / "recipe.json").read_text())
+        for name in ("pixels", "range", "orientation", "reading"):
+            del values["data"][name]
+        (out / "recipe.json").write_text(json.dumps(values))
+    assert main(words) == 0
+    other = "False" if begun == "True" else "True"
+    capsys.readouterr()
+    assert main([*words, "--data.orientation", other]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].count("data.orientation") == 1

@@ -83,8 +83,6 @@ def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
     values: dict[str, Any] = {"pixels": begun.pixels}
     if asked.kind in ("folder", "scenes"):
         values["reading"] = begun.reading
-    if begun.pixels == 1 and asked.kind != "scenes":  # a recipe may turn images now, and could not then
-        values["orientation"] = begun.orientation
     if asked.range == "auto" and isinstance(begun.range, tuple):
         values["range"] = begun.range
     return dataclasses.replace(recipe, data=dataclasses.replace(asked, **values))
