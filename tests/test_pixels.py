@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -78,6 +80,45 @@ def test_all_doors_see_16_bits_as_8(tmp_path, capsys):
     flat = all_images(Folder(path=str(deep / "train")), ("a", "b"))
     assert flat is not None
     assert (np.asarray(flat.image(0)) == pixels_of(deep / "train" / "a" / "00.png")).all()
+
+
+def deep_colour(path, values: np.ndarray) -> None:
+    """A PNG of three channels of 16 bits, which Pillow reads and does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+def test_of_16_bit_colour_the_upper_8_bits_are_read(tmp_path):
+    """257 x is x, and no value is more than one level from what grey would be."""
+    ramp = np.linspace(0, 65535, 4096).astype(int).reshape(64, 64)
+    values = np.stack([ramp, 65535 - ramp, np.full((64, 64), 257 * 100)], -1)
+    deep_colour(tmp_path / "x.png", values)
+    seen = pixels_of(tmp_path / "x.png").astype(int)
+    assert (seen[..., 2] == 100).all()
+    assert np.abs(seen - values / 257).max() < 1
+    assert (seen == values >> 8).all()
+
+
+def test_a_range_is_not_for_16_bit_colour(tmp_path):
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        for index in range(2):
+            deep_colour(tmp_path / name / f"{index}.png", np.full((4, 4, 3), 4000 + index))
+    config = Folder(path=str(tmp_path))
+    (line,) = depth_cautions(config, open_source(config).train)
+    assert "less than an eighth" in line
+    assert "--data.range" not in line
+    with pytest.raises(InputError, match="'auto': is for grey images"):
+        settled(dataclasses.replace(config, range="auto"))
+    ranged = dataclasses.replace(config, range=(0.0, 4095.0))
+    with pytest.raises(InputError, match="16-bit colour, of which Pillow reads the upper 8 bits; leave it out"):
+        depth_cautions(ranged, open_source(ranged).train)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B"])
