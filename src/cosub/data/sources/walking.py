@@ -24,6 +24,17 @@ class LeftOut(NamedTuple):
     first: str
 
 
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of that name is hidden or of the system."""
+    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Paths below a folder that a pattern names, sorted, without junk."""
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not any(map(is_junk, path.relative_to(folder).parts)))
+
+
 @dataclass
 class Notes:
     """Counts what is left out. A file or folder counts once, whatever is below it and however often it is met."""
@@ -79,7 +90,7 @@ class Branch:
         with os.scandir(self.path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = self.path / entry.name
-                if entry.name.startswith(".") or entry.name.lower() in _OF_THE_SYSTEM:
+                if is_junk(entry.name):
                     self.notes.add("hidden, or of the system", path)
                 elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
                     folders |= self._folder(path)
