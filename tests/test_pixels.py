@@ -3,16 +3,18 @@
 import dataclasses
 import json
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from safetensors.torch import load_file
 from tiny import run, tiny
 
 from cosub.cli import main
 from cosub.cli.train import configure
+from cosub.data.decoding import readable
 from cosub.data.depth import depth_cautions, settled
 from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
@@ -255,6 +257,36 @@ def test_white_shows_through_alpha_and_transparent_colours(tmp_path):
     assert pixels_of(tmp_path / "opaque.png")[0].tolist() == [[1, 2, 3], [4, 5, 6]]
     Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(tmp_path / "key.png", transparency=(1, 2, 3))
     assert pixels_of(tmp_path / "key.png")[0].tolist() == [[255] * 3, [4, 5, 6]]
+
+
+# --- formats that a plugin reads
+
+
+def test_a_plugin_is_there_wherever_an_image_is_opened(tmp_path, monkeypatch):
+    """In a worker, and for a file that predict is given, no folder was listed before."""
+    (tmp_path / "y.heic").write_bytes(b"ftypheic")
+
+    class Opened(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (2, 2), "RGB"
+            self.tile = [ImageFile._Tile("raw", (0, 0, 2, 2), 0, "RGB")]
+
+    class Plugin:
+        @staticmethod
+        def register_heif_opener() -> None:
+            monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+            monkeypatch.setitem(Image.OPEN, "HEIF", (Opened, lambda prefix: prefix[:8] == b"ftypheic"))
+            monkeypatch.setattr(Image, "ID", [*Image.ID, "HEIF"])
+
+    with pytest.raises(BadImage, match="pip install pillow-heif reads it"):
+        decoded(tmp_path / "y.heic", RULE)
+    (tmp_path / "y.heic").write_bytes(b"ftypheic" + bytes(range(12)))
+    readable.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)
+    assert pixels_of(tmp_path / "y.heic").shape == (2, 2, 3)
+    readable.cache_clear()
 
 
 # --- much longer than wide

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from cosub.data.decoding import readable
+from cosub.data.decoding import readable, remedy
 
 # What systems and their archives put beside people's files. Names that begin with a dot are theirs too.
 _OF_THE_SYSTEM = frozenset(
@@ -99,7 +99,7 @@ class Branch:
                 elif path.suffix.lower() in readable():
                     images.append(path)
                 else:
-                    self.notes.add(_unread(path.suffix.lower()), path)
+                    self.notes.add(f"extension {path.suffix.lower() or 'missing'}{remedy(entry.name)}", path)
         return images, folders
 
     def _folder(self, path: Path) -> dict[str, "Branch"]:
@@ -113,11 +113,6 @@ class Branch:
         else:
             return {path.name: Branch(path, self.notes, self._places)}
         return {}
-
-
-def _unread(extension: str) -> str:
-    remedy = " (pip install pillow-heif reads it)" if extension in (".heic", ".heif") else ""
-    return f"extension {extension or 'missing'}{remedy}"
 
 
 def told(left_out: Iterable[LeftOut]) -> str:
