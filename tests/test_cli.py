@@ -112,6 +112,26 @@ def test_predict_answers_for_files_and_folders(finished, capsys, tmp_path):
     assert sum(item["probability"] for item in prediction["classes"]) <= 1 + 1e-6
 
 
+def test_predict_says_what_of_a_folder_is_not_read(finished, capsys, tmp_path):
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in ("0.png", "._0.png", ".ipynb_checkpoints/0-checkpoint.png"):
+        picture(0, (8, 8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("x")
+    status, out, err = call(capsys, "predict", finished, tmp_path)
+    assert (status, len(out.splitlines())) == (0, 1)
+    left = f"1 extension .txt ({tmp_path}/notes.txt); 2 hidden, or of the system ({tmp_path}/._0.png)"
+    assert err == f"not read: {left}\n"
+    _, out, _ = call(capsys, "predict", finished, tmp_path, "--json")
+    assert [(item["why"], item["number"]) for item in json.loads(out)["skipped"]] == [
+        ("extension .txt", 1),
+        ("hidden, or of the system", 2),
+    ]
+    (tmp_path / "0.png").unlink()
+    status, _, err = call(capsys, "predict", finished, tmp_path)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"has no images (.jpg .jpeg .png .bmp .webp .tif .tiff .ppm .pgm), but {left}" in err
+
+
 def test_plot_of_one_run_and_of_several(finished, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(capsys, "plot", finished, "--json")[0] == 0

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def parquet(path: Path, labels: list[int], names: list[str] | None = ("a", "b"), bad: int | None = None) -> None:
+def parquet(path: Path, labels: list[int], names: Sequence[str] | None = ("a", "b"), bad: int | None = None) -> None:
     rows = []
     for index, _ in enumerate(labels):
         buffer = io.BytesIO()

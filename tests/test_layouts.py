@@ -48,6 +48,12 @@ def run_folder(folder: Path) -> None:
     picture(0).save(folder / "examples.png")
 
 
+def export_folder(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {}}')
+    (folder / "model.safetensors").write_bytes(b"x")
+
+
 def read(root: Path) -> Source:
     return open_source(Folder(path=str(root)))
 
@@ -118,6 +124,9 @@ def flat_with_runs(root: Path) -> None:
         fill(root / name, number)
     run_folder(root / "out" / "finetune-cosub-0")
     run_folder(root / "mine")
+    export_folder(root / "exported")
+    (root / "graph").mkdir()
+    (root / "graph" / "model.onnx").write_bytes(b"x")
     picture(0).save(root / "curves.png")
 
 
@@ -192,7 +201,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path):
     assert skipped(read(tmp_path / "links")) == {"link to a folder that it lies in": 1}
     flat_with_runs(tmp_path / "flat")
     assert skipped(read(tmp_path / "flat")) == {
-        "folder of a run": 2,
+        "folder of a run or of an export": 4,
         "folder that holds runs": 1,
         "image outside the class folders": 1,
     }
@@ -243,7 +252,9 @@ def test_heic_is_read_where_pillow_heif_is_there(tmp_path, monkeypatch):
     words("train", "val")(tmp_path)
     fill(tmp_path / "train" / "fox", 0)
     (tmp_path / "train" / "fox" / "a.heic").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"fox: has no images .* but 1 of \.heic: pip install pillow-heif reads them"):
+    with pytest.raises(
+        InputError, match=r"fox: has no images .* but 1 extension \.heic \(pip install pillow-heif reads it\)"
+    ):
         read(tmp_path)
     readable.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)

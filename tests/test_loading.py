@@ -11,8 +11,10 @@ import torch
 from damage import damaged, encoded, odd, write
 from PIL import Image
 from test_data import folder, parquet, picture  # noqa: F401
+from test_layouts import fill
 from tiny import tiny
 
+from cosub.bench.loader import difference, files_of
 from cosub.cli import main
 from cosub.data.decoding import BadImage, decode
 from cosub.data.loading import Key, Slice, StepSampler, TrainingSet, distinct_images, training_loader
@@ -142,8 +144,6 @@ def test_the_scale_is_the_least_at_which_the_box_has_the_targets_pixels(tmp_path
 
 @pytest.mark.parametrize(("resolution", "most"), [(64, 4.0), (128, 3.0)])
 def test_reduced_and_full_decoding_of_photographs_differ_by_little(photographs, resolution, most):
-    from cosub.bench.loader import difference
-
     found = difference(photographs, resolution, draws=2)
     assert found["reduced"] > 0.2
     assert 0 < found["reduced_mean"] < most
@@ -377,6 +377,16 @@ def test_the_bench_loads_the_same_files_both_ways(folder, capsys):  # noqa: F811
         assert speeds["ratio"] == pytest.approx(speeds["ours"] / speeds["timm"], rel=0.01)
     assert result["difference"][0]["reduced"] == 0  # PNG
     assert all(milliseconds > 0 for milliseconds in result["decoding_ms"].values())
+
+
+def test_the_bench_leaves_out_what_training_does_and_says_so(tmp_path):
+    fill(tmp_path / "Training" / "cat", 3)
+    fill(tmp_path / "Training" / ".ipynb_checkpoints", 2)
+    fill(tmp_path / "Testing" / "cat", 2)
+    (tmp_path / "Training" / "cat" / "broken.png").write_bytes(b"x")
+    files, left_out = files_of(tmp_path)
+    assert [path.name for path in files.paths] == ["0.png", "1.png", "2.png"]
+    assert {item.why: item.number for item in left_out} == {"damaged": 1, "hidden, or of the system": 1}
 
 
 @pytest.mark.parametrize(("words", "message"), [([], "PATH: is missing"), (["."], "no image that can be read")])

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from paper_rows import ROWS, Row
+from test_layouts import words as splits_of
 
 from cosub.attachment import state
 from cosub.cautions import cautions
+from cosub.cli import main
 from cosub.cli.train import configure
 from cosub.data.sources import open_source
 from cosub.distributed import World
@@ -416,6 +418,21 @@ def lines_of_the_map() -> list[str]:
 def place(printed: Printed) -> tuple[bool, int]:
     table = printed.table
     return table.startswith("B."), int(table.removeprefix("B."))
+
+
+def test_a_recipe_for_imagenet_is_trained_on_ones_own_classes(tmp_path, capsys):
+    splits_of("train", "val")(tmp_path / "data")
+    words = ["train", "deit3-s-400", "--data.path", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "set --classes 3" in capsys.readouterr().err
+    words += ["--classes", "3", "--epochs", "2", "--batch-size", "6", "--group-size", "3", "--resolution", "16"]
+    words += ["--model", "vit_tiny_patch16_224", "--model-args", "depth=2", "embed_dim=16", "num_heads=2"]
+    assert main(words) == 0
+    assert "3 classes" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    found = json.loads(capsys.readouterr().out)
+    assert (found["num_images"], found["top1"]) == (15, summary["top1"])
 
 
 def test_recipes_are_listed_by_group():

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import struct
+import sys
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from safetensors.torch import load_file
 from tiny import run, tiny
 
 from cosub.cli import main
 from cosub.cli.train import configure
+from cosub.data.decoding import readable
 from cosub.data.depth import depth_cautions, settled
 from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
@@ -78,6 +82,45 @@ def test_all_doors_see_16_bits_as_8(tmp_path, capsys):
     flat = all_images(Folder(path=str(deep / "train")), ("a", "b"))
     assert flat is not None
     assert (np.asarray(flat.image(0)) == pixels_of(deep / "train" / "a" / "00.png")).all()
+
+
+def deep_colour(path, values: np.ndarray) -> None:
+    """A PNG of three channels of 16 bits, which Pillow reads and does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+def test_of_16_bit_colour_the_upper_8_bits_are_read(tmp_path):
+    """257 x is x, and no value is more than one level from what grey would be."""
+    ramp = np.linspace(0, 65535, 4096).astype(int).reshape(64, 64)
+    values = np.stack([ramp, 65535 - ramp, np.full((64, 64), 257 * 100)], -1)
+    deep_colour(tmp_path / "x.png", values)
+    seen = pixels_of(tmp_path / "x.png").astype(int)
+    assert (seen[..., 2] == 100).all()
+    assert np.abs(seen - values / 257).max() < 1
+    assert (seen == values >> 8).all()
+
+
+def test_a_range_is_not_for_16_bit_colour(tmp_path):
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        for index in range(2):
+            deep_colour(tmp_path / name / f"{index}.png", np.full((4, 4, 3), 4000 + index))
+    config = Folder(path=str(tmp_path))
+    (line,) = depth_cautions(config, open_source(config).train)
+    assert "less than an eighth" in line
+    assert "--data.range" not in line
+    with pytest.raises(InputError, match="'auto': is for grey images"):
+        settled(dataclasses.replace(config, range="auto"))
+    ranged = dataclasses.replace(config, range=(0.0, 4095.0))
+    with pytest.raises(InputError, match="16-bit colour, of which Pillow reads the upper 8 bits; leave it out"):
+        depth_cautions(ranged, open_source(ranged).train)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B"])
@@ -216,6 +259,36 @@ def test_white_shows_through_alpha_and_transparent_colours(tmp_path):
     assert pixels_of(tmp_path / "key.png")[0].tolist() == [[255] * 3, [4, 5, 6]]
 
 
+# --- formats that a plugin reads
+
+
+def test_a_plugin_is_there_wherever_an_image_is_opened(tmp_path, monkeypatch):
+    """In a worker, and for a file that predict is given, no folder was listed before."""
+    (tmp_path / "y.heic").write_bytes(b"ftypheic")
+
+    class Opened(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            self._size, self._mode = (2, 2), "RGB"
+            self.tile = [ImageFile._Tile("raw", (0, 0, 2, 2), 0, "RGB")]
+
+    class Plugin:
+        @staticmethod
+        def register_heif_opener() -> None:
+            monkeypatch.setitem(Image.EXTENSION, ".heic", "HEIF")
+            monkeypatch.setitem(Image.OPEN, "HEIF", (Opened, lambda prefix: prefix[:8] == b"ftypheic"))
+            monkeypatch.setattr(Image, "ID", [*Image.ID, "HEIF"])
+
+    with pytest.raises(BadImage, match="pip install pillow-heif reads it"):
+        decoded(tmp_path / "y.heic", RULE)
+    (tmp_path / "y.heic").write_bytes(b"ftypheic" + bytes(range(12)))
+    readable.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", Plugin)
+    assert pixels_of(tmp_path / "y.heic").shape == (2, 2, 3)
+    readable.cache_clear()
+
+
 # --- much longer than wide
 
 
@@ -246,7 +319,7 @@ def test_a_recipe_from_before_reads_pixels_as_then(data):
         del values["data"][name]
     before = parse(values, "here")
     assert rule_of(before.data) is None
-    begun = as_begun(dataclasses.replace(get("finetune"), data=dataclasses.replace(data, orientation=True)), before)
+    begun = as_begun(dataclasses.replace(get("finetune"), data=data), before)
     assert begun.data == before.data
     assert identity(begun) == identity(before)
 
@@ -259,6 +332,26 @@ def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
         del values["data"][name]
     (out / "recipe.json").write_text(json.dumps(values))
     (out / "summary.json").unlink()
-    assert run(recipe(data, out, orientation=True))["state"] == "done"
-    with pytest.raises(InputError, match=r"data.range: .*begin anew"):
-        run(recipe(data, out, range=(0.0, 9.0)))
+    assert run(recipe(data, out))["state"] == "done"
+    for flag in ({"range": (0.0, 9.0)}, {"range": "auto"}, {"orientation": True}):
+        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*begin anew"):
+            run(recipe(data, out, **flag))
+
+
+@pytest.mark.parametrize("begun", ["before", "False", "True"])
+def test_fine_tuning_goes_on_turning_as_it_began_and_refuses_a_flag_that_says_otherwise(begun, tmp_path, capsys):
+    data, out = write(tmp_path / "data", photographs()), tmp_path / "tuned"
+    run(recipe(data, tmp_path / "start"))
+    words = ["train", "finetune", "--weights", str(tmp_path / "start"), "--data.path", str(data), "--out", str(out)]
+    words += ["--epochs", "1", "--batch-size", "4", "--group-size", "2", "--optimizer.warmup-epochs", "0"]
+    assert main([*words, "--data.orientation", "True" if begun == "True" else "False"]) == 0
+    if begun == "before":
+        values = json.loads((out / "recipe.json").read_text())
+        for name in ("pixels", "range", "orientation", "reading"):
+            del values["data"][name]
+        (out / "recipe.json").write_text(json.dumps(values))
+    assert main(words) == 0
+    other = "False" if begun == "True" else "True"
+    capsys.readouterr()
+    assert main([*words, "--data.orientation", other]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].count("data.orientation") == 1

@@ -1,14 +1,18 @@
 """A run and its data: others are refused whether it is finished or not; the same may move, or be gone."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
+from test_data import parquet
 from test_pixels import photographs, recipe, write
+from test_sources import shard
 from tiny import run
 
 from cosub.cli import main
 from cosub.errors import InputError
+from cosub.recipes.config import Hub, Shards
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +68,48 @@ def test_data_that_are_gone_are_said_and_that_is_all(there, capsys):
     words = ["train", str(there / "run" / "recipe.json"), "--out", str(there / "run"), "--data.path"]
     assert main([*words, "/nowhere"]) == 0
     said = capsys.readouterr()
-    assert "/nowhere: the data are not there any more" in said.err + said.out
+    assert "/nowhere: no data lie there now" in said.err + said.out
     assert "finished already" in said.err + said.out
+
+
+def hub(data, seed: int):
+    data.mkdir()
+    for name, number in (("train", 12), ("test", 4)):
+        labels = [(index + seed) % 2 for index in range(number)]
+        parquet(data / f"{name}-00000-of-00001.parquet", labels)
+    return Hub(path=str(data))
+
+
+def shards(data, seed: int):
+    data.mkdir()
+    for name, number in (("train", 12), ("validation", 4)):
+        shard(data / f"{name}-0.tar", range(seed, seed + number), labels=2)
+    (data / "sizes.json").write_text('{"train-0.tar": 12, "validation-0.tar": 4}')
+    return Shards(path=str(data))
+
+
+@pytest.mark.parametrize("make", [hub, shards])
+def test_images_without_files_of_their_own_are_known_by_those_that_hold_them(make, tmp_path):
+    def again(data):
+        made = recipe("", tmp_path / "run")
+        return run(dataclasses.replace(made, data=data, epochs=1))["state"]
+
+    data = make(tmp_path / "data", 0)
+    assert again(data) == "done"
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = dataclasses.replace(data, path=str(tmp_path / "moved"))
+    assert again(moved) == "done"
+    for junk in (tmp_path / "moved" / f"._{path.name}" for path in list((tmp_path / "moved").iterdir())):
+        junk.write_bytes(b"x")
+    assert again(moved) == "done"
+    with pytest.raises(InputError, match="other images or classes than lie there now"):
+        again(make(tmp_path / "labels", 1))
+    (path,) = (tmp_path / "moved").glob("train*")
+    path.rename(path.with_name(path.name.replace("train-0", "train-1")))
+    for listed in (tmp_path / "moved").glob("sizes.json"):
+        listed.write_text(listed.read_text().replace("train-0", "train-1"))
+    with pytest.raises(InputError, match="other images or classes than lie there now"):
+        again(moved)
 
 
 def test_a_run_from_before_is_compared_by_its_labels(there):

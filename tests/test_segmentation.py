@@ -23,6 +23,7 @@ from cosub.evaluation.segmentation import Mode, drive_alone, evaluate, score, st
 from cosub.network import build_network
 from cosub.recipes import get
 from cosub.recipes.config import Classification, Inputs, Recipe, Scenes, Segmentation
+from cosub.recipes.files import parse
 from cosub.run import load_run
 from cosub.segmentation.backbones import look, tapped
 from cosub.segmentation.loading import SceneSet
@@ -243,6 +244,36 @@ def test_parquet_files_give_the_same_pairs(scenes: Path, tmp_path: Path):
         ours, theirs = hub.test.pair(index), folders.test.pair(index)
         assert torch.equal(ours[1], theirs[1])
         assert np.array_equal(np.asarray(ours[0]), np.asarray(theirs[0]))
+
+
+def _junk(root: Path, kind: str) -> None:
+    """What systems leave there, with a partner each, so that they would be pairs."""
+    folder = root / kind / "training"
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in ("._0.png", ".ipynb_checkpoints/1.png"):
+        shutil.copy(folder / "0.png", folder / name)
+
+
+def test_what_is_no_scene_is_passed_over_and_told(scenes: Path):
+    for kind in ("images", "annotations"):
+        _junk(scenes, kind)
+    shutil.copy(scenes / "annotations/training/0.png", scenes / "annotations/training/99.png")
+    source = open_source(Scenes(path=str(scenes)))
+    assert [len(source.train.labels), len(source.test.labels)] == [12, 4]
+    assert {item.why: item.number for item in source.left_out} == {
+        "annotation without an image": 1,
+        "hidden, or of the system": 4,
+    }
+
+
+def test_a_run_from_before_reads_scenes_as_then(scenes: Path):
+    for kind in ("images", "annotations"):
+        _junk(scenes, kind)
+    values = dataclasses.asdict(get("camvid"))
+    del values["data"]["reading"]
+    data = parse(values, "here").data
+    before = open_source(dataclasses.replace(data, path=str(scenes)))  # pyright: ignore[reportCallIssue]
+    assert len(before.train.labels) == 14
 
 
 def _resize(root: Path) -> None:

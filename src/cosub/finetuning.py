@@ -11,7 +11,7 @@ from timm.models import get_pretrained_cfg
 from cosub.errors import InputError
 from cosub.network import create, settings_of
 from cosub.published import Published, look_up, told
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Photographs, Recipe
 from cosub.recipes.files import is_run, nearest, read
 from cosub.recipes.finetune import like
 
@@ -47,6 +47,14 @@ def as_begun(recipe: Recipe, folder: Path, fields: Sequence[str]) -> tuple[Recip
     if begun == recipe or (there.weights, there.model) != (recipe.weights, recipe.model):
         return recipe, []
     return begun, [f"inferred: {', '.join(fields)} as in {folder}, which has begun: {told(begun.inputs)}"]
+
+
+def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
+    there = read(folder / "recipe.json").data if is_run(folder) else recipe.data
+    if not (isinstance(there, Photographs) and isinstance(recipe.data, Photographs)):
+        return recipe
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, orientation=there.orientation))
 
 
 def follow(recipe: Recipe) -> tuple[Recipe, list[str]]:

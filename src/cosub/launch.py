@@ -98,7 +98,7 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
     """
     if gone(recipe.data):
         where = getattr(recipe.data, "path", "") or "not given"
-        reporter.warn(f"data.path: {where}: the data are not there any more, and a finished run needs none")
+        reporter.warn(f"data.path: {where}: no data lie there now, and a finished run needs none")
         return
     source = _source(recipe)
     kept = summary.get("data")

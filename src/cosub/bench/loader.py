@@ -20,7 +20,9 @@ from torch import Tensor
 
 from cosub.data.decoding import EXTENSIONS, BadImage, rgb
 from cosub.data.loading import Slice, StepSampler, TrainingSet, training_loader
-from cosub.data.sources.folder import Files, files_below
+from cosub.data.sources.folder import Files
+from cosub.data.sources.splits import find_splits
+from cosub.data.sources.walking import Branch, LeftOut, Notes
 from cosub.data.transforms import RandomResizedCrop, normalize, reduce, training
 from cosub.errors import InputError
 from cosub.recipes.config import Augment
@@ -135,13 +137,14 @@ def _difference(files: Files, index: int, crop: RandomResizedCrop) -> tuple[floa
     return float(np.abs(small.numpy().astype(int) - full.numpy().astype(int)).mean()), scale
 
 
-def _readable(files: Files) -> Files:
+def _readable(files: Files, notes: Notes) -> Files:
     """The files that can be decoded: timm's loader would put others in the place of the rest, or stop."""
     kept = []
     for index in range(len(files.paths)):
         try:
             files.image(index, rgb)
         except BadImage:
+            notes.add("damaged", files.paths[index])
             continue
         kept.append(index)
     return Files([files.paths[index] for index in kept], [files.labels[index] for index in kept])
@@ -192,15 +195,16 @@ def _processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
-def files_of(root: Path) -> Files:
-    """The images below a folder, those of train where it has that; labels do not matter here.
+def files_of(root: Path) -> tuple[Files, tuple[LeftOut, ...]]:
+    """The images below a folder, those of train where it has that, and what is left out. Labels do not matter here.
 
     Raises:
         InputError: if there is none that can be read.
     """
-    below = root / "train" if (root / "train").is_dir() else root
-    paths = sorted(path for path in files_below(below) if path.suffix.lower() in EXTENSIONS)
-    files = _readable(Files(paths, [0] * len(paths)))
+    notes = Notes()
+    whole = Branch(root, notes)
+    below = find_splits(whole).get("train", whole)
+    files = _readable(Files(below.everything, [0] * len(below.everything)), notes)
     if not files.paths:
-        raise InputError(f"data.path: {below}: has no image that can be read ({' '.join(EXTENSIONS)})")
-    return files
+        raise InputError(f"data.path: {below.path}: has no image that can be read ({' '.join(EXTENSIONS)})")
+    return files, notes.left_out()

@@ -1,6 +1,7 @@
 """cosub bench step|models|coverage|loader|table7 [--key value ...]"""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -199,8 +200,9 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError("PATH: is missing; name a folder of images after bench loader")
     from cosub.bench.loader import AUGMENTS, Case, decoding, difference, files_of, measure
     from cosub.data.sources.source import existing
+    from cosub.data.sources.walking import told
 
-    files = files_of(existing(options.path))
+    files, left_out = files_of(existing(options.path))
     rows, differences = [], []
     for resolution in options.resolutions:
         differences.append({"resolution": resolution, **difference(files, resolution)})
@@ -214,9 +216,12 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
         "rows": rows,
         "difference": differences,
         "decoding_ms": decoding(files, options.repeats),
+        "skipped": [item._asdict() for item in left_out],
     }
     if not as_json:
         _print_loader(result)
+        if left_out:
+            print(f"not read: {told(left_out)}", file=sys.stderr)
     return result
 
 

@@ -79,7 +79,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result, told(source))
+        _print(result, told(dataclasses.replace(source, left_out=())))  # those are among the findings
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
@@ -107,8 +107,10 @@ def _kind(path: str) -> str:
     """The source that a folder's files suggest."""
     if path.lower().endswith(".csv"):
         return "table"
+    from cosub.data.sources.walking import listed
+
     for kind, patterns in _SIGNS.items():
-        if path and any(next(Path(os.path.expanduser(path)).glob(pattern), None) for pattern in patterns):
+        if path and any(listed(Path(path), pattern) for pattern in patterns):
             return kind
     return "folder"
 

@@ -3,13 +3,16 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.recipes.files import require_run
+
+if TYPE_CHECKING:
+    from cosub.data.sources.walking import LeftOut
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     require_run(options.run)
-    paths = _paths(options.images)
+    paths, left_out = _paths(options.images)
     import torch
 
     from cosub import distributed
     from cosub.attachment import active, layers_per_block
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
+    from cosub.data.sources.walking import told
     from cosub.data.transforms import evaluation, normalize
     from cosub.run import load_classifier
     from cosub.submodel import evenly, keep_layers
@@ -74,30 +78,35 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if bad and not predictions:
         raise InputError(f"images: {bad[0]}: cannot be read as an image")
     if not as_json:
-        _print(predictions, bad)
-    return {"run": options.run, "predictions": predictions, "bad_images": bad}
+        _print(predictions, bad, told(left_out))
+    skipped = [item._asdict() for item in left_out]
+    return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
 
 
-def _paths(names: tuple[str, ...]) -> list[Path]:
+def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
+    """The images, and what of the folders is left out."""
     from cosub.data.sources import EXTENSIONS
-    from cosub.data.sources.walking import images_below
+    from cosub.data.sources.walking import Branch, Notes, told
 
     found: list[Path] = []
+    notes = Notes()
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = images_below(path)
-            if not inside:
-                raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)})")
-            found += inside
+            inside = Branch(path, notes)
+            if not inside.everything:
+                left = told(notes.left_out())
+                but = f", but {left}" if left else ""
+                raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
+            found += inside.everything
         elif path.is_file():
             found.append(path)
         else:
             raise InputError(f"images: {name}: is neither a file nor a folder")
-    return found
+    return found, notes.left_out()
 
 
-def _print(predictions: list[dict[str, Any]], bad: list[str]) -> None:
+def _print(predictions: list[dict[str, Any]], bad: list[str], left_out: str) -> None:
     import sys
 
     for prediction in predictions:
@@ -105,3 +114,5 @@ def _print(predictions: list[dict[str, Any]], bad: list[str]) -> None:
         print(f"{prediction['image']}: {answers}")
     for name in bad:
         print(f"cannot be read: {name}", file=sys.stderr)
+    if left_out:
+        print(f"not read: {left_out}", file=sys.stderr)

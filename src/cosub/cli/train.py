@@ -90,12 +90,14 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
 
 def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
     """With what follows from the weights: how images are prepared, or all that fine-tuning needs."""
-    from cosub.finetuning import as_begun, follow, infer
+    from cosub.finetuning import as_begun, follow, infer, turned_as_begun
     from cosub.launch import default_folder
 
     recipe, lines = infer(recipe) if everything else follow(recipe)
     folder = Path(asked.runtime.out or default_folder(asked))
     recipe, more = as_begun(recipe, folder, ("inputs", "head", "lr") if everything else ("inputs",))
+    if everything:
+        recipe = turned_as_begun(recipe, folder)
     lines += more
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(lines), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,8 @@ from PIL import Image
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
-_WHERE_PILLOW_CAN = (".jfif", ".jpe", ".avif", ".heic", ".heif")
+_HEIF = (".heic", ".heif")
+_WHERE_PILLOW_CAN = (".jfif", ".jpe", ".avif", *_HEIF)
 
 # Takes an image that was opened, of which no pixel was decoded, and decodes what is wanted of it.
 Read = Callable[[Image.Image], Any]
@@ -23,6 +25,12 @@ def readable() -> frozenset[str]:
     with suppress(ImportError):
         importlib.import_module("pillow_heif").register_heif_opener()
     return frozenset(EXTENSIONS) | set(_WHERE_PILLOW_CAN) & Image.registered_extensions().keys()
+
+
+def remedy(name: str) -> str:
+    """What would make an image file of that name readable, where it is known; else nothing."""
+    extension = os.path.splitext(name)[1].lower()
+    return " (pip install pillow-heif reads it)" if extension in _HEIF and extension not in readable() else ""
 
 
 class BadImage(Exception):
@@ -44,10 +52,12 @@ def decode(opened: Callable[[], Any], name: str | Callable[[], str], read: Read 
     Raises:
         BadImage: naming the image, for whatever Pillow raises; its decoders and `opened` raise what they like.
     """
+    readable()  # registers what Pillow needs, in a worker too
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(opened()) as image:
                 return read(image)
     except Exception as error:
-        raise BadImage(f"{name if isinstance(name, str) else name()} ({type(error).__name__}: {error})") from error
+        told = name if isinstance(name, str) else name()
+        raise BadImage(f"{told} ({type(error).__name__}: {error}){remedy(told)}") from error

@@ -1,7 +1,8 @@
 """How much of their type the values of deep images use: for a warning, and for `--data.range auto`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,18 +17,27 @@ LOOKED_AT = 64  # training images, spread over the set, for a warning
 LEAST = 1 / 8  # of the type's range
 
 
+class _Deep(NamedTuple):
+    """Of an image of more than 8 bits: its least and largest value, those of its type, whether it is in colour."""
+
+    extent: Limits
+    type: Limits | None
+    colour: bool
+
+
 def settled(config: DataConfig) -> DataConfig:
     """The same data with numbers for `data.range auto`: the least and the largest value of the training images.
 
     Raises:
-        InputError: if no training image has more than 8 bits, or all of them have one value alone.
+        InputError: if no training image has more than 8 bits, one of them is in colour, or all have one value alone.
     """
     if isinstance(config, Digits) or config.range != "auto":
         return config
     found = _extents(open_source(plain(config)).train)
     if not found:
         raise InputError("data.range: 'auto': no training image is grey with more than 8 bits; leave it out")
-    low, high = _union([extent for extent, _ in found])
+    _require_grey(config.range, found)
+    low, high = _union([seen.extent for seen in found])
     if low == high:
         raise InputError(f"data.range: 'auto': all training images are {low:g} everywhere; name two numbers")
     return replace(config, range=(low, high))
@@ -37,40 +47,53 @@ def depth_cautions(config: DataConfig, examples: Examples) -> list[str]:
     """A sentence where some training images use little of their type's range, or a range is given for none.
 
     Raises:
-        InputError: if their type has no usual range, and the recipe names none.
+        InputError: if their type has no usual range and the recipe names none, or it names one and some are in colour.
     """
     if isinstance(config, Digits) or config.pixels == 1:
         return []
     found = _extents(_as_filed(examples), LOOKED_AT)
     if config.range != "type":
+        _require_grey(config.range, found)
         none = "data.range: none of the training images that were looked at is grey with more than 8 bits"
         return [] if found else [none]
     if not found:
         return []
-    low, high = _union([extent for extent, _ in found])
-    if any(limits is None for _, limits in found):
+    low, high = _union([seen.extent for seen in found])
+    if any(seen.type is None for seen in found):
         raise InputError(
             f"data.range: 'type': grey images of 32 bits or floats, here {low:g} to {high:g}, have no usual range; "
             "take --data.range auto, or --data.range LOW HIGH"
         )
-    least, most = _union([limits for _, limits in found if limits is not None])
+    least, most = _union([seen.type for seen in found if seen.type is not None])
     if high - low >= (most - least) * LEAST:
         return []
+    remedy = "take --data.range auto, or --data.range LOW HIGH"
+    if any(seen.colour for seen in found):
+        remedy = "of 16-bit colour the upper 8 bits are read, so write the images anew over the whole range"
     return [
         f"{len(found)} training images use the values {low:g} to {high:g} of {least:g} to {most:g}, less than an "
-        f"eighth, so contrast is lost: take --data.range auto, or --data.range LOW HIGH"
+        f"eighth, so contrast is lost: {remedy}"
     ]
+
+
+def _require_grey(range_: Any, found: Sequence[_Deep]) -> None:
+    if any(seen.colour for seen in found):
+        raise InputError(
+            f"data.range: {range_!r}: is for grey images, and some training images are 16-bit colour, of which Pillow "
+            "reads the upper 8 bits; leave it out, or write those in 8 bits"
+        )
 
 
 def extent_of(image: Image.Image) -> Limits:
     """The least and the largest value."""
-    scale = 257 if is_deep_colour(image) else 1  # Pillow has read the upper byte
-    values = np.asarray(image)
+    colour = is_deep_colour(image)
+    values = np.asarray(image.convert("RGB") if colour else image)
+    scale = 257 if colour else 1  # Pillow has read the upper byte
     return float(np.nanmin(values)) * scale, float(np.nanmax(values)) * scale
 
 
-def _extents(examples: Examples, most: int = 0) -> list[tuple[Limits, Limits | None]]:
-    """Of the deep images among so many, or among all: least and largest value, and those of the type."""
+def _extents(examples: Examples, most: int = 0) -> list[_Deep]:
+    """The deep images among so many, or among all."""
     total = len(examples.labels)
     number = min(most or total, total)
     found = []
@@ -79,17 +102,18 @@ def _extents(examples: Examples, most: int = 0) -> list[tuple[Limits, Limits | N
             found.append(examples.image(place * total // number, _extent))
         except BadImage:  # counted and named when its turn comes
             continue
-    return [extent for extent in found if extent is not None]
+    return [seen for seen in found if seen is not None]
 
 
-def _extent(image: Image.Image) -> tuple[Limits, Limits | None] | None:
-    if not is_deep(image) and not is_deep_colour(image):
+def _extent(image: Image.Image) -> _Deep | None:
+    colour = is_deep_colour(image)
+    if not is_deep(image) and not colour:
         return None
     limits = limits_of(image)
-    return extent_of(image), limits
+    return _Deep(extent_of(image), limits, colour)
 
 
-def _union(limits: list[Limits]) -> Limits:
+def _union(limits: Sequence[Limits]) -> Limits:
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 

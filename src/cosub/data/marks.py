@@ -10,6 +10,7 @@ from typing import Any
 from cosub.data.pixels import Prepared
 from cosub.data.sources import Part, Source
 from cosub.data.sources.folder import Files
+from cosub.data.sources.walking import listed
 from cosub.data.telling import splits
 from cosub.recipes.config import DataConfig, Digits
 
@@ -77,4 +78,4 @@ def _named(path: Path, root: str) -> list[Any]:
 
 def _containers(config: DataConfig) -> Iterator[Path]:
     if config.kind in ("hub", "shards", "torchvision", "scenes") and (root := Path(_root(config))).is_dir():
-        yield from sorted(path for path in root.rglob("*") if path.suffix in _CONTAINERS)
+        yield from (path for path in listed(root, "**/*") if path.suffix in _CONTAINERS)

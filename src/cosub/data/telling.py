@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from cosub.data.sources import Examples, Source
+from cosub.data.sources import Examples, Source, walking
 
 _SHOWN = 5
 
@@ -26,7 +26,7 @@ def told(source: Source) -> dict[str, str]:
     more = len(source.classes) - _SHOWN
     rows["classes"] = ", ".join(source.classes[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
     if source.left_out:
-        rows["not read"] = "; ".join(f"{item.number:,} {item.why} ({item.first})" for item in source.left_out)
+        rows["not read"] = walking.told(source.left_out)
     return rows
 
 

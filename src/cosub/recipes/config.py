@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
-from tyro.conf import Fixed, Suppress, arg
+from tyro.conf import Fixed, FlagConversionOff, Suppress, arg
 
 from cosub.choices import (
     Answer,
@@ -207,14 +207,16 @@ class Pictures(Strict):
             ordered = math.isfinite(low) and math.isfinite(high) and low < high
             require(ordered, "data.range", self.range, "must be two numbers, the lower one first")
         remedy = "is not for a run or recipe from before there was this value; begin anew from a recipe's name"
-        require(self.pixels == 2 or self.range == "type", "data.range", self.range, remedy)
+        for name, before in (("range", "type"), ("orientation", False)):
+            value = getattr(self, name, before)
+            require(self.pixels == 2 or value == before, f"data.{name}", value, remedy)
 
 
 @dataclass(frozen=True)
 class Photographs(Sampled, Pictures):
     """Images with one class each."""
 
-    orientation: bool = False
+    orientation: FlagConversionOff[bool] = False
     """Turn images as their EXIF says. The paper's recipes do not, as torchvision does not."""
 
     def __post_init__(self) -> None:
@@ -325,6 +327,9 @@ class Scenes(Pictures):
     Parquet files named SPLIT-*.parquet with columns image and annotation, or such a data set's name on the Hub."""
     num_classes: int = 150
     """Where the folder has no classes.txt that names them."""
+    reading: Fixed[Suppress[Literal[1, 2]]] = 2
+    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
+    2: links followed, hidden files and those of systems passed over."""
 
     def __post_init__(self) -> None:
         self._check_pixels()

@@ -71,7 +71,7 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 def _before(kind: Any) -> dict[str, int]:
     """How images of a source were read before files had the values."""
-    return {} if kind in (None, "digits") else {"pixels": 1, **({"reading": 1} if kind == "folder" else {})}
+    return {} if kind in (None, "digits") else {"pixels": 1, **({"reading": 1} if kind in ("folder", "scenes") else {})}
 
 
 def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
@@ -81,10 +81,8 @@ def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
     if asked.kind != begun.kind or asked.kind == "digits":
         return recipe
     values: dict[str, Any] = {"pixels": begun.pixels}
-    if asked.kind == "folder":
+    if asked.kind in ("folder", "scenes"):
         values["reading"] = begun.reading
-    if begun.pixels == 1 and asked.kind != "scenes":  # a recipe may turn images now, and could not then
-        values["orientation"] = begun.orientation
     if asked.range == "auto" and isinstance(begun.range, tuple):
         values["range"] = begun.range
     return dataclasses.replace(recipe, data=dataclasses.replace(asked, **values))

@@ -19,6 +19,7 @@ from cosub.data.decoding import EXTENSIONS, BadImage, Read, decode, rgb
 from cosub.data.pixels import Rule, prepared
 from cosub.data.sources.hub import load
 from cosub.data.sources.source import Source
+from cosub.data.sources.walking import Branch, Notes
 from cosub.errors import InputError
 from cosub.recipes.config import Hub, Scenes
 from cosub.segmentation.losses import IGNORE
@@ -128,7 +129,7 @@ def open_scenes(config: Scenes) -> Source:
             "SPLIT-*.parquet files"
         )
     classes = _class_names(root, config)
-    source = _folders(root, classes) if (root / "images").is_dir() else _hub(config, classes)
+    source = _folders(root, classes, config.reading) if (root / "images").is_dir() else _hub(config, classes)
     for part in (source.train, source.test):
         assert isinstance(part, SceneExamples)
         _inspect(part, config.path)
@@ -172,17 +173,23 @@ def _lines(path: Path) -> list[str]:
 # --- ADE20K's folders
 
 
-def _folders(root: Path, classes: tuple[str, ...]) -> Source:
-    train, test = (_pairs(root, part, len(classes)) for part in (_TRAINING, _VALIDATION))
-    return Source(classes, train, test)
+def _folders(root: Path, classes: tuple[str, ...], reading: int) -> Source:
+    notes = Notes()
+    train, test = (_pairs(root, part, len(classes), reading, notes) for part in (_TRAINING, _VALIDATION))
+    return Source(classes, train, test, left_out=notes.left_out())
 
 
-def _pairs(root: Path, part: str, num_classes: int) -> SceneFiles:
+def _pairs(root: Path, part: str, num_classes: int, reading: int, notes: Notes) -> SceneFiles:
     for kind in ("images", "annotations"):
         if not (root / kind / part).is_dir():
             raise InputError(f"data.path: {root}: has no folder {kind}/{part}")
-    images = _by_stem((root / "images" / part).rglob("*"), root / "images" / part)
-    annotations = _by_stem((root / "annotations" / part).rglob("*.png"), root / "annotations" / part)
+    places = [root / kind / part for kind in ("images", "annotations")]
+    if reading == 1:
+        found = [_listed_before(place) for place in places]
+    else:
+        found = [Branch(place, notes).everything for place in places]
+    images = _by_stem(found[0], places[0])
+    annotations = _by_stem((path for path in found[1] if path.suffix.lower() == ".png"), places[1])
     if not images:
         raise InputError(f"data.path: {root / 'images' / part}: has no images ({' '.join(EXTENSIONS)})")
     if lacking := sorted(images.keys() - annotations.keys()):
@@ -190,14 +197,21 @@ def _pairs(root: Path, part: str, num_classes: int) -> SceneFiles:
             f"data.path: {images[lacking[0]]}: has no annotation, annotations/{part}/{lacking[0]}.png, nor have "
             f"{len(lacking) - 1} others; add or remove them"
         )
+    for stem in annotations.keys() - images.keys():
+        notes.add("annotation without an image", annotations[stem])
     stems = sorted(images)
     names = [f"annotations/{part}/{stem}.png" for stem in stems]
     return SceneFiles(num_classes, names, [images[stem] for stem in stems], [annotations[stem] for stem in stems])
 
 
+def _listed_before(root: Path) -> list[Path]:
+    """By the rules of `reading` 1, which stay as they are."""
+    return sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
 def _by_stem(paths: Iterable[Path], root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(path for path in paths if path.suffix.lower() in EXTENSIONS):
+    for path in paths:
         other = found.setdefault(path.relative_to(root).with_suffix("").as_posix(), path)
         if other != path:
             raise InputError(f"data.path: {path}: {other.name} has the same name but for its end; remove one of them")

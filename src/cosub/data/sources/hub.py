@@ -10,6 +10,7 @@ from typing import Any
 
 from cosub.data.decoding import BadImage, Read, decode, rgb
 from cosub.data.sources.source import Source, numbered
+from cosub.data.sources.walking import listed
 from cosub.errors import InputError
 from cosub.recipes.config import Hub
 
@@ -91,9 +92,9 @@ def load(config: Hub) -> dict[str, Any]:
 
 
 def _parquet_files(folder: Path) -> dict[str, list[str]]:
-    files = sorted(folder.glob("*.parquet")) or sorted((folder / "data").glob("*.parquet"))
+    files = listed(folder, "*.parquet") or listed(folder, "data/*.parquet")
     if not files:
-        files = sorted(folder.glob("*/*.parquet"))
+        files = listed(folder, "*/*.parquet")
         if len(configurations := sorted({file.parent.name for file in files})) > 1:
             raise InputError(
                 f"data.path: {folder}: has Parquet files in {', '.join(configurations[:5])}; name one of these folders "

@@ -1,6 +1,5 @@
 """Folders of images as people have them: which folders are classes, which are splits, what cannot be told."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from cosub.data.sources.annotations import annotated
 from cosub.data.sources.folder import Files, held_out
 from cosub.data.sources.source import Source, existing
 from cosub.data.sources.splits import find_splits
-from cosub.data.sources.walking import Branch, Notes
+from cosub.data.sources.walking import Branch, Notes, told
 from cosub.errors import InputError
 from cosub.recipes.config import Folder
 
@@ -145,16 +144,9 @@ def _holds_a_run(folder: Branch) -> bool:
 
 
 def _instead(folder: Branch) -> str:
-    """What lies there that is no image, by its extension."""
-    inside = f"{folder.path}/"
-    found = Counter({
-        why.removeprefix("extension "): sum(path.startswith(inside) for path in paths)
-        for why, paths in folder.notes.found.items()
-        if why.startswith("extension ")
-    })  # fmt: skip
-    told = ", ".join(f"{number} of {name}" for name, number in found.most_common(3) if number)
-    remedy = ": pip install pillow-heif reads them" if found[".heic"] or found[".heif"] else ""
-    return f" but {told}{remedy}" if told else ""
+    """What lies there that is not read."""
+    left_out = folder.notes.left_out(folder.path)
+    return f" but {told(left_out)}" if left_out else ""
 
 
 def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cosub.data.sources.source import Source, existing, inside, numbered
 from cosub.data.sources.tar import Index, TarImages, read_index
+from cosub.data.sources.walking import listed
 from cosub.errors import InputError
 from cosub.recipes.config import Shards
 
@@ -102,10 +103,10 @@ def _split(root: Path, name: str, flag: str, given: int) -> Split:
 
 def _found(root: Path, name: str) -> list[Path]:
     """Shards by their names: PATH/SPLIT/*.tar, or PATH/*.tar with the split as a word in the name."""
-    every = sorted(root.glob("*.tar"))
-    found = sorted((root / name).glob("*.tar")) or [path for path in every if name in re.split(r"[-_.]", path.name)]
+    every = listed(root, "*.tar")
+    found = listed(root / name, "*.tar") or [path for path in every if name in re.split(r"[-_.]", path.name)]
     if not found:
-        folders = {path.parent.name for path in root.glob("*/*.tar")}
+        folders = {path.parent.name for path in listed(root, "*/*.tar")}
         words = sorted(folders | {word for path in every for word in re.findall(r"[a-z]+", path.stem)})
         raise InputError(
             f"data.path: {root}: has no shards of a split {name!r} ({', '.join(words) or 'no tar files at all'}); "

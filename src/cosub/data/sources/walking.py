@@ -3,11 +3,12 @@
 import functools
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from cosub.data.decoding import readable
+from cosub.data.decoding import readable, remedy
 
 # What systems and their archives put beside people's files. Names that begin with a dot are theirs too.
 _OF_THE_SYSTEM = frozenset(
@@ -23,6 +24,17 @@ class LeftOut(NamedTuple):
     first: str
 
 
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of that name is hidden or of the system."""
+    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Paths below a folder that a pattern names, sorted, without junk."""
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not any(map(is_junk, path.relative_to(folder).parts)))
+
+
 @dataclass
 class Notes:
     """Counts what is left out. A file or folder counts once, whatever is below it and however often it is met."""
@@ -32,14 +44,17 @@ class Notes:
     def add(self, why: str, path: str | os.PathLike[str]) -> None:
         self.found.setdefault(why, set()).add(os.fspath(path))
 
-    def left_out(self) -> tuple[LeftOut, ...]:
-        return tuple(LeftOut(why, len(paths), min(paths)) for why, paths in sorted(self.found.items()))
+    def left_out(self, below: Path | None = None) -> tuple[LeftOut, ...]:
+        """By reason; all of it, or what lies below a folder."""
+        inside = "" if below is None else f"{below}{os.sep}"
+        chosen = {why: {path for path in paths if path.startswith(inside)} for why, paths in self.found.items()}
+        return tuple(LeftOut(why, len(paths), min(paths)) for why, paths in sorted(chosen.items()) if paths)
 
 
 class Branch:
     """A folder, listed when it is first asked for. Links are followed, but not into a folder that they lie in.
 
-    Runs of ours are neither folders nor images of it: they are in `runs`.
+    Runs of ours, and what was exported of them, are neither folders nor images of it: they are in `runs`.
     """
 
     def __init__(self, path: Path, notes: Notes, above: frozenset[tuple[int, int]] = frozenset()) -> None:
@@ -75,7 +90,7 @@ class Branch:
         with os.scandir(self.path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = self.path / entry.name
-                if entry.name.startswith(".") or entry.name.lower() in _OF_THE_SYSTEM:
+                if is_junk(entry.name):
                     self.notes.add("hidden, or of the system", path)
                 elif entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
                     folders |= self._folder(path)
@@ -84,7 +99,7 @@ class Branch:
                 elif path.suffix.lower() in readable():
                     images.append(path)
                 else:
-                    self.notes.add(f"extension {path.suffix.lower() or 'missing'}", path)
+                    self.notes.add(f"extension {path.suffix.lower() or 'missing'}{remedy(entry.name)}", path)
         return images, folders
 
     def _folder(self, path: Path) -> dict[str, "Branch"]:
@@ -92,23 +107,32 @@ class Branch:
         place = path.stat()
         if (place.st_dev, place.st_ino) in self._places:
             self.notes.add("link to a folder that it lies in", path)
-        elif _is_run(path):
-            self.notes.add("folder of a run", path)
+        elif _is_run(path) or _is_export(path):
+            self.notes.add("folder of a run or of an export", path)
             self.runs.append(path)
         else:
             return {path.name: Branch(path, self.notes, self._places)}
         return {}
 
 
-def images_below(root: Path) -> list[Path]:
-    """All images below a folder, sorted, by the rules of `Branch`."""
-    return Branch(root, Notes()).everything
+def told(left_out: Iterable[LeftOut]) -> str:
+    """What was left out, in a line."""
+    return "; ".join(f"{item.number:,} {item.why} ({item.first})" for item in left_out)
 
 
 def _is_run(folder: Path) -> bool:
     """Whether `cosub train` or `cosub slim` made the folder: others may have a recipe.json too, of food."""
+    return _has_keys(folder / "recipe.json", {"format", "model", "method", "data"})
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / "model.onnx").is_file() or _has_keys(folder / "config.json", {"architecture", "pretrained_cfg"})
+
+
+def _has_keys(path: Path, keys: set[str]) -> bool:
+    """Whether it is a file of a JSON object with these keys."""
     try:
-        values = json.loads((folder / "recipe.json").read_bytes())
+        values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(values, dict) and {"format", "model", "method", "data"} <= values.keys()
+    return isinstance(values, dict) and keys <= values.keys()
