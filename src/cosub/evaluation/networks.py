@@ -10,14 +10,18 @@ from timm import list_pretrained
 from timm.models import is_model_pretrained
 from torch import nn
 
+from cosub.attachment import attach, layers_per_block
+from cosub.blocks.twin import Twin
 from cosub.data.imagenet import describe, synsets
 from cosub.errors import InputError
 from cosub.export import standalone
+from cosub.export.opening import reading_of
 from cosub.network import build_network, build_plain
 from cosub.published import look_up, told
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import is_run, nearest
 from cosub.run import load_run
+from cosub.submodel import evenly
 from cosub.weights import load_weights
 
 
@@ -63,6 +67,7 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         _model(source, model, found.model),
         found.model_args,
         resolution=resolution or found.resolution,
+        data=reading_of(found.config, found.origin),
         inputs=dataclasses.replace(found.inputs, **inputs),
     )
     if named and found.num_classes != len(synsets()):
@@ -74,6 +79,22 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
     candidate = _loaded(recipe, found.classes or synsets(), source, found.config)
     lines = [*candidate.said, *found.said, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
     return dataclasses.replace(candidate, said=lines)
+
+
+def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:
+    """The residual layers of a share of the blocks, of a network that is attached now if it was not; None for all.
+
+    Raises:
+        InputError: if it cannot be attached.
+    """
+    if share is None:
+        return None
+    if not any(isinstance(module, Twin) for module in network.modules()):
+        try:
+            attach(network, drop_rate=0.0)
+        except ValueError as error:
+            raise InputError(f"keep: {share}: this network has no submodels ({error}); leave it out") from error
+    return evenly(layers_per_block(network), share)
 
 
 def _of_run(source: str, resolution: int, inputs: dict[str, Any]) -> Candidate:
