@@ -24,6 +24,8 @@ from cosub.run import load_run
 from cosub.submodel import evenly
 from cosub.weights import load_weights
 
+TAKEN_OUT = ("removed_layers", "scaled_blocks")  # of a config: see `take_out`
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -118,15 +120,19 @@ def _model(source: str, given: str, theirs: str) -> str:
 
 def _loaded(recipe: Recipe, classes: tuple[str, ...], source: str, config: Mapping[str, Any]) -> Candidate:
     network = build_plain(recipe, len(classes))
-    _without(network, config, source)
+    take_out(network, config, source)
     said = load_weights(network, source, with_head=True)
     return Candidate(network.eval(), classes, recipe, said)
 
 
-def _without(network: nn.Module, config: Mapping[str, Any], source: str) -> None:
-    """What `cosub export` has taken out of timm's model, by code of this package and not by that beside the weights."""
+def take_out(network: nn.Module, config: Mapping[str, Any], source: str) -> None:
+    """What `cosub export` has taken out of timm's model, by code of this package and not by that beside the weights.
+
+    Raises:
+        InputError: if the network does not have what the config names.
+    """
     try:
-        standalone.remove(network, config.get("removed_layers", {}))
-        standalone.scale(network, config.get("scaled_blocks", {}))
+        for change, name in zip((standalone.remove, standalone.scale), TAKEN_OUT, strict=True):
+            change(network, config.get(name, {}))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"run: {source}: its config.json takes out what this model does not have ({error})") from error
