@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -20,8 +22,10 @@ from cosub.distributed import World
 from cosub.errors import InputError
 from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss
 from cosub.methods import build
+from cosub.network import build_network
 from cosub.progress import Reporter
 from cosub.recipes.config import METHODS, Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, Supervised
+from cosub.recipes.files import dump, read
 from cosub.run import RunFolder
 from cosub.teachers import Teacher, describe, load_teacher
 from cosub.trainer import Trainer
@@ -289,6 +293,41 @@ def test_a_teacher_answers_as_its_own_network_does(teacher):
     bigger = F.interpolate(images, (16, 16), mode="bicubic", antialias=True)
     assert torch.equal(found.train()(images), cosub.load(teacher)(bigger))
     assert found(images).requires_grad is False
+
+
+@pytest.mark.parametrize("kept", [(), (0, 1, 3)], ids=["whole", "half a block gone"])
+def test_an_exported_folder_and_the_hub_teach_as_the_run_does(teacher, tmp_path, monkeypatch, kept):
+    source, images = teacher, torch.randn(3, 3, 8, 8)
+    if kept:
+        source = Path(shutil.copytree(teacher, tmp_path / "slim"))
+        recipe = dataclasses.replace(read(source / "recipe.json"), kept_layers=kept)
+        (source / "recipe.json").write_text(dump(recipe))
+        network = build_network(recipe, 10, 1)
+        save_file(network.state_dict(), source / "model.safetensors", {"classes": json.dumps([*map(str, range(10))])})
+    assert main(["export", str(source), "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.setattr(
+        "timm.models._hub.hf_hub_download", lambda repo_id, filename, **_: str(tmp_path / "out" / filename)
+    )
+    digits = tuple(map(str, range(10)))
+    wanted, _ = load_teacher(str(source), digits, 8, tmp_path / "own")
+    for name in (str(tmp_path / "out"), "hf-hub:owner/name"):
+        found, said = load_teacher(name, digits, 8, tmp_path / "own")
+        assert said == ["teacher: images are resized from 8 to 16 pixels for it"]
+        torch.testing.assert_close(found(images), wanted(images), rtol=0, atol=1e-5)
+        again = Teacher(json.loads(json.dumps(found.about)))  # as from a checkpoint
+        again.load_state_dict(found.state_dict())
+        assert torch.equal(again(images), found(images))
+    with pytest.raises(InputError, match="has 10 classes and the data 9"):
+        load_teacher(name, digits[:9], 8, tmp_path / "own")
+
+
+def test_a_teacher_without_a_classifier_or_a_name_is_refused(tmp_path, monkeypatch):
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"holds no run and no config\.json of timm's"):
+        describe(str(tmp_path / "w.safetensors"), 8)
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: Path("no network").read_text())
+    with pytest.raises(InputError, match=r"teacher: hf-hub:a/b: its config\.json cannot be had"):
+        describe("hf-hub:a/b", 8)
 
 
 def test_a_teacher_of_timms_gets_images_normalised_its_way():

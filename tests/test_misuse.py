@@ -97,8 +97,30 @@ def test_replicas_and_tracing_are_refused(model, images):
         replica(torch.zeros(12, 17, 24))
     tracer = torch.fx.Tracer()
     tracer.graph = torch.fx.Graph()
-    with pytest.raises(RuntimeError, match=r"cannot be traced: cosub\.detach\(model\) first"):
+    with pytest.raises(RuntimeError, match=r"cannot be traced by torch\.fx: cosub\.detach\(model\) first"):
         model.blocks[0].forward(tracer.create_proxy("placeholder", "x", (), {}))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_scripting_names_detach(build):
+    attached = cosub.attach(build(), drop_rate=0.5)
+    with pytest.raises(RuntimeError, match=r"cannot be scripted: cosub\.detach\(model\) first, or take torch\.export"):
+        torch.jit.script(attached)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("family", ["vit", "resnet", "efficientnet"])
+def test_an_attached_model_is_exported_and_traced_in_eval_mode_as_timms_is(build, images):
+    attached = cosub.attach(build(), drop_rate=0.5).eval()
+    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    exported = torch.export.export(attached, (images,), dynamic_shapes=shapes).module()
+    traced = torch.jit.trace(attached, images)
+    for some in (images, images[:2]):
+        assert torch.equal(exported(some), attached(some))
+        assert torch.equal(traced(some), attached(some))
+    with pytest.raises(RuntimeError, match=r"in train mode cannot be traced: model\.eval\(\), or cosub\.detach"):
+        torch.jit.trace(attached.train(), images)
+    assert torch.jit.script(cosub.detach(attached).eval())(images).shape == (6, 5)
 
 
 LOGITS = torch.zeros(4, 5)

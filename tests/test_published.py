@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -22,7 +24,7 @@ from cosub.evaluation.networks import open_network
 from cosub.network import build_network
 from cosub.published import look_up, prepared_otherwise
 from cosub.recipes import get
-from cosub.recipes.config import Inputs
+from cosub.recipes.config import Folder, Inputs
 from cosub.recipes.files import read
 
 VIT = "vit_tiny_patch16_224"  # timm has mean and deviation 0.5 and crop 0.9 for it
@@ -206,11 +208,24 @@ def test_what_is_given_overrides_and_must_make_sense(tmp_path, capsys):
     assert "but for crop_ratio, interpolation, mean, std as given" in err
     for wrong, message in (
         (["--std", "0", "1", "1"], "std: (0.0, 1.0, 1.0): must be positive"),
-        (["--interpolation", "nearest"], "'nearest': must be one of "),
-        (["--mean", "0.5"], "mean"),
+        (["--interpolation", "nearest"], "'nearest': must be one of bicubic, bilinear"),
+        (["--interpolation", "None"], "'None': must be one of bicubic, bilinear"),
+        (["--mean", "0.5"], "mean: needs 3 values"),
+        (["--mean", "a", "0", "0"], "mean: 'a', '0', '0': must be numbers"),
+        (["--mean", "127", "127", "127"], "must be in [0, 1], as pixels are; divide values of 0 to 255 by 255"),
+        (["--crop-ratio", "3"], "crop-ratio: 3.0: must be in (0, 1]"),
     ):
         assert main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_may_be_left_out_is_offered_without_none(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--interpolation {bicubic,bilinear}" in said
+    assert "--mean FLOAT FLOAT FLOAT" in said
+    assert "None" not in said
 
 
 def test_a_model_that_the_weights_do_not_name(tmp_path, capsys):
@@ -236,6 +251,8 @@ def test_training_from_weights_takes_their_preprocessing_unless_it_is_given(tmp_
     recipe, _ = understand([*words, "--mean", "0", "0", "0", "--crop-ratio", "1"])
     assert recipe.inputs == dataclasses.replace(ODD, mean=(0.0,) * 3, crop_ratio=1.0)
     assert understand(["cifar10", "--model", VIT])[0].inputs == Inputs()
+    with pytest.raises(InputError, match=r"mean: \(2.0, 2.0, 2.0\): must be in \[0, 1\]"):
+        understand([*words, "--mean", "2", "2", "2"])
 
 
 def test_a_recipe_with_weights_of_its_own_keeps_its_own_and_a_run_of_it_is_warned():
@@ -262,3 +279,57 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path, capsys):
     assert f"inferred: inputs as in {tmp_path / 'run'}, which has begun" in capsys.readouterr().err
     assert understand([*words[:-1], str(tmp_path / "new")])[0].inputs == ODD
     assert read(tmp_path / "run" / "recipe.json").inputs == Inputs()
+
+
+# --- prediction
+
+
+def predicted(capsys, *words):
+    assert main(["predict", *map(str, words), "--json"]) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out)["predictions"], err
+
+
+def test_predict_takes_what_evaluate_takes_and_answers_alike(tmp_path, hub, capsys):
+    run(tiny(tmp_path / "run", inputs=ODD))
+    assert main(["export", str(tmp_path / "run"), "--out", str(hub)]) == 0
+    alone = shutil.copy(tmp_path / "run" / "model.safetensors", tmp_path / "alone.safetensors")
+    images = pictures(tmp_path / "images")[0].parents[1]
+    capsys.readouterr()
+    wanted, said = predicted(capsys, tmp_path / "run", images)
+    assert (len(wanted), said) == (12, "")
+    for words in ([hub], ["hf-hub:owner/name"], [hub / "model.safetensors"]):
+        found, said = predicted(capsys, *words, images)
+        assert "images are prepared with mean 0.1 0.2 0.3" in said
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert [item["class"] for item in ours["classes"]] == [item["class"] for item in theirs["classes"]]
+            assert ours["classes"][0]["probability"] == pytest.approx(theirs["classes"][0]["probability"], abs=1e-5)
+    halves = [predicted(capsys, source, images, "--keep", 0.5)[0] for source in (hub, tmp_path / "run")]
+    assert halves[0] == halves[1] != wanted
+    other, _ = predicted(capsys, hub, images, "--mean", "0.9", "0.9", "0.9")
+    assert other[0]["classes"] != wanted[0]["classes"]
+    assert main(["predict", str(alone), str(images)]) == 2
+    assert "name the timm model that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_an_exported_folder_is_asked_with_images_opened_as_its_run_opened_them(tmp_path, capsys, turn):
+    """Deep images, and photographs that were held upright."""
+    paths = pictures(tmp_path / "images", tuple("0123456789"))
+    deep = Image.fromarray(np.arange(0, 60000, 25, dtype=np.uint16).reshape(40, 60))
+    deep.save(paths[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(paths[5]).save(paths[5], exif=exif)
+    data = Folder(path=str(tmp_path / "images" / "val"), range=(0.0, 60000.0), orientation=turn)
+    run(tiny(tmp_path / "run", data=data, batch_size=16))
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    wanted, found = (predicted(capsys, tmp_path / name, tmp_path / "images")[0] for name in ("run", "out"))
+    for ours, theirs in zip(found, wanted, strict=True):
+        values = [{item["class"]: item["probability"] for item in each["classes"]} for each in (ours, theirs)]
+        assert values[0] == pytest.approx(values[1], abs=1e-5)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    (tmp_path / "out" / "config.json").write_text(json.dumps({**config, "image_reading": {"range": "auto"}}))
+    assert main(["predict", str(tmp_path / "out"), str(paths[0])]) == 2
+    assert "image_reading cannot be understood" in capsys.readouterr().err

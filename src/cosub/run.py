@@ -187,12 +187,17 @@ def load_classifier(run: str | os.PathLike[str]) -> Trained:
         InputError: as `load_run`, and for a segmentation run.
     """
     trained = load_run(run)
-    if trained.recipe.task.kind == "segmentation":
+    require_classification(trained.recipe, run)
+    return trained
+
+
+def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
+    """That the images of a run have one class each. Raises InputError for a segmentation run."""
+    if recipe.task.kind == "segmentation":
         raise InputError(
             f"run: {run}: is a segmentation run, and this is for classification; `cosub evaluate {run} --show N` "
             "tests it and draws its answers"
         )
-    return trained
 
 
 def load_run(run: str | os.PathLike[str]) -> Trained:

@@ -1,4 +1,4 @@
-"""Frozen teachers: a finished run, or a network of timm's with its weights."""
+"""Frozen teachers: a finished run, an exported folder, or a network of timm's with its weights."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from timm.models import is_model_pretrained
 from torch import Tensor, nn
 
 from cosub.attachment import attach, state
 from cosub.errors import InputError
+from cosub.evaluation.networks import TAKEN_OUT, take_out
 from cosub.network import create, settings_of
-from cosub.published import look_up
+from cosub.published import CONFIG, Published, look_up
 from cosub.recipes.config import Inputs
-from cosub.recipes.files import nearest, read, require_run
+from cosub.recipes.files import is_run, nearest, read
 from cosub.removal import remove_layers
 from cosub.weights import load_weights
 
@@ -39,6 +39,7 @@ class Teacher(nn.Module):
         if kept := about.get("kept_layers"):
             attach(remove_layers(self.network, kept), drop_rate=0.0, copies=1)
             state(self.network).scale = about["kept_scale"]
+        take_out(self.network, about.get("taken_out", {}), about["source"])
         self.requires_grad_(False).eval()
         # From images normalised as a student's to images normalised as the teacher's.
         channels = list(
@@ -68,7 +69,7 @@ def load_teacher(
     """The teacher of that name with its weights, and a line for each thing to know about it.
 
     Args:
-        source: a finished run's folder, or a name of timm's weights.
+        source: a finished run's folder, a folder with timm's config.json, hf-hub:OWNER/NAME, a name of timm's weights.
         classes: the student's.
         resolution: the student's, in pixels.
         out: the student's own folder.
@@ -92,7 +93,7 @@ def load_teacher(
             "name one that was trained on these"
         )
     teacher = Teacher(about)
-    said = [f"teacher: {line}" for line in load_weights(teacher.network, source)]
+    said = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
     if about["resolution"] != resolution:
         said.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
     return teacher, said
@@ -107,28 +108,39 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
     if not source:
         raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
     student = {"student_mean": list(inputs.mean), "student_std": list(inputs.std)}
-    if Path(source).is_dir():
+    if is_run(source):
         return {**_of_run(Path(source)), **student}
-    name = source.removeprefix("timm:")
-    if not is_model_pretrained(name):
-        known = timm.list_pretrained()
-        raise InputError(f"teacher: {source}: is no run's folder and no name of timm's weights{nearest(name, known)}")
     found = look_up(source)
+    if not found.model:
+        raise InputError(f"teacher: {_unnamed(source, found)}")
+    unnamed = found.classes == tuple(map(str, range(len(found.classes))))
     return {
         "source": source,
         "model": found.model,
-        "settings": {},
+        "settings": found.model_args,
+        "taken_out": {name: found.config[name] for name in TAKEN_OUT if name in found.config},
         "resolution": found.resolution if found.fixed_size else resolution,
-        "classes": found.num_classes,
-        "names": [],
+        "classes": len(found.classes) or found.num_classes,
+        "names": [] if unnamed else list(found.classes),
         "mean": list(found.inputs.mean),
         "deviation": list(found.inputs.std),
         **student,
     }
 
 
+def _unnamed(source: str, found: Published) -> str:
+    """Why it cannot be told what network weights are of."""
+    if found.said:
+        return found.said[0]
+    if Path(source).exists():
+        return (
+            f"{source}: holds no run and no {CONFIG} of timm's, which names its model; name a folder with one of both"
+        )
+    near = nearest(source.removeprefix("timm:"), timm.list_pretrained())
+    return f"{source}: is no run's folder, no exported one and no name of timm's weights{near}"
+
+
 def _of_run(folder: Path) -> dict[str, Any]:
-    require_run(folder, "teacher")
     recipe, weights = read(folder / "recipe.json"), folder / "model.safetensors"
     if not weights.exists():
         raise InputError(f"teacher: {folder}: has no model.safetensors yet; finish it with the same train command")

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -200,6 +200,9 @@ class Twin(nn.Module):
         """How this block is checkpointed."""
         return self.cosub.state.checkpointing
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise RuntimeError(f"an attached model cannot be scripted: {_PLAIN}")
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         place, state = self.cosub, self.cosub.state
         compiling = torch.compiler.is_compiling()
@@ -212,6 +215,9 @@ class Twin(nn.Module):
         return run(self, x, rows, args, kwargs)
 
 
+_PLAIN = "cosub.detach(model) first, or take torch.export"
+
+
 def _refuse_call(block: Twin, x: object) -> None:
     if torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
@@ -221,7 +227,9 @@ def _refuse_call(block: Twin, x: object) -> None:
     if "_is_replica" in vars(block):
         raise RuntimeError("DataParallel runs copies that share one state: take DistributedDataParallel")
     if isinstance(x, torch.fx.Proxy):
-        raise RuntimeError("an attached model cannot be traced: cosub.detach(model) first")
+        raise RuntimeError(f"an attached model cannot be traced by torch.fx: {_PLAIN}")
+    if torch._C._get_tracing_state() and block.cosub.state.trains(block):  # one submodel would be all that it has
+        raise RuntimeError(f"an attached model in train mode cannot be traced: model.eval(), or {_PLAIN}")
 
 
 def advance(

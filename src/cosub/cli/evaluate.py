@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_args
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cosub.choices import Interpolation, Protocol
+from cosub.choices import Protocol
 from cosub.cli.parsing import parse
+from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes.files import is_run
 
@@ -25,7 +26,7 @@ class DataPath:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Preparation):
     """Accuracy of a network: by default of a run's, on the test images of its recipe; of a segmentation run mIoU."""
 
     run: Positional[str]
@@ -39,18 +40,6 @@ class Evaluate:
     """val=PATH, v2=PATH or real=PATH. Given several times, the sets are scored one after the other (Figure 5)."""
     real: str = ""
     """ReaL's real.json; by default the copy that comes with timm."""
-    model: str = ""
-    """The timm model of weights that do not name it."""
-    resolution: int = 0
-    """Height and width in pixels; 0: what the network was made for."""
-    crop_ratio: Annotated[float, arg(name="crop-ratio")] = 0.0
-    """Share of the shorter side that the centre crop keeps; 0: that of the weights. The paper's is 1."""
-    interpolation: Interpolation | None = None
-    """How images are resized; by default as for the weights."""
-    mean: tuple[float, float, float] | None = None
-    """Subtracted from red, green and blue in [0, 1]; by default that of the weights."""
-    std: tuple[float, float, float] | None = None
-    """What the difference is divided by; by default that of the weights."""
     keep: float | None = None
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: int = 0
@@ -64,22 +53,16 @@ class Evaluate:
     batch_size: Annotated[int, arg(name="batch-size")] = 256
 
     def __post_init__(self) -> None:
-        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1), ("resolution", 0)):
+        super().__post_init__()
+        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"keep: {self.keep}: must be in (0, 1]")
-        if not 0 <= self.crop_ratio <= 1:
-            raise InputError(f"crop-ratio: {self.crop_ratio}: must be in (0, 1], or 0")
         if self.set and (self.protocol or self.data.path):
             raise InputError(f"set: cannot go with --protocol and --data.path; name all with {_FORM}")
         if self.protocol and not self.data.path:
             raise InputError(f"protocol: {self.protocol}: needs the folder, --data.path PATH; or {_FORM}")
-
-    def inputs(self) -> dict[str, Any]:
-        """How images are prepared, as far as it is given."""
-        names = ("crop_ratio", "interpolation", "mean", "std")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def sets(self) -> list[tuple[Protocol, str]]:
         """The sets that are named, with how to read them; none for the run's own data."""
@@ -111,7 +94,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:
     from cosub import distributed
-    from cosub.evaluation.networks import open_network
+    from cosub.evaluation.networks import layers_kept, open_network
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     if candidate.recipe.task.kind == "segmentation":
@@ -122,9 +105,9 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     chosen = _sets(options, candidate, named)
     world = distributed.join(options.device)
     network = candidate.network.to(world.device)
-    layers = _layers(network, options)
+    layers = layers_kept(network, options.keep)
     if world.main:
-        _say([f"weights: {line}" for line in candidate.said])
+        say([f"weights: {line}" for line in candidate.said])
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
@@ -165,21 +148,6 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
     return [_own(candidate, options.data.path)]
 
 
-def _layers(network: Any, options: Evaluate) -> list[int] | None:
-    """The residual layers that are kept. A run's network is attached already."""
-    from cosub.attachment import attach
-    from cosub.evaluation.classification import shares_of
-
-    if options.keep is None:
-        return None
-    try:
-        if not is_run(options.run):
-            attach(network, drop_rate=0.0)
-    except ValueError as error:
-        raise InputError(f"keep: {options.keep}: this network has no submodels ({error}); leave it out") from error
-    return shares_of(network, (options.keep,))[f"{options.keep:g}"]
-
-
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set's row: what it is, accuracies in [0, 1], how many images were scored, unreadable and without label."""
     from cosub.evaluation.classification import evaluate
@@ -203,18 +171,11 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
         bad_share=recipe.bad_share,
         watch=watch,
     )
-    _say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
+    say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
     row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}
     if layers is None:  # top-5 is measured for the full network alone
         row["top5"] = result.top5
     return {**row, "num_images": result.num_images, "bad_images": len(result.bad), "unlabelled": chosen.skipped}
-
-
-def _say(lines: list[str]) -> None:
-    import sys
-
-    for line in lines:
-        print(line, file=sys.stderr)
 
 
 def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:

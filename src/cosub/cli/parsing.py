@@ -3,10 +3,17 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args
 
 import tyro
 from tyro import _errors as events
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    UnsupportedTypeAnnotationError,
+)
 
 from cosub.errors import InputError
 from cosub.recipes.config import METHODS, SOURCES, Recipe
@@ -17,6 +24,24 @@ Options = TypeVar("Options")
 # Fields of these parts of a recipe are flags of their own: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
 _NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels")
+
+_RULES = ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _optional(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
+    """What may be left out is not given as None: tyro would offer that, and take it for a value in its messages."""
+    kinds = [kind for kind in get_args(about.type) if kind is not NoneType]
+    if about.type_origin not in (Union, UnionType) or len(kinds) != 1:
+        return None
+    found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], about.markers))
+    if isinstance(found, UnsupportedTypeAnnotationError):
+        return found
+    return dataclasses.replace(
+        found,
+        is_instance=lambda value: value is None or found.is_instance(value),
+        str_from_instance=lambda value: ["unset"] if value is None else found.str_from_instance(value),
+    )
 
 
 def parse(
@@ -41,6 +66,7 @@ def parse(
             args=list(words),
             description=description or None,
             config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+            registry=_RULES,
             **settings,
         )
 
@@ -71,7 +97,9 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
             choices = ", ".join(event.choices)
             raise InputError(f"{_name(event.argument)}: {event.value!r}: must be one of {choices}")
         case events.BadValue():
-            raise InputError(f"{_name(event.argument)}: needs a value; {event.prog} --help shows its form")
+            count = event.argument.lowered.nargs
+            needed = f"{count} values" if isinstance(count, int) and count > 1 else "a value"
+            raise InputError(f"{_name(event.argument)}: needs {needed}; {event.prog} --help shows its form")
         case events.InstantiationFailure():
             where = "" if event.argument is None else f"{_name(event.argument)}: "
             raise InputError(f"{where}{_plainly(' '.join(event.message.split()))}")
@@ -83,10 +111,15 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
 
 
 def _plainly(message: str) -> str:
-    """Python's own words for a text that is no number, in ours."""
-    for pattern, kind in ((r"invalid literal for int\(\).*: (.*)", "whole number"), (r".*to float: (.*)", "number")):
+    """Python's and tyro's own words for a text that is no number, or none of several kinds of values, in ours."""
+    for pattern, form in (
+        (r"invalid literal for int\(\).*: (.*)", "{0}: must be a whole number"),
+        (r".*to float: (.*)", "{0}: must be a number"),
+        (r"Could not parse arguments \[(.*)\] into tuple type .*float.*", "{0}: must be numbers"),
+        (r"no type matching (.*) could be instantiated from \[(.*?)\]\..*", "{1}: must be {0}"),
+    ):
         if found := re.fullmatch(pattern, message):
-            return f"{found[1]}: must be a {kind}"
+            return form.format(*found.groups()).replace("}|{", "} or {")
     return message
 
 

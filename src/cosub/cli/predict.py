@@ -1,6 +1,5 @@
-"""cosub predict RUN IMAGE|FOLDER ... [--top N] [--keep SHARE]"""
+"""cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER ... [--top N] [--keep SHARE]"""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
+from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
-from cosub.recipes.files import require_run
 
 if TYPE_CHECKING:
     from cosub.data.sources.walking import LeftOut
 
 
 @dataclass(frozen=True)
-class Predict:
-    """The most likely classes of images, by a run's network."""
+class Predict(Preparation):
+    """The most likely classes of images, by a network."""
 
     run: Positional[str]
-    """The run's folder."""
+    """A run's folder; a folder that timm or cosub export wrote, or hf-hub:OWNER/NAME; a file of weights (with --model);
+    or a name of timm's weights (NAME or timm:NAME)."""
     images: Positional[tuple[str, ...]]
     """Image files, or folders of them."""
     top: int = 5
@@ -30,6 +30,7 @@ class Predict:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.top < 1:
             raise InputError(f"top: {self.top}: must be 1 or more")
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -40,26 +41,26 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Predict, words, "cosub predict")
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
-    require_run(options.run)
     paths, left_out = _paths(options.images)
     import torch
 
     from cosub import distributed
-    from cosub.attachment import active, layers_per_block
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
     from cosub.data.sources.walking import told
     from cosub.data.transforms import evaluation, normalize
-    from cosub.run import load_classifier
-    from cosub.submodel import evenly, keep_layers
+    from cosub.evaluation.classification import logits_of
+    from cosub.evaluation.networks import layers_kept, open_network
+    from cosub.run import require_classification
 
-    trained = load_classifier(options.run)
+    candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
+    recipe = candidate.recipe
+    require_classification(recipe, options.run)
     device = distributed.join(options.device).device
-    network = trained.network.to(device)
-    per_block = layers_per_block(network)
-    submodel = None if options.keep is None else keep_layers(evenly(per_block, options.keep), sum(per_block), 1)
-    transform = evaluation(trained.recipe.resolution, trained.recipe.inputs)
-    rule = rule_of(trained.recipe.data)
+    network = candidate.network.to(device)
+    kept = layers_kept(network, options.keep)
+    transform = evaluation(recipe.resolution, recipe.inputs)
+    rule = rule_of(recipe.data)
     predictions, bad = [], []
     for path in paths:
         try:
@@ -67,16 +68,17 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         except BadImage as error:
             bad.append(str(error))
             continue
-        with torch.inference_mode(), active(network, submodel) if submodel else nullcontext():
-            scores = network(normalize(image[None].to(device), trained.recipe.inputs)).softmax(1)[0].cpu()
-        values, order = scores.topk(min(options.top, len(scores)))
-        classes = [
-            {"class": trained.classes[int(index)], "probability": float(value)}
+        with torch.inference_mode():
+            logits = logits_of(network, normalize(image[None].to(device), recipe.inputs), kept)
+        values, order = logits.softmax(1)[0].cpu().topk(min(options.top, len(candidate.classes)))
+        answers = [
+            {"class": candidate.classes[int(index)], "probability": float(value)}
             for index, value in zip(order, values, strict=True)
         ]
-        predictions.append({"image": str(path), "classes": classes})
+        predictions.append({"image": str(path), "classes": answers})
     if bad and not predictions:
         raise InputError(f"images: {bad[0]}: cannot be read as an image")
+    say([f"weights: {line}" for line in candidate.said])
     if not as_json:
         _print(predictions, bad, told(left_out))
     skipped = [item._asdict() for item in left_out]
@@ -107,12 +109,7 @@ def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
 
 
 def _print(predictions: list[dict[str, Any]], bad: list[str], left_out: str) -> None:
-    import sys
-
     for prediction in predictions:
         answers = "  ".join(f"{item['class']} {item['probability']:.3f}" for item in prediction["classes"])
         print(f"{prediction['image']}: {answers}")
-    for name in bad:
-        print(f"cannot be read: {name}", file=sys.stderr)
-    if left_out:
-        print(f"not read: {left_out}", file=sys.stderr)
+    say([f"cannot be read: {name}" for name in bad] + ([f"not read: {left_out}"] if left_out else []))

@@ -10,6 +10,7 @@ from typing import Any
 
 from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
 from cosub.cli.parsing import parse, take
+from cosub.cli.preparation import require_mean
 from cosub.errors import InputError
 from cosub.recipes import DEFAULT, FINETUNE, get
 from cosub.recipes.config import METHODS, SOURCES, Photographs, Recipe, method_for
@@ -59,9 +60,8 @@ def configure(words: list[str]) -> Recipe:
     if model is not None and model != recipe.model:
         recipe = dataclasses.replace(recipe, model=model, model_args={})
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
-    given = _start(recipe, words)
-    follows = given.weights != recipe.weights or named == FINETUNE
-    recipe = given
+    before, recipe = recipe.weights, _start(recipe, words)
+    follows = recipe.weights != before or named == FINETUNE
     description = DESCRIPTION.format(
         methods="|".join(METHODS),
         sources="|".join(SOURCES),
@@ -72,6 +72,8 @@ def configure(words: list[str]) -> Recipe:
         parse, Recipe, words, "cosub train", description=description, others=(*FLAGS, "--pretrained")
     )
     asked = understood(default=recipe)
+    if asked.inputs.mean != recipe.inputs.mean:
+        require_mean(asked.inputs.mean)
     return understood(default=_inferred(recipe, asked, named == FINETUNE)) if follows else asked
 
 

@@ -10,15 +10,21 @@ from timm import list_pretrained
 from timm.models import is_model_pretrained
 from torch import nn
 
+from cosub.attachment import attach, layers_per_block
+from cosub.blocks.twin import Twin
 from cosub.data.imagenet import describe, synsets
 from cosub.errors import InputError
 from cosub.export import standalone
+from cosub.export.opening import reading_of
 from cosub.network import build_network, build_plain
 from cosub.published import look_up, told
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import is_run, nearest
 from cosub.run import load_run
+from cosub.submodel import evenly
 from cosub.weights import load_weights
+
+TAKEN_OUT = ("removed_layers", "scaled_blocks")  # of a config: see `take_out`
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         _model(source, model, found.model),
         found.model_args,
         resolution=resolution or found.resolution,
+        data=reading_of(found.config, found.origin),
         inputs=dataclasses.replace(found.inputs, **inputs),
     )
     if named and found.num_classes != len(synsets()):
@@ -74,6 +81,22 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
     candidate = _loaded(recipe, found.classes or synsets(), source, found.config)
     lines = [*candidate.said, *found.said, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
     return dataclasses.replace(candidate, said=lines)
+
+
+def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:
+    """The residual layers of a share of the blocks, of a network that is attached now if it was not; None for all.
+
+    Raises:
+        InputError: if it cannot be attached.
+    """
+    if share is None:
+        return None
+    if not any(isinstance(module, Twin) for module in network.modules()):
+        try:
+            attach(network, drop_rate=0.0)
+        except ValueError as error:
+            raise InputError(f"keep: {share}: this network has no submodels ({error}); leave it out") from error
+    return evenly(layers_per_block(network), share)
 
 
 def _of_run(source: str, resolution: int, inputs: dict[str, Any]) -> Candidate:
@@ -97,15 +120,19 @@ def _model(source: str, given: str, theirs: str) -> str:
 
 def _loaded(recipe: Recipe, classes: tuple[str, ...], source: str, config: Mapping[str, Any]) -> Candidate:
     network = build_plain(recipe, len(classes))
-    _without(network, config, source)
+    take_out(network, config, source)
     said = load_weights(network, source, with_head=True)
     return Candidate(network.eval(), classes, recipe, said)
 
 
-def _without(network: nn.Module, config: Mapping[str, Any], source: str) -> None:
-    """What `cosub export` has taken out of timm's model, by code of this package and not by that beside the weights."""
+def take_out(network: nn.Module, config: Mapping[str, Any], source: str) -> None:
+    """What `cosub export` has taken out of timm's model, by code of this package and not by that beside the weights.
+
+    Raises:
+        InputError: if the network does not have what the config names.
+    """
     try:
-        standalone.remove(network, config.get("removed_layers", {}))
-        standalone.scale(network, config.get("scaled_blocks", {}))
+        for change, name in zip((standalone.remove, standalone.scale), TAKEN_OUT, strict=True):
+            change(network, config.get(name, {}))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"run: {source}: its config.json takes out what this model does not have ({error})") from error

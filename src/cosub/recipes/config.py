@@ -101,7 +101,7 @@ class Distill(Taught):
 
     kind: Fixed[Suppress[Literal["distill"]]] = "distill"
     teacher: str = ""
-    """A finished run's folder, or a name of timm's weights, e.g. regnety_160.deit_in1k."""
+    """A finished run's folder, an exported one, hf-hub:OWNER/NAME, or a name of timm's: regnety_160.deit_in1k."""
     weight: float = 0.5
     """The label's share in the loss."""
     loss: CosubKind = "bce-hard"
@@ -142,7 +142,7 @@ class CosubDistill(Taught):
 
     kind: Fixed[Suppress[Literal["cosub-distill"]]] = "cosub-distill"
     teacher: str = ""
-    """A finished run's folder, or a name of timm's weights, e.g. regnety_160.deit_in1k."""
+    """A finished run's folder, an exported one, hf-hub:OWNER/NAME, or a name of timm's: regnety_160.deit_in1k."""
     weight: float = 0.25
     """The label's share in the loss."""
     teacher_weight: float = 0.25
