@@ -58,7 +58,7 @@ class _Steps:
 
     def __init__(self, evaluation: bool, options: dict[str, Any]) -> None:
         self.evaluation = evaluation
-        backend = _lean(**{"dynamic": False, **options})
+        backend = lean(**{"dynamic": False, **options})
         inside = ("mode", "options") if options.get("backend", "inductor") == "inductor" else ()  # of the backend
         given = {name: value for name, value in options.items() if name not in inside}
         self.options = {"dynamic": False, **given, "backend": backend}
@@ -120,7 +120,7 @@ def _hooked(block: nn.Module) -> bool:
     )
 
 
-def _lean(
+def lean(
     backend: str | Callable[..., Any] = "inductor",
     mode: str | None = None,
     options: dict[str, Any] | None = None,

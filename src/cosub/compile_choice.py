@@ -1,7 +1,7 @@
 """Whether compiling pays: `--compile auto`. A rule over what a recipe says: a continued run decides as it began.
 
 Compiling fuses the passes over memory between the matrix products, so what it saves grows with the values that the
-residual layers keep. On an H200 in bf16 that was 0.041 to 0.052 ns a value and step, in five rows from ViT-S to ViT-H
+residual layers keep. On an H200 in bf16 that was 0.042 to 0.052 ns a value and step, in five rows from ViT-S to ViT-H
 (LOG.md, 2026-11-26). Small networks save the host's time besides, which is not counted. One graph took 4 to 6 s to
 compile there, 11 s the first time in a process.
 """
