@@ -1,8 +1,7 @@
-"""Every row of docs/performance.md that this machine can measure, in one call.
+"""The rows of docs/performance.md that need no card (those that do: runs/card.py), in one call.
 
     python runs/performance.py                # counts, and times on this machine's CPU (about ten minutes)
     python runs/performance.py families       # one model a family, on this machine's CPU (about ten minutes)
-    python runs/performance.py --device cuda  # the rows that need a card, compiled, in bf16
 
 Prints one JSON object a row and writes all of them, with the plots, to out/performance.
 """
@@ -73,17 +72,6 @@ def families() -> list[dict]:
 _RATIOS = ("flops", "saved_bytes", "seconds")
 
 
-def cuda() -> list[dict]:
-    device = torch.device("cuda")
-    rows = []
-    for model, rate, sizes in ((HUGE, 0.6, (32, 64)), (LARGE, 0.45, (64, 128))):
-        for size in sizes:
-            rows.append(measure(Case(model, rate, size, bf16=True, compiled=True), device, 20))
-            torch.cuda.empty_cache()
-    rows.append(measure(Case(LARGE, 0.45, 64, bf16=True), device, 20))
-    return rows + [measure(Case(SMALL, rate, 128, bf16=True, compiled=True), device, 20) for rate in (0.05, 0.1, 0.2)]
-
-
 def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     for axes, (name, points) in zip(figure.subplots(1, 3), curves.items(), strict=True):
@@ -100,9 +88,9 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
-    found = cuda() if "cuda" in sys.argv else families() if "families" in sys.argv else counts() + cpu()
+    found = families() if "families" in sys.argv else counts() + cpu()
     (OUT / "rows.json").write_text(json.dumps(found, indent=1) + "\n")
     for row in found:
         print(json.dumps(row))
-    if not {"cuda", "families"} & set(sys.argv):
+    if "families" not in sys.argv:
         plot(sweep(), OUT / "saved-bytes.png")

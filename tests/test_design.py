@@ -19,7 +19,7 @@ LAYERS = [
     {"residual", "losses", "models"},
     {"blocks", "recipes", "machine", "counting"},
     {"removal"},
-    {"attachment", "compilation"},
+    {"attachment", "compilation", "compile_choice"},
     {
         "methods",
         "data",

@@ -1,44 +1,152 @@
-"""What can be seen on a GPU alone."""
+"""What can be seen on a GPU alone. Each test runs once on the CPU too, for one family, so that it is known to run.
+
+Imports no other test: a machine with a GPU may lack what those need.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
-from conftest import SMALL
+from conftest import SMALL, _built, frozen, masked_reference
+from tiny import SPAWN, run, run_and_kill, tiny, weights
+from torch import Tensor, nn
 
 import cosub
 
-pytestmark = pytest.mark.gpu
+NAMES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("name", ["deit3", "swin", "convnext"])
-def test_a_step_never_waits_for_the_device(name, compiled):
-    """In forward, loss and backward; the first step compiles, and warms up what allocates."""
-    if not torch.cuda.is_available():
+def everywhere(families: list[str]) -> pytest.MarkDecorator:
+    """Every family on a GPU, and one on the CPU."""
+    on_gpu = [pytest.param("cuda", name, marks=pytest.mark.gpu, id=name) for name in families]
+    return pytest.mark.parametrize(("device", "name"), [*on_gpu, pytest.param("cpu", "deit3", id="deit3-cpu")])
+
+
+@pytest.fixture(autouse=True)
+def _a_device_and_full_precision(request):
+    """What float32 means here: no TF32 in products and convolutions."""
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    yield
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+
+
+@contextmanager
+def never_waiting(device: str) -> Iterator[None]:
+    """An error where the host waits for the device."""
+    if device == "cpu":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def steps_that_never_wait(device: str, name: str, change: Callable[[nn.Module], object]) -> None:
+    """In forward, loss and backward; the first step compiles, and warms up what allocates."""
     torch.manual_seed(0)
-    model = cosub.attach(SMALL[name](), drop_rate=0.5).cuda().train()
-    if compiled:
-        cosub.compile_blocks(model)
-    images, labels = torch.randn(6, 3, 32, 32, device="cuda"), torch.arange(6, device="cuda") % 5
+    model = cosub.attach(SMALL[name](), drop_rate=0.5).to(device).train()
+    change(model)
+    images, labels = torch.randn(6, 3, 32, 32, device=device), torch.arange(6, device=device) % 5
     for step in range(3):
-        torch.cuda.set_sync_debug_mode("error" if step else "default")
-        try:
-            with torch.autocast("cuda", torch.bfloat16):
+        with never_waiting(device if step else "cpu"):
+            with torch.autocast(device, torch.bfloat16):
                 loss = cosub.cosub_loss(model(images), labels)
             loss.backward()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
     assert loss.isfinite()
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_every_family_trains_under_autocast(name, precision):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    torch.manual_seed(0)
-    model = cosub.attach(SMALL[name](), drop_rate=0.5).cuda().train()
-    with torch.autocast("cuda", precision):
-        loss = cosub.cosub_loss(model(torch.randn(6, 3, 32, 32, device="cuda")), torch.arange(6, device="cuda") % 5)
-    loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+@everywhere(sorted(SMALL))
+def test_a_step_never_waits_for_the_device(device, name):
+    steps_that_never_wait(device, name, lambda model: None)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["deit3", "swin", "convnext"])
+def test_a_compiled_step_never_waits_for_the_device(name):
+    steps_that_never_wait("cuda", name, cosub.compile_blocks)
+
+
+def stepped(
+    model: nn.Module, images: Tensor, precision: str | None, active: Callable[[], AbstractContextManager]
+) -> dict[str, Tensor]:
+    """Logits and gradients in float32. The loss is scaled as for float16, whose small gradients would be zeros."""
+    device, scale = images.device.type, 2.0**10 if precision == "fp16" else 1.0
+    with torch.autocast(device, NAMES.get(precision or ""), enabled=precision is not None), active():
+        logits = model(images)
+    (scale * logits.float().square().mean()).backward()
+    gradients = {key: p.grad.float().cpu() / scale for key, p in model.named_parameters() if p.grad is not None}
+    return {"logits": logits.detach().float().cpu(), **gradients}
+
+
+def both(device: str, name: str, precision: str | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """One step of ours and one of timm's with the same masks. Batch norms take their running statistics."""
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
+    ours = frozen(cosub.attach(copy.deepcopy(_built(name)), drop_rate=0.5).train()).to(device)
+    layers = len(cosub.state(ours).rates)
+    submodel = cosub.draw(12, (6,) * layers, torch.Generator().manual_seed(0))
+    mask = submodel.mask().to(device)
+    theirs = frozen(masked_reference(copy.deepcopy(_built(name)), mask, name).train()).to(device)
+    doubled = images.repeat(2, 1, 1, 1)
+    return (
+        stepped(ours, images, precision, lambda: cosub.active(ours, submodel)),
+        stepped(theirs, doubled, precision, nullcontext),
+    )
+
+
+@everywhere(sorted(SMALL))
+def test_contract_fp32(device, name):
+    ours, theirs = both(device, name, None)
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert (value - theirs[key]).abs().max() <= 1e-4 * max(1, theirs[key].abs().max()), key
+
+
+@pytest.mark.parametrize("precision", sorted(NAMES))
+@everywhere(sorted(SMALL))
+def test_contract(device, name, precision):
+    """The bound of test_precision: the gradients of matrices, and those of vectors, each as one, within a tenth."""
+    ours, theirs = both(device, name, precision)
+    assert all(value.isfinite().all() for value in ours.values())
+    for matrices in (True, False):
+        gradient, masked = (
+            torch.cat([v.flatten() for key, v in of.items() if key != "logits" and (v.dim() > 1) is matrices])
+            for of in (ours, theirs)
+        )
+        assert (gradient - masked).norm() < 0.1 * masked.norm()
+
+
+@pytest.mark.parametrize(
+    ("device", "compiled"),
+    [
+        pytest.param("cuda", "off", marks=pytest.mark.gpu),
+        pytest.param("cuda", "on", marks=pytest.mark.gpu),
+        pytest.param("cpu", "off", marks=pytest.mark.slow),
+    ],
+)
+def test_a_deterministic_run_is_killed_and_continued_to_the_bit(tmp_path, device, compiled):
+    """In processes of their own: cuBLAS looks once, when CUDA starts, whether it is to be deterministic."""
+    settings = {"device": device, "compile": compiled, "deterministic": True, "checkpoint_every": 3}
+    whole, broken = (tiny(tmp_path / name, **settings) for name in ("whole", "broken"))
+    _alone(whole)
+    run_and_kill(broken, 8, "_train_step")
+    _alone(broken)
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def _alone(recipe) -> None:
+    process = SPAWN.Process(target=run, args=(recipe,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0

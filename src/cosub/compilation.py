@@ -42,7 +42,7 @@ def compile_blocks(model: Model, evaluation: bool = False, **options: Any) -> Mo
         )
     for module in model.modules():
         if isinstance(module, Twin):
-            module.cosub.structure = _structure(module)
+            module.cosub.structure = structure(module)
     shared.run = _Steps(evaluation, options)
     return model
 
@@ -58,7 +58,7 @@ class _Steps:
 
     def __init__(self, evaluation: bool, options: dict[str, Any]) -> None:
         self.evaluation = evaluation
-        backend = _lean(**{"dynamic": False, **options})
+        backend = lean(**{"dynamic": False, **options})
         inside = ("mode", "options") if options.get("backend", "inductor") == "inductor" else ()  # of the backend
         given = {name: value for name, value in options.items() if name not in inside}
         self.options = {"dynamic": False, **given, "backend": backend}
@@ -100,7 +100,7 @@ def _step(counts: tuple[tuple[int, int, float] | None, ...]) -> Callable[..., Te
     return types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
 
 
-def _structure(block: nn.Module) -> Hashable:
+def structure(block: nn.Module) -> Hashable:
     """Equal for blocks that one graph can serve."""
     return repr(block), *((name, p.shape, p.dtype) for name, p in block.named_parameters())
 
@@ -120,7 +120,7 @@ def _hooked(block: nn.Module) -> bool:
     )
 
 
-def _lean(
+def lean(
     backend: str | Callable[..., Any] = "inductor",
     mode: str | None = None,
     options: dict[str, Any] | None = None,

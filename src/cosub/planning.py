@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cosub.attachment import active, state
 from cosub.cautions import cautions, effective_rate
 from cosub.choices import Checkpointing, Precision
+from cosub.compile_choice import Choice, Work, choose, count_work
 from cosub.counting import Cost, cost, without_memory
 from cosub.data.transforms import training
 from cosub.machine import Machine
@@ -112,6 +113,8 @@ class Plan:
     sharded: Memory
     """With weights, gradients and optimizer shared out over the devices (FSDP2)."""
     runs_sharded: bool
+    compiled: Choice
+    """Whether blocks are compiled, and why."""
     settings: tuple[Setting, ...]
     """Where it does not fit: for sharding and each kind of checkpointing, the fewest micro-steps that do."""
     cautions: tuple[str, ...]
@@ -177,6 +180,7 @@ def plan(
     per_epoch = steps_per_epoch(recipe, size.images)
     training(recipe.resolution, recipe.augment)  # refuses what training would
     estimate = _Estimate(recipe, machine, size.classes)
+    compiled = estimate.compiled(recipe.epochs * per_epoch)
     sharded = recipe.runtime.parallel == "fsdp"
     asked = estimate.setting(sharded, recipe.runtime.checkpointing, recipe.runtime.micro_steps)
     network = estimate.network
@@ -196,6 +200,7 @@ def plan(
         replicated=estimate.memory(False, asked.checkpointing, asked.micro_steps),
         sharded=estimate.memory(True, asked.checkpointing, asked.micro_steps),
         runs_sharded=sharded,
+        compiled=compiled,
         settings=() if asked.fits else tuple(estimate.settings(sharded)),
         cautions=tuple(cautions(recipe, network)),
     )
@@ -223,6 +228,17 @@ class _Estimate:
             for network in self.others.values():
                 without_memory(network).train(self.method.needs == "peer")
         self.counted: dict[tuple[Checkpointing, int], Cost] = {}
+
+    def compiled(self, steps: int) -> Choice:
+        """What training decides. Device auto is planned as a GPU."""
+        recipe, runtime = self.recipe, self.recipe.runtime
+        device = "cpu" if runtime.device == "cpu" else "cuda"
+        return choose(runtime.compile, recipe.rounding, device, steps, self._work)
+
+    def _work(self) -> Work:
+        networks = 2 if self.method.needs == "peer" else 1
+        with self.mode:
+            return count_work(self.network, self.recipe.resolution, self.rows, self.recipe.num_groups, networks)
 
     def _others(self, classes: int) -> dict[str, nn.Module]:
         """What the method needs besides the network. Of a teacher its description is read, not its weights."""

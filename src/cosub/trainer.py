@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from cosub import checkpoint as checkpoints
 from cosub.attachment import active, state
 from cosub.compilation import compile_blocks, uncompile_blocks
+from cosub.compile_choice import Choice, Work, choose, count_work
 from cosub.data.loading import Batch, StepSampler, training_loader
 from cosub.data.marks import mark
 from cosub.data.sources import Examples, Source, fingerprint
@@ -38,6 +39,7 @@ from cosub.evaluation.classification import check_bad
 from cosub.few_rows import enough_rows
 from cosub.finite import MOST_IN_A_ROW, Updates, copied_buffers, first_spoiled, restore_buffers
 from cosub.logs import Logs, Window
+from cosub.network import build_network
 from cosub.optim import build_optimizer, learning_rate
 from cosub.progress import Reporter
 from cosub.published import prepared_otherwise
@@ -155,7 +157,7 @@ class Trainer:
             self._begin()
         if found is not None and self.method.needs == "teacher":
             self.others["teacher"] = Teacher(found.counters["teacher"]).to(self.world.device)
-        self._make_ready()
+        self._make_ready(found)
         if found is not None:
             self._resume(found)
 
@@ -203,13 +205,8 @@ class Trainer:
             for line in lines:
                 self.reporter.say(line)
 
-    def _make_ready(self) -> None:
+    def _make_ready(self, found: checkpoints.Checkpoint | None) -> None:
         """Copy, then compile, then shard, then the optimizer: each needs the one before."""
-        wanted = self.recipe.runtime.compile
-        if self.recipe.rounding == "bernoulli":  # shapes change with every draw
-            if wanted == "on":
-                raise InputError("compile: on: rounding bernoulli gives every step other shapes; take auto or off")
-            wanted = "off"
         if self.recipe.ema:
             self.others["averaged"] = _averaged(self.network, self.recipe.ema)
         if self.method.needs == "mean-teacher":
@@ -217,7 +214,7 @@ class Trainer:
             self.others["mean-teacher"] = _averaged(self.network, momentum).eval()
         if self.recipe.choose == "best":
             self.others["best"] = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.compiled = wanted == "on" or (wanted == "auto" and self.world.device.type == "cuda")
+        self.compiled = self._whether_compiled(found)
         if self.compiled:
             for network in self.trained.values():
                 compile_blocks(network)
@@ -227,6 +224,26 @@ class Trainer:
         self.optimizer = build_optimizer(self.recipe, *self.trained.values())
         self.updates = Updates(self.optimizer, self.scaler, self.recipe.non_finite == "skip")
 
+    def _whether_compiled(self, found: checkpoints.Checkpoint | None) -> bool:
+        """As the recipe says; where it leaves that to the rule, a run goes on as it began."""
+        recipe, device = self.recipe, self.world.device.type
+        wanted = recipe.runtime.compile
+        if wanted == "on" and recipe.rounding == "bernoulli":
+            raise InputError("compile: on: rounding bernoulli gives every step other shapes; take auto or off")
+        choice = choose(wanted, recipe.rounding, device, self.total_steps, self._work)
+        if wanted == "auto" and device == "cuda" and recipe.rounding != "bernoulli":
+            if found is not None:  # checkpoints before there was a rule have none: all were compiled
+                began = found.counters.get("compiled", True)
+                choice = Choice(began, f"auto: {'on' if began else 'off'}, as the run was begun")
+            self.reporter.say(f"compile: {choice.why}")
+        return choice.compiled
+
+    def _work(self) -> Work:
+        recipe = self.recipe
+        with torch.device("meta"):
+            network = build_network(recipe, len(self.source.classes), self.method.copies)
+        return count_work(network, recipe.resolution, self.rows, recipe.num_groups, len(self.trained))
+
     def _try_compiled(self) -> None:
         """See that the compiled blocks work before the first step."""
         if not self.compiled:
@@ -234,7 +251,8 @@ class Trainer:
         started, stats = time.perf_counter(), torch._dynamo.utils.counters["stats"]
         before = stats["unique_graphs"]
         try:
-            self._rehearse()
+            for network in self.trained.values():
+                self._rehearse(network)
             graphs = stats["unique_graphs"] - before
             seconds = time.perf_counter() - started
             self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
@@ -244,25 +262,26 @@ class Trainer:
                 raise RunError(
                     f"compile: on: the blocks cannot be compiled here ({reason}); take auto or off"
                 ) from error
+            self.compiled = False
             for network in self.trained.values():
                 uncompile_blocks(network)
             self.reporter.warn(f"going on uncompiled, because the blocks cannot be compiled here ({reason})")
 
-    def _rehearse(self) -> None:
+    def _rehearse(self, network: nn.Module) -> None:
         """One forward and backward on empty images, which leaves no trace in the network."""
-        before = {key: buffer.clone() for key, buffer in self.network.named_buffers()}
+        before = {key: buffer.clone() for key, buffer in network.named_buffers()}
         groups = self.share.groups(0)
         size = (len(groups) * self.recipe.group_size, 3, self.recipe.resolution, self.recipe.resolution)
         low = self.precision != torch.float32
-        self.network.train()
+        network.train()
         with (
-            active(self.network, self.submodel(groups)),
+            active(network, self.submodel(groups)),
             torch.autocast(self.world.device.type, self.precision, enabled=low),
         ):
-            answer = self.network(torch.zeros(size, device=self.world.device))
+            answer = network(torch.zeros(size, device=self.world.device))
         _total(answer).backward()
-        self.network.zero_grad(set_to_none=True)
-        for name, buffer in self.network.named_buffers():
+        network.zero_grad(set_to_none=True)
+        for name, buffer in network.named_buffers():
             buffer.copy_(before[name])
 
     def save(self) -> None:
@@ -282,6 +301,7 @@ class Trainer:
             "skipped": self.counters.skipped,
             "best": list(self.counters.best),
             "skipped_steps": self.counters.skipped_steps,
+            "compiled": self.compiled,
             "data": self.fingerprint,
             "files": self.mark,
             **({"teacher": teacher.about} if isinstance(teacher := self.others.get("teacher"), Teacher) else {}),

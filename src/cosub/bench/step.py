@@ -56,6 +56,9 @@ class Case:
     bf16: bool = False
     compiled: bool = False
     ways: tuple[Way, ...] = WAYS
+    masked: Literal["whole", "blocks"] = "whole"
+    """How the masked network is compiled; ours always are by blocks."""
+    backend: str = "inductor"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,21 @@ class Candidate:
     loss: Callable[[Tensor, Tensor], Tensor]
     after: Callable[[], None]
     """What a step does besides the optimizer."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Steps of one way."""
+
+    seconds: tuple[float, ...]
+    first: float
+    """Seconds of the first step, in which is compiled what is compiled; not among the others."""
+    peak: int
+    """Bytes at most in the last step, what lies there for other ways left out; 0 on a CPU."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
 
 
 def count(case: Case) -> dict[str, Any]:
@@ -96,33 +114,51 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
 
     Each way has a model and an optimizer of its own; a way's peak leaves out what lies there for the others.
     """
-    candidates = {way: _candidate(case, way, _networks(case, way).to(device)) for way in case.ways}
+    candidates = {way: candidate(case, way, device) for way in case.ways}
+    batch = make_batch(case, candidates[case.ways[0]], device)
+    timed = take_turns(candidates, batch, device, repeats)
+    medians = {way: found.median for way, found in timed.items()}
+    spread = {way: [min(found.seconds), max(found.seconds)] for way, found in timed.items()}
+    peak = {way: found.peak for way, found in timed.items() if device.type == "cuda"}
+    result = _result(case, _name(device), seconds=medians, peak_bytes=peak)
+    return {**result, "figure2": _figure2(candidates), "spread": spread, "repeats": repeats}
+
+
+def candidate(case: Case, way: Way, device: torch.device) -> Candidate:
+    """One way of a case, made on a device."""
+    with device:
+        return _candidate(case, way, _networks(case, way))
+
+
+def make_batch(case: Case, of: Candidate, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Random images, and one-hot targets, as the network of a candidate takes them."""
+    return _batch(case, of.networks["network"], device)
+
+
+def take_turns(
+    candidates: Mapping[Any, Candidate], batch: tuple[Tensor, Tensor], device: torch.device, repeats: int
+) -> dict[Any, Timed]:
+    """Steps of all candidates in turn, on one batch, so that their ratios mean something. Two turns warm up."""
     optimizers = {
-        way: torch.optim.AdamW(candidate.trained.parameters(), lr=1e-5, fused=True)
-        for way, candidate in candidates.items()
+        name: torch.optim.AdamW(of.trained.parameters(), lr=1e-5, fused=True) for name, of in candidates.items()
     }
-    batch = _batch(case, candidates[case.ways[0]].networks["network"], device)
-    seconds: dict[str, list[float]] = {way: [] for way in case.ways}
-    peak: dict[str, int] = {}
-    for turn, way in itertools.product(range(-2, repeats), case.ways):  # two turns to warm up, and to compile
+    seconds: dict[Any, list[float]] = {name: [] for name in candidates}
+    peak = dict.fromkeys(candidates, 0)
+    for _, (name, of) in itertools.product(range(repeats + 2), candidates.items()):
         _synchronize(device)
         before = _start_peak(device)
         start = time.perf_counter()
-        candidates[way].loss(*batch).backward()
-        optimizers[way].step()
-        optimizers[way].zero_grad(set_to_none=True)
-        candidates[way].after()
+        of.loss(*batch).backward()
+        optimizers[name].step()
+        optimizers[name].zero_grad(set_to_none=True)
+        of.after()
         _synchronize(device)
-        if turn >= 0:
-            seconds[way].append(time.perf_counter() - start)
-            if device.type == "cuda":
-                own = sum(p.nbytes for p in candidates[way].networks.parameters())
-                own += 2 * sum(p.nbytes for p in candidates[way].trained.parameters())  # two moments
-                peak[way] = torch.cuda.max_memory_allocated(device) - before + own
-    medians = {way: statistics.median(values) for way, values in seconds.items()}
-    spread = {way: [min(values), max(values)] for way, values in seconds.items()}
-    result = _result(case, _name(device), seconds=medians, peak_bytes=peak)
-    return {**result, "figure2": _figure2(candidates), "spread": spread, "repeats": repeats}
+        seconds[name].append(time.perf_counter() - start)
+        if device.type == "cuda":
+            own = sum(p.nbytes for p in of.networks.parameters())
+            own += 2 * sum(p.nbytes for p in of.trained.parameters())  # two moments
+            peak[name] = torch.cuda.max_memory_allocated(device) - before + own
+    return {name: Timed(tuple(found[2:]), found[0], peak[name]) for name, found in seconds.items()}
 
 
 def _networks(case: Case, way: Way) -> nn.ModuleDict:
@@ -149,14 +185,16 @@ def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
             after = functools.partial(_average, other, network)
     if way == "masked":
         _mask(network, case.drop_rate)
-        run: dict[str, Any] = {"network": torch.compile(network) if case.compiled else network}
+        run: dict[str, Any] = {"network": _compile_masked(network, case) if case.compiled else network}
     else:
         operation = "plain" if way == "plain" else "efficient"
         for model in trained:
             _attach(case, model, method.copies if method is not None else 1, operation)
         run = {"network": network, **others}
         if case.compiled:
-            run |= {name: compile_blocks(model) for name, model in run.items() if model in trained}
+            run |= {
+                name: compile_blocks(model, backend=case.backend) for name, model in run.items() if model in trained
+            }
 
     def loss(images: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=case.bf16):
@@ -165,6 +203,14 @@ def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
             return method(run, images, targets)[0]
 
     return Candidate(networks, nn.ModuleList(trained), loss, after)
+
+
+def _compile_masked(network: nn.Module, case: Case) -> Callable[[Tensor], Tensor]:
+    if case.masked == "whole":
+        return torch.compile(network, backend=case.backend)
+    for block in [module for module in network.modules() if type(module) in TWINS]:
+        block.compile(dynamic=False, backend=case.backend)
+    return network
 
 
 def _attach(case: Case, model: nn.Module, copies: int, operation: Operation) -> None:

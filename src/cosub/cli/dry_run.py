@@ -118,6 +118,7 @@ def _run(plan: "Plan") -> dict[str, str]:
         "rows kept": f"{kept} of {plan.rows} a layer and group; {kept_share} of {plan.rows * share} a layer and device",
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {plan.effective_drop_rate:.4g} effective",
         "steps": f"{plan.steps:,} ({recipe.epochs} epochs of {plan.steps_per_epoch:,})",
+        "compile": plan.compiled.why,
     }
 
 
@@ -148,7 +149,7 @@ def _memory(plan: "Plan") -> list[str]:
         replicated, sharded = (getattr(memory, item) / GB for memory in both)
         if replicated or sharded:
             lines.append(f"  {_PARTS[item]:<34}{replicated:>12.3g}{sharded:>18.3g}")
-    return [*lines, *([_COMPILED] if plan.recipe.runtime.compile != "off" else []), _NOT_COUNTED]
+    return [*lines, *([_COMPILED] if plan.compiled.compiled else []), _NOT_COUNTED]
 
 
 def _verdict(plan: "Plan") -> list[str]:

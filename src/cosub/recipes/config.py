@@ -483,7 +483,8 @@ class Runtime(Strict):
     """Evaluations measure the images that were trained on as well, unchanged: over-fitting."""
     keep_checkpoints: int = 2
     compile: Compile = "auto"
-    """Compile each block on its own; auto: on a GPU, and uncompiled with a word where that fails."""
+    """Compile each block on its own; auto: on a GPU where the steps save more time than compiling takes, and uncompiled
+    with a word where that fails."""
     checkpointing: Checkpointing = "none"
     """What is computed again in backward to save memory: nothing, results of norms and GELU (lean), all but matrix
     products and attention (selective), or whole blocks."""

@@ -1,0 +1,1 @@
+"""The rows of runs/card.py, and how they are run and told."""

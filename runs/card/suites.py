@@ -1,0 +1,36 @@
+"""Tests that need a GPU, as rows."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from card.row import Setup
+
+TESTS = Path(__file__).parents[2] / "tests" / "test_gpu.py"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests of tests/test_gpu.py, by pytest's -k."""
+
+    chosen: str
+
+    def __call__(self, setup: Setup) -> dict[str, Any]:
+        setup.require_cuda("these tests run nowhere else")
+        report = setup.folder / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-m", "gpu", "-k", self.chosen]
+        subprocess.run([*command, f"--junitxml={report}", str(TESTS)], stdin=subprocess.DEVNULL, check=False)
+        return outcome(report)
+
+
+def outcome(report: Path) -> dict[str, int]:
+    """How many tests of a JUnit report passed, and how many did not. Skipped ones did neither."""
+    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+    total, skipped, bad = (
+        sum(int(suite.get(key, 0)) for suite in suites for key in keys)
+        for keys in (("tests",), ("skipped",), ("failures", "errors"))
+    )
+    return {"passed": total - skipped - bad, "failed": bad, "skipped": skipped}
