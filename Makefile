@@ -13,7 +13,7 @@ CONTRACT := $(patsubst %,tests/test_%.py,submodel residual losses attach folding
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python runs/demo.py
+	$(BIN)/python scripts/demo.py
 
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadscope
@@ -24,7 +24,7 @@ slow: .venv/installed
 	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/test_compile.py
 
 faults: .venv/installed
-	$(BIN)/python runs/faults.py --page docs/faults.md
+	$(BIN)/python scripts/faults.py --page docs/faults.md
 
 docs: .venv/installed
 	$(BIN)/mkdocs build --strict
@@ -41,13 +41,13 @@ test-oldest: $(OLDEST)/installed
 	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/test_compile.py
 
 check: .venv/installed
-	$(BIN)/ruff format --check src tests runs examples
-	$(BIN)/ruff check src tests runs examples
+	$(BIN)/ruff format --check src tests scripts examples
+	$(BIN)/ruff check src tests scripts examples
 	$(BIN)/pyright
 
 format: .venv/installed
-	$(BIN)/ruff format src tests runs examples
-	$(BIN)/ruff check --fix src tests runs examples
+	$(BIN)/ruff format src tests scripts examples
+	$(BIN)/ruff check --fix src tests scripts examples
 
 clean:
 	rm -rf .venv .venv-oldest out

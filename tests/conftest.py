@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import cosub
-import cosub.models
-from cosub.blocks import KEPT
+import cosub.architectures
+from cosub.twins import KEPT
 
 DATA = Path(os.environ.get("COSUB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

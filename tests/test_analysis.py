@@ -26,14 +26,14 @@ from cosub.attachment import active
 from cosub.cli import main
 from cosub.data.sources import Files, open_source
 from cosub.data.transforms import normalize
-from cosub.distributed import World
 from cosub.errors import InputError, RunError
 from cosub.evaluation.classification import evaluate
 from cosub.evaluation.images import halves, images_of_run, in_memory, some
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.losses import label_loss
-from cosub.progress import progress
 from cosub.recipes.config import Digits, Folder, Inputs, Supervised
+from cosub.runs.distributed import World
+from cosub.runs.progress import progress
 from cosub.submodel import keep_layers
 
 
@@ -367,7 +367,7 @@ def test_wrong_words(words, message, runs, capsys, tmp_path, monkeypatch):
 
 def test_progress_elsewhere_than_on_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
     clock = iter([0.0, 1.0, 11.0, 12.0, 13.0])
-    monkeypatch.setattr("cosub.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("cosub.runs.progress.time.monotonic", lambda: next(clock))
     with progress("submodels", 4) as advance:
         for _ in range(4):
             advance(1)

@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import cosub
 from cosub.attachment import layers_per_block
-from cosub.blocks import TWINS
-from cosub.blocks.twin import Twin
 from cosub.submodel import keep_layers
+from cosub.twins import TWINS
+from cosub.twins.twin import Twin
 
 
 def layers_of(model: nn.Module) -> int:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cosub.attachment import attach, layers_per_block
 from cosub.bench.coverage import coverage
 from cosub.bench.step import FIGURE2, METHOD_WAYS, WAYS, Case, _mask, count, measure
-from cosub.blocks import KEPT, TWINS
+from cosub.twins import KEPT, TWINS
 
 HUGE = ("deit3_huge_patch14_224", 0.6)
 LARGE = ("deit3_large_patch16_224", 0.45)

@@ -7,10 +7,10 @@ import timm
 import torch
 from torch import nn
 
-from cosub.bench import models
-from cosub.bench.models import compare, layers_of, size, speed
-from cosub.bench.tables import ROWS
 from cosub.cli import main
+from cosub.paper.sizes import models
+from cosub.paper.sizes.models import compare, layers_of, size, speed
+from cosub.paper.sizes.tables import ROWS
 
 CPU = torch.device("cpu")
 KEYS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "runs"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 from card import page, running  # noqa: E402
 from card.row import Bar, Row  # noqa: E402
@@ -17,7 +17,7 @@ from card.running import Runner  # noqa: E402
 from card.suites import outcome  # noqa: E402
 from card.table import ROWS  # noqa: E402
 
-SCRIPT = [sys.executable, str(ROOT / "runs" / "card.py"), "--device", "cpu", "--tiny"]
+SCRIPT = [sys.executable, str(ROOT / "scripts" / "card.py"), "--device", "cpu", "--tiny"]
 UNSEEN = Row(
     "a", "a row", 9, lambda setup: {}, (Bar("time.ours", "time", 0.9, 0.8), Bar("rate", "images/s", 20, 50, True))
 )

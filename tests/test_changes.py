@@ -12,9 +12,9 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 import cosub
-from cosub.blocks import TWINS
-from cosub.blocks.twin import Twin
 from cosub.submodel import keep_layers
+from cosub.twins import TWINS
+from cosub.twins.twin import Twin
 
 # Where in a block of each family the modules are that people change.
 TOKENS = {

@@ -4,8 +4,8 @@ import warnings
 import pytest
 import torch
 
-from cosub.checkpoint import Checkpoint, DamagedCheckpoint, latest, save
 from cosub.errors import RunError
+from cosub.train.checkpoint import Checkpoint, DamagedCheckpoint, latest, save
 
 
 def make(step: int) -> Checkpoint:
@@ -40,7 +40,7 @@ def test_a_full_disk_ends_the_run_and_not_the_program(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cosub.checkpoint.save_file", full)
+    monkeypatch.setattr("cosub.train.checkpoint.save_file", full)
     with pytest.raises(RunError, match=r"cannot be written.*No space left"):
         save(tmp_path, make(2), keep=2)
     found = latest(tmp_path)

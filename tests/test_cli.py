@@ -342,7 +342,7 @@ def test_rounding_that_turns_co_training_off_cannot_be_missed(capsys, tmp_path):
 
     words = ["--drop-rate", "0.05", "--batch-size", "4", "--group-size", "4", "--epochs", "1"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cosub.trainer.Trainer.fit", stop)
+        patch.setattr("cosub.train.trainer.Trainer.fit", stop)
         status, _, err = call(capsys, "train", "digits", *words, "--out", tmp_path / "run")
     assert status == 75
     assert "WARNING: submodel co-training is OFF" in err
@@ -404,7 +404,7 @@ def test_the_promised_flags_are_those_of_the_help(words, capsys):
 @pytest.mark.parametrize("words", [["--out=~/r"], ["--out", "~/r"]])
 def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, capsys):
     from cosub.cli import _at_home  # pyright: ignore[reportPrivateUsage]
-    from cosub.run import load
+    from cosub.runs.folder import load
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cosub
-from cosub.compilation import uncompile_blocks
+from cosub.twins.compilation import uncompile_blocks
 
 pytestmark = [
     pytest.mark.compile,
@@ -362,7 +362,7 @@ def test_where_blocks_cannot_be_compiled_the_run_says_so(tmp_path, capfd, monkey
     from tiny import run, tiny
 
     from cosub.errors import RunError
-    from cosub.trainer import Trainer
+    from cosub.train.trainer import Trainer
 
     def fail(_trainer):
         raise RuntimeError("no compiler here")

@@ -10,19 +10,19 @@ from conftest import SMALL
 from tiny import tiny
 
 import cosub
-from cosub import distributed
 from cosub.attachment import layers_per_block
-from cosub.checkpoint import Checkpoint
 from cosub.cli import main
-from cosub.compile_choice import Choice, Work, choose, count_work
 from cosub.data.sources import open_source
-from cosub.machine import Machine
-from cosub.planning import plan
-from cosub.progress import Reporter
 from cosub.recipes import get
 from cosub.recipes.config import Cotrain
-from cosub.run import RunFolder
-from cosub.trainer import Trainer
+from cosub.runs import distributed
+from cosub.runs.folder import RunFolder
+from cosub.runs.progress import Reporter
+from cosub.train.checkpoint import Checkpoint
+from cosub.train.compile_choice import Choice, Work, choose, count_work
+from cosub.train.machine import Machine
+from cosub.train.planning import plan
+from cosub.train.trainer import Trainer
 
 MUCH, LITTLE = Work(10**9, 1), Work(10**6, 1)
 

@@ -6,11 +6,11 @@ import json
 import pytest
 from tiny import run, tiny
 
-from cosub.checkpoint import latest
 from cosub.cli import main
-from cosub.logs import Logs, read
 from cosub.recipes.files import dump
-from cosub.run import RunFolder
+from cosub.runs.folder import RunFolder
+from cosub.train.checkpoint import latest
+from cosub.train.logs import Logs, read
 
 
 def test_lines_of_metrics_that_are_not_numbers_are_left_out(tmp_path):

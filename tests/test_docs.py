@@ -15,7 +15,7 @@ import torch
 import yaml
 
 import cosub
-from cosub.blocks import TWINS
+from cosub.twins import TWINS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

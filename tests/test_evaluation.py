@@ -13,18 +13,18 @@ from timm.data.transforms_factory import create_transform
 from tiny import together
 from torch import Tensor, nn
 
-from cosub.checkpoint import save_weights
 from cosub.cli import main
 from cosub.data.imagenet import class_indices, synsets
 from cosub.data.sources import open_source
-from cosub.distributed import World, join
 from cosub.errors import InputError
 from cosub.evaluation.classification import best_answer, evaluate
 from cosub.evaluation.networks import open_network
 from cosub.evaluation.sets import open_set
-from cosub.network import build_network
 from cosub.recipes.config import Folder, Inputs, Recipe
 from cosub.recipes.files import dump
+from cosub.runs.distributed import World, join
+from cosub.runs.network import build_network
+from cosub.train.checkpoint import save_weights
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = Inputs(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -300,7 +300,7 @@ def test_weights_without_a_trained_head_are_refused(tmp_path):
 
 
 def test_a_name_of_timms_weights(monkeypatch):
-    from cosub import weights
+    from cosub.weights.loading import loading as weights
 
     model = timm.create_model("vit_tiny_patch16_224")
     monkeypatch.setattr(weights, "load_state_dict_from_hf", lambda *_args, **_more: model.state_dict())

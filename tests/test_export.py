@@ -17,8 +17,6 @@ from tiny import run, tiny, weights
 from torch import nn
 
 import cosub
-from cosub.blocks import TWINS
-from cosub.checkpoint import save_weights
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError
 from cosub.export import graph, hub
@@ -29,8 +27,10 @@ from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
 from cosub.export.standalone import _LAYERS
 from cosub.recipes import get
 from cosub.recipes.files import dump
-from cosub.removal import blocks_of, remove_layers
-from cosub.run import aside, load_run
+from cosub.runs.folder import aside, load_run
+from cosub.train.checkpoint import save_weights
+from cosub.twins import TWINS
+from cosub.twins.removal import blocks_of, remove_layers
 
 # Families of which whole blocks may go by timm's own argument.
 BY_DEPTH = sorted(
@@ -271,7 +271,7 @@ SIZES = {"embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5, "img_siz
 
 @pytest.mark.parametrize("name", sorted(_TIMM_NAMES))
 def test_what_timm_lacks_is_written_under_a_name_that_it_has(name, tmp_path, images):
-    import cosub.models  # noqa: F401
+    import cosub.architectures  # noqa: F401
 
     sizes = SIZES if "deit3" not in name else {**SIZES, "img_size": 28}
     images = images[..., : sizes["img_size"], : sizes["img_size"]].contiguous()

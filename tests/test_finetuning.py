@@ -12,10 +12,10 @@ from cosub.cli import main
 from cosub.cli.train import understand
 from cosub.data.sources import fingerprint, open_source, with_validation
 from cosub.errors import InputError
-from cosub.finetuning import infer, pretrained_name
 from cosub.recipes import get
 from cosub.recipes.config import Digits, Folder, Inputs
 from cosub.recipes.finetune import like
+from cosub.train.finetuning import infer, pretrained_name
 
 
 def test_timms_weights_decide_resolution_normalisation_and_crop():
@@ -80,7 +80,7 @@ def test_weights_that_cannot_be_had_offline_say_where_a_file_may_lie(tmp_path, c
     def no_network(*_args, **_settings):
         raise OSError("offline")
 
-    monkeypatch.setattr("cosub.weights.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("cosub.weights.loading.load_state_dict_from_hf", no_network)
     folder = _folder(tmp_path / "data", {"train": 4, "val": 2})
     words = [
         "--model",
@@ -167,7 +167,7 @@ def test_the_best_epoch_on_validation_images_is_what_the_run_gives(chosen):
 
 def test_an_early_best_epoch_is_kept_while_training_goes_on(tmp_path, monkeypatch):
     """Its weights are those of a run that ended there on the same schedule."""
-    from cosub.trainer import Trainer
+    from cosub.train.trainer import Trainer
 
     evaluate, seen = Trainer.evaluate, []
 

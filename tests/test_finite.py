@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import run, tiny, weights
 
-from cosub import checkpoint as checkpoints
 from cosub.errors import RunError
-from cosub.finite import MOST_IN_A_ROW, first_spoiled
-from cosub.trainer import Trainer
+from cosub.train import checkpoint as checkpoints
+from cosub.train.finite import MOST_IN_A_ROW, first_spoiled
+from cosub.train.trainer import Trainer
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def scales(monkeypatch):
         seen.append(self.scaler.get_scale())
         return values
 
-    monkeypatch.setattr("cosub.trainer._precision", lambda *_: torch.float16)
+    monkeypatch.setattr("cosub.train.trainer._precision", lambda *_: torch.float16)
     monkeypatch.setattr(torch, "GradScaler", functools.partial(torch.GradScaler, init_scale=2.0**30))
     monkeypatch.setattr(Trainer, "_train_step", watched)
     return seen

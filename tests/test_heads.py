@@ -10,11 +10,11 @@ from outside import OUTSIDE, made
 from torch import nn
 
 import cosub
-from cosub.heads import zero_heads
-from cosub.network import build_network
 from cosub.recipes import get
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import dump, parse
+from cosub.runs.network import build_network
+from cosub.weights.heads import zero_heads
 
 CLASSES = 5
 

@@ -24,7 +24,7 @@ from cosub.evaluation.sets import open_set
 from cosub.recipes import get
 from cosub.recipes.config import Folder
 from cosub.recipes.files import dump, parse
-from cosub.trainer import Trainer
+from cosub.train.trainer import Trainer
 
 CLASSES = ("cat", "dog", "eel")
 NUMBERS = {"train": 12, "val": 5, "test": 4}

@@ -9,8 +9,8 @@ from test_precision import step
 from torch import nn
 
 import cosub
-from cosub.blocks import lean
-from cosub.counting import Ledger
+from cosub.runs.counting import Ledger
+from cosub.twins import lean
 
 BF16 = torch.autocast("cpu", torch.bfloat16)
 

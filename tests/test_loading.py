@@ -91,8 +91,8 @@ def test_the_plan_and_the_log_say_how_many_images_an_epoch_saw(tmp_path, capsys)
 
 
 def test_more_copies_than_groups_are_cautioned(tmp_path):
-    from cosub.cautions import cautions
-    from cosub.network import build_network
+    from cosub.runs.network import build_network
+    from cosub.train.cautions import cautions
 
     recipe = tiny(tmp_path, augment=Augment(repeats=5))
     assert recipe.num_groups == 4

@@ -15,20 +15,20 @@ from tiny import TINY, run, run_and_kill, run_together, tiny, weights
 from torch import nn
 
 import cosub
-from cosub import checkpoint as checkpoints
 from cosub.cli import main
 from cosub.data.sources import open_source
-from cosub.distributed import World
 from cosub.errors import InputError
 from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss
-from cosub.methods import build
-from cosub.network import build_network
-from cosub.progress import Reporter
 from cosub.recipes.config import METHODS, Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, Supervised
 from cosub.recipes.files import dump, read
-from cosub.run import RunFolder
-from cosub.teachers import Teacher, describe, load_teacher
-from cosub.trainer import Trainer
+from cosub.runs.distributed import World
+from cosub.runs.folder import RunFolder
+from cosub.runs.network import build_network
+from cosub.runs.progress import Reporter
+from cosub.train import checkpoint as checkpoints
+from cosub.train.methods import build
+from cosub.train.teachers import Teacher, describe, load_teacher
+from cosub.train.trainer import Trainer
 
 CPU = World(0, 1, torch.device("cpu"))
 KINDS = ["bce-soft", "bce-hard", "ce-soft", "ce-hard"]

@@ -10,8 +10,8 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import cosub.models
-from cosub.models.patchconvnet import ClassQuery, PatchConvBlock, PatchConvNet
+import cosub.architectures
+from cosub.architectures.patchconvnet import ClassQuery, PatchConvBlock, PatchConvNet
 
 # Millions of parameters: of the PatchConvNet paper, and of the sizes that the others are made of.
 PARAMS = {
@@ -49,13 +49,13 @@ def net() -> PatchConvNet:
 
 
 def test_all_registered_names_are_known_here():
-    assert set(cosub.models.NAMES) == set(PARAMS)
-    assert set(cosub.models.NAMES) <= set(timm.list_models())
+    assert set(cosub.architectures.NAMES) == set(PARAMS)
+    assert set(cosub.architectures.NAMES) <= set(timm.list_models())
 
 
 @pytest.mark.parametrize("module", ["network", "bench/step", "bench/models"])
 def test_whoever_builds_networks_by_name_has_them_registered(module):
-    assert "cosub.models" in imports(SOURCE / f"{module}.py", inside_functions=False)
+    assert "cosub.architectures" in imports(SOURCE / f"{module}.py", inside_functions=False)
 
 
 @pytest.mark.parametrize("name", sorted(PARAMS))
@@ -193,8 +193,8 @@ def test_checkpointing_changes_no_gradient(net, monkeypatch):
 
 
 def test_the_class_token_is_not_decayed(net):
-    from cosub.optim import build_optimizer
     from cosub.recipes import get
+    from cosub.train.optim import build_optimizer
 
     groups = build_optimizer(get("digits"), net).param_groups
     plain = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}

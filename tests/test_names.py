@@ -14,11 +14,11 @@ from tiny import run, tiny
 from cosub.cli import main
 from cosub.errors import InputError
 from cosub.evaluation.pictures import show_examples
-from cosub.names import caption
 from cosub.recipes import get
 from cosub.recipes.config import Augment, Folder
 from cosub.recipes.files import dump, read
-from cosub.run import RunFolder, load_run, require_free
+from cosub.runs.folder import RunFolder, load_run, require_free
+from cosub.runs.names import caption
 
 CAFE = os.fsdecode(b"caf\xe9")
 CLASSES = ("$\\foo$", "_x", CAFE)

@@ -10,10 +10,10 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 
 import cosub
 from cosub.errors import InputError
-from cosub.network import build_network
-from cosub.optim import build_optimizer, depths, learning_rate, parameter_groups, rate_scales, rate_table
 from cosub.recipes import get
 from cosub.recipes.config import Optimizer, Recipe
+from cosub.runs.network import build_network
+from cosub.train.optim import build_optimizer, depths, learning_rate, parameter_groups, rate_scales, rate_table
 
 # DeiT-III on ImageNet-1k from scratch: its published commands.
 DEIT3 = Recipe(

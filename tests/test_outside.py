@@ -37,13 +37,13 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
 import cosub
-from cosub.blocks.from_torchvision import VISION_TWINS
-from cosub.blocks.from_transformers import TRANSFORMERS_TWINS
 from cosub.errors import InputError
-from cosub.network import build_network
 from cosub.recipes import get
-from cosub.removal import remove_layers
+from cosub.runs.network import build_network
 from cosub.submodel import keep_layers
+from cosub.twins.from_torchvision import VISION_TWINS
+from cosub.twins.from_transformers import TRANSFORMERS_TWINS
+from cosub.twins.removal import remove_layers
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 
@@ -292,7 +292,7 @@ def test_transformers_is_imported_by_its_twins_alone():
     assert SOURCE / "blocks" / "from_transformers.py" in naming
     for path in naming:
         found = imports(path, inside_functions=False)
-        assert "cosub.blocks.from_transformers" not in found
+        assert "cosub.twins.from_transformers" not in found
         assert path.name == "from_transformers.py" or not {name for name in found if name.startswith("transformers")}
 
 

@@ -14,23 +14,24 @@ from paper_rows import ROWS, Row
 from test_layouts import words as splits_of
 
 from cosub.attachment import state
-from cosub.cautions import cautions
 from cosub.cli import main
 from cosub.cli.train import configure
 from cosub.data.sources import open_source
-from cosub.distributed import World
 from cosub.errors import InputError
-from cosub.launch import train
-from cosub.network import build_network
-from cosub.optim import learning_rate
-from cosub.progress import Reporter
-from cosub.recipes import PAPER, RECIPES, convnets, get, imagenet, imagenet21k, selfsupervised, transfer
+from cosub.paper.recipes import convnets, imagenet, imagenet21k, selfsupervised, transfer
+from cosub.paper.recipes.listing import overview, page, purposes
+from cosub.paper.recipes.paper import LAMB, Entry, Printed
+from cosub.recipes import PAPER, RECIPES, get
 from cosub.recipes.config import METHODS, Augment, Folder, Optimizer, Recipe, Supervised, method_for
 from cosub.recipes.files import dump, parse
-from cosub.recipes.listing import overview, page, purposes
-from cosub.recipes.paper import LAMB, Entry, Printed
-from cosub.run import RunFolder
-from cosub.trainer import Trainer
+from cosub.runs.distributed import World
+from cosub.runs.folder import RunFolder
+from cosub.runs.network import build_network
+from cosub.runs.progress import Reporter
+from cosub.train.cautions import cautions
+from cosub.train.launch import train
+from cosub.train.optim import learning_rate
+from cosub.train.trainer import Trainer
 
 DOCS = Path(__file__).parents[1] / "docs"
 FAMILIES = (imagenet, convnets, imagenet21k, selfsupervised, transfer)
@@ -163,7 +164,7 @@ def teacher(photographs) -> str:
 
 def take_a_step(recipe: Recipe) -> None:
     """Batch, mixing, submodels, loss, backward and optimizer, as the loop does it."""
-    from cosub.logs import Window
+    from cosub.train.logs import Window
 
     folder = RunFolder(Path(recipe.runtime.out))
     trainer = Trainer(recipe, open_source(recipe.data), World(0, 1, torch.device("cpu")), folder, Reporter())

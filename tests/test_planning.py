@@ -16,17 +16,17 @@ from cosub.attachment import active, state
 from cosub.choices import Checkpointing, OptimizerName
 from cosub.cli import main
 from cosub.cli.dry_run import _pointless
-from cosub.counting import cost, saved_bytes
 from cosub.data.sources import open_source
 from cosub.errors import InputError
-from cosub.machine import Machine
-from cosub.methods import build
-from cosub.network import build_network
-from cosub.optim import STATE_TENSORS, build_optimizer, learning_rate
-from cosub.planning import Setting, _Estimate, plan
 from cosub.recipes import PAPER, RECIPES, get
 from cosub.recipes.config import Cotrain, Digits, Folder, MeanTeacher, Optimizer, Recipe, Supervised
+from cosub.runs.counting import cost, saved_bytes
+from cosub.runs.network import build_network
 from cosub.submodel import draw
+from cosub.train.machine import Machine
+from cosub.train.methods import build
+from cosub.train.optim import STATE_TENSORS, build_optimizer, learning_rate
+from cosub.train.planning import Setting, _Estimate, plan
 
 # Width 16, depth 2, patches of 4 on 8x8 pixels: 5 tokens with the class token, 10 classes.
 PATCHES, TOKENS = 16 * 48 + 16, 16 + 5 * 16  # projection with bias; class token and positions

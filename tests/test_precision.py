@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import cosub
-from cosub.blocks import TWINS, learn
-from cosub.blocks.twin import Twin
-from cosub.removal import blocks_of
+from cosub.twins import TWINS, learn
+from cosub.twins.removal import blocks_of
+from cosub.twins.twin import Twin
 
 # name: whether the forward pass, and backward too, run under autocast; what is done to the model first.
 WAYS: dict[str, tuple[bool, bool, Callable[[nn.Module], object]]] = {

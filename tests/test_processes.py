@@ -13,11 +13,11 @@ import pytest
 import torch
 from tiny import TINY, run, run_and_kill, run_together, tiny, together, weights
 
-from cosub import checkpoint as checkpoints
-from cosub import trainer as trainers
 from cosub.errors import InputError
-from cosub.run import RunFolder
-from cosub.signals import StopRequest
+from cosub.runs.folder import RunFolder
+from cosub.train import checkpoint as checkpoints
+from cosub.train import trainer as trainers
+from cosub.train.signals import StopRequest
 
 # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
 PLAIN = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -96,10 +96,10 @@ def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, afte
 def _evaluate(out: str, results: str) -> None:
     """Evaluation of a sharded network in batches of which some processes have fewer than others."""
     from cosub.data.sources import open_source
-    from cosub.distributed import join
     from cosub.evaluation.classification import evaluate, shares_of
-    from cosub.run import load_run
-    from cosub.sharding import shard
+    from cosub.runs.distributed import join
+    from cosub.runs.folder import load_run
+    from cosub.train.sharding import shard
 
     world, trained = join("cpu"), load_run(out)
     network = trained.network
@@ -174,7 +174,7 @@ def test_a_slow_checkpoint_is_said(tmp_path, monkeypatch, capfd):
 def test_two_commands_on_one_folder(tmp_path, monkeypatch):
     out = tmp_path / "run"
     run_and_kill(recipe(out, checkpoint_every=5), 7, "_train_step")
-    monkeypatch.setattr("cosub.launch.LOCK_WAIT", 0.0)
+    monkeypatch.setattr("cosub.train.launch.LOCK_WAIT", 0.0)
     said = []
     with (
         RunFolder(out).lock(0, said.append),

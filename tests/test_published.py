@@ -21,11 +21,11 @@ from cosub.cli.train import understand
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.networks import open_network
-from cosub.network import build_network
-from cosub.published import look_up, prepared_otherwise
 from cosub.recipes import get
 from cosub.recipes.config import Folder, Inputs
 from cosub.recipes.files import read
+from cosub.runs.network import build_network
+from cosub.runs.published import look_up, prepared_otherwise
 
 VIT = "vit_tiny_patch16_224"  # timm has mean and deviation 0.5 and crop 0.9 for it
 HALF = Inputs(0.9, "bicubic", (0.5,) * 3, (0.5,) * 3)
@@ -179,8 +179,8 @@ def test_a_folder_that_cosub_exported_answers_as_its_run(tmp_path, kept, monkeyp
     recipe = tiny(tmp_path / "run", inputs=ODD)
     run(recipe)
     if kept:
-        from cosub.checkpoint import save_weights
         from cosub.recipes.files import dump
+        from cosub.train.checkpoint import save_weights
 
         recipe = dataclasses.replace(recipe, kept_layers=kept)
         classes = {"classes": json.dumps([str(number) for number in range(10)])}

@@ -17,15 +17,15 @@ import cosub
 from cosub.cli import main
 from cosub.data.loading import Key
 from cosub.data.sources import fingerprint, open_source
-from cosub.distributed import World
 from cosub.errors import InputError
-from cosub.evaluation.segmentation import Mode, drive_alone, evaluate, score, starts, viewer
-from cosub.network import build_network
 from cosub.recipes import get
 from cosub.recipes.config import Classification, Inputs, Recipe, Scenes, Segmentation
 from cosub.recipes.files import parse
-from cosub.run import load_run
+from cosub.runs.distributed import World
+from cosub.runs.folder import load_run
+from cosub.runs.network import build_network
 from cosub.segmentation.backbones import look, tapped
+from cosub.segmentation.evaluation import Mode, drive_alone, evaluate, score, starts, viewer
 from cosub.segmentation.loading import SceneSet
 from cosub.segmentation.losses import IGNORE, dense_cosub_loss, dense_label_loss
 from cosub.segmentation.methods import DenseCosub
@@ -518,8 +518,8 @@ def test_two_processes_have_the_same_confusion_matrix_and_all_sharded_ones_answe
 
 
 def _tested(run: str, target: str) -> None:
-    from cosub.distributed import join
-    from cosub.sharding import shard
+    from cosub.runs.distributed import join
+    from cosub.train.sharding import shard
 
     trained, world = load_run(run), join("cpu")
     shard(trained.network, world)

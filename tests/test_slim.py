@@ -14,22 +14,22 @@ from tiny import run, tiny
 
 import cosub
 from cosub.attachment import layers_per_block, state
-from cosub.blocks import TWINS
-from cosub.blocks.vit import ViTBlock
 from cosub.cli import main
 from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.losses import label_loss
-from cosub.network import build_network
 from cosub.recipes import get
 from cosub.recipes.config import Digits, Inputs
-from cosub.removal import blocks_of, remove_layers
-from cosub.run import Trained, load_run
+from cosub.runs.folder import Trained, load_run
+from cosub.runs.network import build_network
 from cosub.slimming.images import Images
 from cosub.slimming.making import make, recalibrate
 from cosub.slimming.scoring import Scorer
 from cosub.slimming.strategies import choose, cost, ends, every_other
-from cosub.teachers import load_teacher
+from cosub.train.teachers import load_teacher
+from cosub.twins import TWINS
+from cosub.twins.removal import blocks_of, remove_layers
+from cosub.twins.vit import ViTBlock
 
 
 def num_layers(model):

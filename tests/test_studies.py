@@ -12,16 +12,16 @@ from tiny import TINY
 
 from cosub.cli import main
 from cosub.errors import InputError
+from cosub.paper.studies import STUDIES, study
+from cosub.paper.studies.grid import Cell, Run, Study, changed
+from cosub.paper.studies.ledger import Ledger
+from cosub.paper.studies.page import orphans, text, write
+from cosub.paper.studies.report import command, compared, markdown, remarks, rows
+from cosub.paper.studies.statistics import estimate, paired
+from cosub.paper.studies.work import Place, needed, work
 from cosub.recipes import RECIPES, get
 from cosub.recipes.config import Augment, Cosub, Digits, Supervised
 from cosub.recipes.files import overrides
-from cosub.studies import STUDIES, study
-from cosub.studies.grid import Cell, Run, Study, changed
-from cosub.studies.ledger import Ledger
-from cosub.studies.page import orphans, text, write
-from cosub.studies.report import command, compared, markdown, remarks, rows
-from cosub.studies.statistics import estimate, paired
-from cosub.studies.work import Place, needed, work
 
 ROOT = Path(__file__).parents[1]
 

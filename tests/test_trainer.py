@@ -13,19 +13,19 @@ import torch
 from tiny import run, run_and_kill, tiny, weights
 
 import cosub
-from cosub import checkpoint as checkpoints
-from cosub.cautions import cautions
 from cosub.data.sources import open_source
-from cosub.distributed import World
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
-from cosub.optim import build_optimizer
-from cosub.progress import Reporter
 from cosub.recipes import get
 from cosub.recipes.config import Cosub, Supervised
-from cosub.run import RunFolder
+from cosub.runs.distributed import World
+from cosub.runs.folder import RunFolder
+from cosub.runs.progress import Reporter
 from cosub.submodel import keep_layers
-from cosub.trainer import Trainer
+from cosub.train import checkpoint as checkpoints
+from cosub.train.cautions import cautions
+from cosub.train.optim import build_optimizer
+from cosub.train.trainer import Trainer
 
 CPU = World(0, 1, torch.device("cpu"))
 

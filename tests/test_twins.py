@@ -13,7 +13,7 @@ from torch import nn
 import cosub
 from cosub.bench.coverage import by_family, standings
 from cosub.export.plain import plain_model
-from cosub.removal import remove_layers
+from cosub.twins.removal import remove_layers
 
 
 def _small(name: str, **settings) -> nn.Module:

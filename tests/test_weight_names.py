@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from cosub.errors import InputError
 from cosub.evaluation.networks import open_network
-from cosub.weights import load_weights
+from cosub.weights.loading import load_weights
 
 
 def resnet(seed=0, **changes):

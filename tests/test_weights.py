@@ -24,12 +24,12 @@ from torch import Tensor, nn
 import cosub
 from cosub.cli import main
 from cosub.data.sources import open_source
-from cosub.distributed import World
 from cosub.errors import InputError, Stopped
-from cosub.progress import Reporter
-from cosub.run import RunFolder
-from cosub.trainer import Trainer
-from cosub.weights import load_weights
+from cosub.runs.distributed import World
+from cosub.runs.folder import RunFolder
+from cosub.runs.progress import Reporter
+from cosub.train.trainer import Trainer
+from cosub.weights.loading import load_weights
 
 VIT = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
 SIDE = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "num_heads": 3, "num_classes": 5}

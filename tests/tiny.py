@@ -18,7 +18,7 @@ from cosub.recipes.config import Augment, Recipe
 
 # The server that forks children imports what they need once; it has no threads, so forking it is safe.
 SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["cosub.launch", "timm", "sklearn.datasets", "sklearn.model_selection"])
+SPAWN.set_forkserver_preload(["cosub.train.launch", "timm", "sklearn.datasets", "sklearn.model_selection"])
 
 TINY = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "proj_drop_rate": 0.1}
 
@@ -39,7 +39,7 @@ def tiny(out: Path, **changes: Any) -> Recipe:
 
 
 def run(recipe: Recipe) -> dict[str, Any]:
-    from cosub.launch import train
+    from cosub.train.launch import train
 
     return train(recipe)
 
@@ -53,7 +53,7 @@ def run_and_kill(recipe: Recipe, step: int, where: str) -> None:
 
 
 def _killed(recipe: Recipe, step: int, where: str) -> None:
-    from cosub.trainer import Trainer
+    from cosub.train.trainer import Trainer
 
     method = getattr(Trainer, where)
 
@@ -90,8 +90,8 @@ def together(processes: int, target: Callable[..., None], *arguments: Any) -> li
 def _placed(place: dict[str, str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     import torch
 
-    from cosub.distributed import leave
     from cosub.errors import CosubError
+    from cosub.runs.distributed import leave
 
     os.environ |= place
     torch.set_num_threads(1)
@@ -118,7 +118,7 @@ def run_together(recipe: Recipe, processes: int, stop_at: int = -1) -> dict[str,
 def _seen(recipe: Recipe, facts: str, stop_at: int) -> None:
     from torch.distributed.tensor import DTensor
 
-    from cosub.trainer import Trainer
+    from cosub.train.trainer import Trainer
 
     fit, train_step = Trainer.fit, Trainer._train_step
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from cosub.cli import main
-from cosub.trainer import Trainer
+from cosub.train.trainer import Trainer
 
 (what, detail), at = sys.argv[1].split(":"), int(sys.argv[2])
 train_step = Trainer._train_step

@@ -18,15 +18,15 @@ _PUBLIC = {
     "active": "cosub.attachment",
     "state": "cosub.attachment",
     "copies": "cosub.attachment",
-    "compile_blocks": "cosub.compilation",
+    "compile_blocks": "cosub.twins.compilation",
     "cosub_loss": "cosub.losses",
     "label_loss": "cosub.losses",
     "mixed_targets": "cosub.losses",
     "Submodel": "cosub.submodel",
     "draw": "cosub.submodel",
     "keep_layers": "cosub.submodel",
-    "load": "cosub.run",
-    "load_weights": "cosub.weights",
+    "load": "cosub.runs.folder",
+    "load_weights": "cosub.weights.loading",
     "CosubError": "cosub.errors",
     "InputError": "cosub.errors",
     "RunError": "cosub.errors",
@@ -37,12 +37,12 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from cosub.attachment import active, attach, copies, detach, state
-    from cosub.compilation import compile_blocks
     from cosub.errors import CosubError, InputError, RunError, Stopped
     from cosub.losses import cosub_loss, label_loss, mixed_targets
-    from cosub.run import load
+    from cosub.runs.folder import load
     from cosub.submodel import Submodel, draw, keep_layers
-    from cosub.weights import load_weights
+    from cosub.twins.compilation import compile_blocks
+    from cosub.weights.loading import load_weights
 
 
 def __getattr__(name: str) -> Any:

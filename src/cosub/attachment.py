@@ -11,12 +11,12 @@ from torch.distributed.tensor import DTensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import StochasticDepth
 
-from cosub.blocks import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
-from cosub.blocks.guard import guard, unguard
-from cosub.blocks.twin import Host, Place, State, Twin, class_of, retype
 from cosub.choices import Operation, Rounding, Schedule
-from cosub.removal import absent_of, blocks_of
 from cosub.submodel import Submodel, rates
+from cosub.twins import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
+from cosub.twins.guard import guard, unguard
+from cosub.twins.removal import absent_of, blocks_of
+from cosub.twins.twin import Host, Place, State, Twin, class_of, retype
 
 Model = TypeVar("Model", bound=nn.Module)
 

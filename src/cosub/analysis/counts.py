@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosub.analysis.drawing import panels, save, style
-from cosub.names import caption
+from cosub.runs.names import caption
 
 
 @dataclass(frozen=True)

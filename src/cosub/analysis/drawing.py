@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cosub.names import caption
+from cosub.runs.names import caption
 
 _RESOLUTION = 100  # dots an inch
 _MARKERS = "osD^vPX*"

@@ -12,7 +12,7 @@ from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
-from cosub.names import caption
+from cosub.runs.names import caption
 
 Unit = Literal["block", "layer"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
-from cosub.distributed import World
 from cosub.evaluation.classification import Result, evaluate
-from cosub.names import caption
+from cosub.runs.distributed import World
+from cosub.runs.names import caption
 
 
 @dataclass(frozen=True)

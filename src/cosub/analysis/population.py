@@ -15,7 +15,7 @@ from cosub.analysis.subjects import Subject
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
-from cosub.names import caption
+from cosub.runs.names import caption
 from cosub.seeds import derive
 
 SCALES = {"1": 1.0, "L/k": "expectation"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
 from cosub.choices import Rounding
-from cosub.names import caption
+from cosub.runs.names import caption
 from cosub.submodel import count
 
 # Rows kept by chance have the rate that is asked for, on average. Appendix C can be read in two ways: its text floors

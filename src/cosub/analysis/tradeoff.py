@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.overfitting import accuracy
 from cosub.analysis.subjects import Subject
-from cosub.counting import Ledger
 from cosub.data.sources import Examples
-from cosub.distributed import World
-from cosub.names import caption
-from cosub.network import build_network
-from cosub.weights import load_weights
+from cosub.runs.counting import Ledger
+from cosub.runs.distributed import World
+from cosub.runs.names import caption
+from cosub.runs.network import build_network
+from cosub.weights.loading import load_weights
 
 _MEASURES = {
     "parameters_m": "parameters (millions)",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cosub.attachment import attach
-from cosub.blocks import KEPT, TWINS
+from cosub.twins import KEPT, TWINS
 
 _SLOT = re.compile(r"self\.drop_path\d*\s*(:[^=]+)?=\s*(?!drop_path)")
 

@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import cosub.models  # noqa: F401  (timm then knows their names)
+import cosub.architectures  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach
-from cosub.blocks import TWINS
 from cosub.choices import Operation
-from cosub.compilation import compile_blocks
-from cosub.counting import saved_bytes, without_memory
 from cosub.errors import InputError
 from cosub.losses import label_loss
-from cosub.methods import Method, build
-from cosub.network import check_resolution
 from cosub.recipes.config import METHODS
+from cosub.runs.counting import saved_bytes, without_memory
+from cosub.runs.network import check_resolution
+from cosub.train.methods import Method, build
+from cosub.twins import TWINS
+from cosub.twins.compilation import compile_blocks
 
 Way = Literal["masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill"]
 WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cosub.errors import CosubError
-from cosub.names import printable_everywhere
+from cosub.runs.names import printable_everywhere
 
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",

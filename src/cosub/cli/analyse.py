@@ -191,7 +191,7 @@ def _files(options: Any, what: str) -> dict[str, Path]:
 def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
     from cosub.analysis.population import by_depth, check_depths, draw, plan, population
     from cosub.evaluation.images import in_memory
-    from cosub.progress import progress
+    from cosub.runs.progress import progress
 
     subjects = _subjects(options)
     check_depths(subjects, options.keep)
@@ -211,7 +211,7 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
 def _layers(options: Layers, files: dict[str, Path]) -> dict[str, Any]:
     from cosub.analysis.layers import ablate, agreement, draw, units
     from cosub.evaluation.images import halves, in_memory
-    from cosub.progress import progress
+    from cosub.runs.progress import progress
 
     subjects = _subjects(options)
     sets = _sets(options, subjects, options.sets)
@@ -259,9 +259,9 @@ def _quantisation(options: Quantisation, files: dict[str, Path]) -> dict[str, An
 
 
 def _overfitting(options: Overfitting, files: dict[str, Path]) -> dict[str, Any]:
-    from cosub import distributed
     from cosub.analysis.overfitting import draw, overfitting
-    from cosub.progress import progress
+    from cosub.runs import distributed
+    from cosub.runs.progress import progress
 
     subjects = _subjects(options)
     sets = _sets(options, subjects, options.sets)
@@ -275,9 +275,9 @@ def _overfitting(options: Overfitting, files: dict[str, Path]) -> dict[str, Any]
 def _tradeoff(options: Tradeoff, files: dict[str, Path]) -> dict[str, Any]:
     import torch
 
-    from cosub import distributed
     from cosub.analysis.tradeoff import at_resolution, draw, tradeoff
-    from cosub.progress import progress
+    from cosub.runs import distributed
+    from cosub.runs.progress import progress
 
     world = distributed.join(options.device)
     trained = _subjects(options)
@@ -298,9 +298,9 @@ def _tradeoff(options: Tradeoff, files: dict[str, Path]) -> dict[str, Any]:
 
 def _subjects(options: Any) -> Any:
     """The runs on their device; what is odd about them is said on standard error."""
-    from cosub import distributed
     from cosub.analysis.subjects import cautions, load_subjects
-    from cosub.progress import Terminal
+    from cosub.runs import distributed
+    from cosub.runs.progress import Terminal
 
     subjects = load_subjects(options.runs, distributed.join(options.device).device)
     if isinstance(options, Population | Layers):

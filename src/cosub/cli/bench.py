@@ -92,8 +92,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         wrong = f"{what!r}: must be" if what else "is not said; one of"
         raise InputError(f"bench: {wrong} step, models, coverage, loader or table7")
     options = parse(Step, words[1:], "cosub bench step")
-    from cosub import distributed
     from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
+    from cosub.runs import distributed
 
     case = Case(
         options.model,
@@ -244,8 +244,8 @@ def _print_loader(result: dict[str, Any]) -> None:
 
 def _models(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Models, words, "cosub bench models")
-    from cosub import distributed
-    from cosub.bench.models import compare
+    from cosub.paper.sizes.models import compare
+    from cosub.runs import distributed
 
     rows = compare(distributed.join(options.device).device)
     if not as_json:

@@ -56,7 +56,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.data.sources import open_source
     from cosub.data.sources.table import write_table
     from cosub.data.telling import balance, splits, told
-    from cosub.progress import counted
+    from cosub.runs.progress import counted
 
     config = plain(options.data)  # looked at as the files have them
     source = open_source(dataclasses.replace(config, path=options.path))  # pyright: ignore[reportCallIssue]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
-from cosub.machine import GB, Machine
 from cosub.recipes.config import Recipe, require
+from cosub.train.machine import GB, Machine
 
 if TYPE_CHECKING:
-    from cosub.planning import Plan, Setting
+    from cosub.train.planning import Plan, Setting
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 40  # characters of the learning rate's curve
@@ -66,15 +66,15 @@ def take_dry_run(words: list[str]) -> DryRun | None:
 def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
     """Plan the recipe, write the plot where one is asked for, and print what people read."""
     target = _target(options.plot) if options.plot else None
-    from cosub.planning import plan
+    from cosub.train.planning import plan
 
     planned = plan(recipe, options.machine, options.images)
     if target is not None:
-        from cosub.plot import plot_learning_rate
+        from cosub.train.plot import plot_learning_rate
 
         plot_learning_rate(recipe, planned.steps_per_epoch, target)
     if planned.cautions:
-        from cosub.progress import Terminal
+        from cosub.runs.progress import Terminal
 
         reporter = Terminal()
         for caution in planned.cautions:
@@ -132,7 +132,7 @@ def _cost(plan: "Plan") -> dict[str, str]:
 
 
 def _learning_rate(plan: "Plan") -> list[str]:
-    from cosub.optim import learning_rate
+    from cosub.train.optim import learning_rate
 
     places = [index * (plan.steps - 1) // (_CURVE - 1) for index in range(_CURVE)]
     rates = [learning_rate(plan.recipe, place, plan.steps_per_epoch) for place in places]

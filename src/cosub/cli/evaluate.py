@@ -84,7 +84,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     named = options.sets()
     if options.real and "real" not in [protocol for protocol, _ in named]:
         raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
-    from cosub import distributed
+    from cosub.runs import distributed
 
     try:
         return _evaluate(options, named, as_json)
@@ -93,8 +93,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 
 def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:
-    from cosub import distributed
     from cosub.evaluation.networks import layers_kept, open_network
+    from cosub.runs import distributed
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     if candidate.recipe.task.kind == "segmentation":
@@ -124,7 +124,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
 
 
 def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
-    from cosub.cli.scenes import evaluate_scenes
+    from cosub.segmentation.command import evaluate_scenes
 
     for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
@@ -151,7 +151,7 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set's row: what it is, accuracies in [0, 1], how many images were scored, unreadable and without label."""
     from cosub.evaluation.classification import evaluate
-    from cosub.progress import watched
+    from cosub.runs.progress import watched
 
     def watch(batches: Any, total: int) -> Any:
         return watched(batches, total, chosen.protocol) if world.main else batches

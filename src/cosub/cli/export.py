@@ -37,7 +37,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.export.checks import SAME, answers, real_images, require_same
     from cosub.export.plain import plain_model
     from cosub.export.source import open_run
-    from cosub.progress import Terminal
+    from cosub.runs.progress import Terminal
 
     source = open_run(options.run)
     say = Terminal().say
@@ -82,7 +82,7 @@ def _refuse(options: Export, folder: Path) -> None:
         return
     if options.repo or options.private:
         raise InputError(f"repo, private: belong to --format hub, not to {options.format}; leave them out")
-    from cosub.run import require_free
+    from cosub.runs.folder import require_free
 
     require_free(folder)
     if options.format == "onnx":

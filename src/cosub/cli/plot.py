@@ -35,7 +35,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError(f"out: {target}: exists; name another file with --out")
     if not target.parent.is_dir():
         raise InputError(f"out: {target}: its folder does not exist")
-    from cosub.plot import plot_runs
+    from cosub.train.plot import plot_runs
 
     plot_runs(runs, target)
     if not as_json:

@@ -44,14 +44,14 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     paths, left_out = _paths(options.images)
     import torch
 
-    from cosub import distributed
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
     from cosub.data.sources.walking import told
     from cosub.data.transforms import evaluation, normalize
     from cosub.evaluation.classification import logits_of
     from cosub.evaluation.networks import layers_kept, open_network
-    from cosub.run import require_classification
+    from cosub.runs import distributed
+    from cosub.runs.folder import require_classification
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     recipe = candidate.recipe

@@ -9,9 +9,9 @@ from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
+from cosub.paper.recipes.listing import overview, page, purposes
 from cosub.recipes import RECIPES, get
 from cosub.recipes.files import dump
-from cosub.recipes.listing import overview, page, purposes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from cosub.slimming.request import Request
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     request = parse(Request, words, "cosub slim")
     require_run(request.run)
-    from cosub import distributed
+    from cosub.runs import distributed
 
     try:
         if request.frontier:

@@ -9,8 +9,8 @@ from tyro.conf import Positional, arg
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
+from cosub.paper.studies import STUDIES, Scale, printed, study
 from cosub.recipes.config import require
-from cosub.studies import STUDIES, Scale, printed, study
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ def _paper(rows: list[dict[str, str]], as_json: bool) -> dict[str, Any]:
 
 
 def _place(options: Options) -> Any:
-    from cosub.studies.ledger import Ledger
-    from cosub.studies.work import Place
+    from cosub.paper.studies.ledger import Ledger
+    from cosub.paper.studies.work import Place
 
     return Place(Path(options.out), Ledger(Path(options.ledger)), options.data.path, options.workers)
 
 
 def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
-    from cosub.studies import picture, report
-    from cosub.studies.work import collect, needed, work
+    from cosub.paper.studies import picture, report
+    from cosub.paper.studies.work import collect, needed, work
 
     place, seeds = _place(options), options.seeds or made.seeds
     collect(made, seeds, place)
@@ -134,7 +134,7 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
 
 
 def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
-    from cosub.studies.timing import costs
+    from cosub.paper.studies.timing import costs
 
     place, seeds = _place(options), options.seeds or made.seeds
     listed = costs(made, seeds, place, options.jobs)
@@ -152,8 +152,8 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
 
 
 def _write(options: Options, as_json: bool) -> dict[str, Any]:
-    from cosub.studies.ledger import Ledger
-    from cosub.studies.page import orphans, write
+    from cosub.paper.studies.ledger import Ledger
+    from cosub.paper.studies.page import orphans, write
 
     files = [str(path) for path in write(Path(options.ledger))]
     lost = [f"{line['study']}, {line['cell']}, seed {line['seed']}" for line in orphans(Ledger(Path(options.ledger)))]

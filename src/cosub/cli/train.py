@@ -32,8 +32,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     recipe, dry_run = understand(words)
     if dry_run is not None:
         return show(recipe, dry_run, as_json)
-    from cosub import distributed
-    from cosub.launch import train
+    from cosub.runs import distributed
+    from cosub.train.launch import train
 
     try:
         summary = train(recipe)
@@ -84,7 +84,7 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
         words[:] = [word for word in words if word != "--pretrained"]
         if weights is not None:
             raise InputError("--pretrained: is for timm's weights, and --weights names others; leave one out")
-        from cosub.finetuning import pretrained_name
+        from cosub.train.finetuning import pretrained_name
 
         weights = pretrained_name(recipe.model)
     return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
@@ -92,8 +92,8 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
 
 def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
     """With what follows from the weights: how images are prepared, or all that fine-tuning needs."""
-    from cosub.finetuning import as_begun, follow, infer, turned_as_begun
-    from cosub.launch import default_folder
+    from cosub.train.finetuning import as_begun, follow, infer, turned_as_begun
+    from cosub.train.launch import default_folder
 
     recipe, lines = infer(recipe) if everything else follow(recipe)
     folder = Path(asked.runtime.out or default_folder(asked))

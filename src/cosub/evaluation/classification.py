@@ -15,9 +15,9 @@ from cosub.attachment import active, layers_per_block
 from cosub.data.loading import Batch, TestSet, test_loader
 from cosub.data.sources import Examples
 from cosub.data.transforms import evaluation, normalize
-from cosub.distributed import World
 from cosub.errors import RunError
 from cosub.recipes.config import Inputs
+from cosub.runs.distributed import World
 from cosub.submodel import evenly, keep_layers
 
 _IMAGENET = Inputs()

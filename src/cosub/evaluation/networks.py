@@ -11,18 +11,18 @@ from timm.models import is_model_pretrained
 from torch import nn
 
 from cosub.attachment import attach, layers_per_block
-from cosub.blocks.twin import Twin
 from cosub.data.imagenet import describe, synsets
 from cosub.errors import InputError
 from cosub.export import standalone
 from cosub.export.opening import reading_of
-from cosub.network import build_network, build_plain
-from cosub.published import look_up, told
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import is_run, nearest
-from cosub.run import load_run
+from cosub.runs.folder import load_run
+from cosub.runs.network import build_network, build_plain
+from cosub.runs.published import look_up, told
 from cosub.submodel import evenly
-from cosub.weights import load_weights
+from cosub.twins.twin import Twin
+from cosub.weights.loading import load_weights
 
 TAKEN_OUT = ("removed_layers", "scaled_blocks")  # of a config: see `take_out`
 

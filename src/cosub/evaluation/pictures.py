@@ -10,8 +10,8 @@ from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import logits_of
-from cosub.names import caption
 from cosub.recipes.config import Inputs
+from cosub.runs.names import caption
 
 
 def show_examples(

@@ -26,7 +26,7 @@ from timm.models.vision_transformer import Block
 from timm.models.xcit import XCABlock
 from torch import nn
 
-from cosub.models.patchconvnet import PatchConvBlock
+from cosub.architectures.patchconvnet import PatchConvBlock
 
 _SCALED = (("ls1.gamma", "attn.proj"), ("ls2.gamma", "mlp.fc2"))
 

@@ -18,9 +18,9 @@ from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
 from cosub.export.opening import reading
 from cosub.export.plain import Plain, module_text
-from cosub.names import write_text
-from cosub.published import data_config
-from cosub.run import aside
+from cosub.runs.folder import aside
+from cosub.runs.names import write_text
+from cosub.runs.published import data_config
 
 # Run where cosub cannot be imported, as by someone who has the folder alone.
 _ALONE = """

@@ -20,8 +20,8 @@ from cosub.export.card import Facts, onnx_usage, readme
 from cosub.export.checks import NEAR, answers, require_same
 from cosub.export.folder import settings
 from cosub.export.plain import Plain
-from cosub.names import write_text
-from cosub.run import aside
+from cosub.runs.folder import aside
+from cosub.runs.names import write_text
 
 _FILE = "model.onnx"
 _ONE_FILE = 1.5e9  # bytes of weights: a protobuf holds 2 GiB

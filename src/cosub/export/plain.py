@@ -18,12 +18,12 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
-from cosub.blocks import TWINS
+from cosub.architectures.patchconvnet import PatchConvNet
 from cosub.errors import InputError
 from cosub.export import standalone
 from cosub.export.factors import fold
-from cosub.models.patchconvnet import PatchConvNet
-from cosub.removal import blocks_of
+from cosub.twins import TWINS
+from cosub.twins.removal import blocks_of
 
 Removed = dict[str, list[int]]
 
@@ -128,7 +128,7 @@ def module_text(plain: Plain) -> str:
     text = inspect.getsource(standalone)
     if not isinstance(plain.model, PatchConvNet):
         return text
-    from cosub.models import patchconvnet, registration
+    from cosub.architectures import patchconvnet, registration
 
     docstring, rest = text.split('"""\n', 1)
     sources = [_without_imports(inspect.getsource(module)) for module in (registration, patchconvnet)]

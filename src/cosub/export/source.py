@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch import nn
 
-from cosub.blocks import TWINS
 from cosub.errors import InputError
 from cosub.export.card import Facts
-from cosub.network import create, settings_of
-from cosub.removal import blocks_of
-from cosub.run import RunFolder, Trained, load_classifier
+from cosub.runs.folder import RunFolder, Trained, load_classifier
+from cosub.runs.network import create, settings_of
+from cosub.twins import TWINS
+from cosub.twins.removal import blocks_of
 
 
 @dataclass(frozen=True)

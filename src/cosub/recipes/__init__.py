@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from cosub.errors import InputError
-from cosub.recipes import convnets, few, finetune, imagenet, imagenet21k, segmentation, selfsupervised, small, transfer
+from cosub.paper.recipes import convnets, few, imagenet, imagenet21k, selfsupervised, transfer
+from cosub.paper.recipes.paper import Entry, function
+from cosub.recipes import finetune, small
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import nearest
-from cosub.recipes.paper import Entry, function
+from cosub.segmentation import recipes as segmentation
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune.finetune,

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosub.choices import CosubKind, LabelLoss
-from cosub.methods import Method
 from cosub.recipes.config import Cosub, MethodConfig, Supervised
 from cosub.segmentation.losses import dense_cosub_loss, dense_label_loss
 from cosub.segmentation.network import Maps
+from cosub.train.methods import Method
 
 AUXILIARY_WEIGHT = 0.4
 

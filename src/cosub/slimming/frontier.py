@@ -7,10 +7,10 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
-from cosub.names import caption
-from cosub.progress import Terminal, progress
 from cosub.recipes.config import Recipe
-from cosub.run import aside
+from cosub.runs.folder import aside
+from cosub.runs.names import caption
+from cosub.runs.progress import Terminal, progress
 from cosub.slimming.images import Images, hold, some
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request

@@ -9,9 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosub.attachment import state
 from cosub.choices import LabelLoss
-from cosub.network import build_network
 from cosub.recipes.config import Recipe
-from cosub.run import Trained
+from cosub.runs.folder import Trained
+from cosub.runs.network import build_network
 from cosub.slimming.images import Images
 from cosub.slimming.scoring import Layers, loss_of
 

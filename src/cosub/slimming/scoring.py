@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosub.attachment import active, state
-from cosub.blocks.twin import Twin
 from cosub.choices import LabelLoss
 from cosub.losses import label_loss
 from cosub.slimming.images import Images
 from cosub.submodel import keep_layers
+from cosub.twins.twin import Twin
 
 Layers = tuple[int, ...]  # the residual layers that a submodel keeps, ascending
 

@@ -9,23 +9,23 @@ from typing import Any
 from torch import nn
 
 import cosub
-from cosub import distributed
-from cosub.checkpoint import save_weights
 from cosub.choices import Strategy
 from cosub.data.sources import Source
 from cosub.errors import InputError
 from cosub.evaluation.classification import evaluate, shares_of
-from cosub.launch import train
-from cosub.progress import Terminal, progress
-from cosub.published import metadata
 from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
-from cosub.run import RunFolder, Trained, aside, load_classifier
+from cosub.runs import distributed
+from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
+from cosub.runs.progress import Terminal, progress
+from cosub.runs.published import metadata
 from cosub.slimming.images import calibration_images, source_of
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
 from cosub.slimming.scoring import Layers, Scorer, milliseconds
 from cosub.slimming.strategies import choose, cost
+from cosub.train.checkpoint import save_weights
+from cosub.train.launch import train
 
 _HEALING_RATE = 0.1  # of the learning rate that the run was trained with
 

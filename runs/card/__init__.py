@@ -1,1 +1,0 @@
-"""The rows of runs/card.py, and how they are run and told."""

@@ -1,0 +1,65 @@
+"""What a card gives: rows one by one, the most telling first, each under a limit, results on the disk after each.
+
+    python scripts/card.py --minutes 15                      # rows that have a result are not run again
+    python scripts/card.py --only vit-h-128 --only digits
+    python scripts/card.py --page                            # docs/performance.md from the results
+    python scripts/card.py --device cpu --tiny               # that every row runs; its numbers mean nothing
+
+Writes OUT/NAME.json and NAME.log for each row, OUT/table.md, and prints the table. Set COSUB_DATA to the folder that
+holds cifar10. Ends with 1 where a bar is missed or a row failed.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+from card.page import markdown, page
+from card.running import Runner
+from card.table import ROWS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [row.name for row in ROWS]
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="small networks and few steps")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for all rows together")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument("--out", type=Path, default=Path("out/card"), help="the folder of the results")
+    parser.add_argument("--page", action="store_true", help="run nothing: put the results into docs/performance.md")
+    parser.add_argument("--row", choices=names, help=argparse.SUPPRESS)  # one row, in this process
+    options = parser.parse_args()
+    if options.device == "cpu" and not options.tiny:
+        parser.error("--device cpu: the rows are made for a card; add --tiny")
+    if options.page and options.tiny:
+        parser.error("--page: tiny results belong on no page")
+    return options
+
+
+def main() -> int:
+    options = _options()
+    runner = Runner(options.out, options.device, options.tiny)
+    if options.row:
+        runner.measure(next(row for row in ROWS if row.name == options.row))
+        return 0
+    if options.page:
+        page(PAGE, ROWS, runner.results())
+        return 0
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("--device: cuda: there is no GPU here; --device cpu --tiny tries the rows")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in ROWS if not options.only or row.name in options.only]
+    runner.run(rows, 60 * options.minutes)
+    results = runner.results()
+    text = markdown(rows, results)
+    (options.out / "table.md").write_text(text + "\n")
+    print(text)
+    return int("| MISS |" in text or any(result["state"] in ("failed", "stopped") for result in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The rows of scripts/card.py, and how they are run and told."""

@@ -1,0 +1,87 @@
+"""An experiment: the residual stream in the order of the last layer's draw, so that nothing is added atomically.
+
+A layer gathers all rows by a fresh permutation, whose backward is its inverse; its kept rows are then a slice, and the
+addition is a `cat`. Equal in distribution to `index_add`; it is measured beside it.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from card.row import Setup
+from card.steps import CO_TRAINING, Steps, timings
+from cosub.bench.step import Candidate, candidate
+from cosub.losses import cosub_loss
+from cosub.twins.compilation import lean
+
+
+class _Permute(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0].index_select(0, ctx.saved_tensors[0]), None, None
+
+
+def _block(block: Any, x: Tensor, orders: tuple[Tensor, ...], inverses: tuple[Tensor, ...], kept: int) -> Tensor:
+    scale = len(x) / kept
+    for index, branch in enumerate((_attention, _mlp)):
+        x = _Permute.apply(x, orders[index], inverses[index])  # pyright: ignore[reportAssignmentType]
+        rows = x[:kept]
+        x = torch.cat([rows + scale * branch(block, rows), x[kept:]])
+    return x
+
+
+def _attention(block: Any, x: Tensor) -> Tensor:
+    return block.ls1(block.attn(block.norm1(x)))
+
+
+def _mlp(block: Any, x: Tensor) -> Tensor:
+    return block.ls2(block.mlp(block.norm2(x)))
+
+
+class Permuted(nn.Module):
+    """A ViT of timm's, two copies of each image, at one rate."""
+
+    def __init__(self, model: Any, rate: float, backend: str) -> None:
+        super().__init__()
+        self.model, self.rate = model, rate
+        self.block = torch.compile(_block, dynamic=False, backend=lean(backend))
+
+    def forward(self, x: Tensor) -> Tensor:
+        model: Any = self.model
+        x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x)))).repeat(2, 1, 1)
+        rows, layers = len(x), 2 * len(model.blocks)
+        orders = torch.rand(layers, rows).argsort(1)
+        total = torch.arange(rows)
+        for order in orders:
+            total = total[order]
+        back = total.argsort().to(x.device, non_blocking=True)
+        orders = orders.to(x.device, non_blocking=True)
+        inverses = orders.argsort(1)
+        kept = round(rows * (1 - self.rate))
+        for index, block in enumerate(model.blocks):
+            layer = slice(2 * index, 2 * index + 2)
+            x = self.block(block, x, orders[layer].unbind(), inverses[layer].unbind(), kept)
+        return model.forward_head(model.norm(x[back]))
+
+
+def atomics(setup: Setup) -> dict[str, Any]:
+    """ViT-L, rate 0.45, 192 images: the permuted stream beside `index_add`, whole steps, both compiled by blocks."""
+    steps = Steps("deit3_large_patch16_224", 0.45, 192, CO_TRAINING)
+    case, device = steps.case(setup), torch.device(setup.device)
+    ours = candidate(dataclasses.replace(case, compiled=True), "cosub", device)
+    plain = candidate(case, "masked", device)  # its drop paths are not called
+    run = Permuted(plain.networks["network"], case.drop_rate, case.backend)
+
+    def loss(images: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(setup.device, torch.bfloat16):
+            return cosub_loss(run(images), targets)
+
+    permuted = Candidate(plain.networks, plain.trained, loss, plain.after)
+    return timings({"index_add": ours, "permuted": permuted}, case, device, 1 if setup.tiny else steps.repeats)

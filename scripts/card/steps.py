@@ -1,0 +1,115 @@
+"""Training steps: several ways of one network in turn, in one process, as ratios to the first."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from card.row import Setup
+from cosub.bench.step import Candidate, Case, Way, candidate, make_batch, take_turns
+from cosub.paper.sizes.models import speed
+from cosub.recipes import get
+from cosub.recipes.config import Cosub
+from cosub.train.machine import Machine
+from cosub.train.planning import plan
+
+How = Literal["eager", "blocks", "whole"]
+GIB = 2**30
+
+Ways = dict[str, tuple[Way, How]]
+MASKED: Ways = {"masked": ("masked", "blocks")}
+CO_TRAINING: Ways = {"co-training": ("cosub", "blocks")}
+ONE_COPY: Ways = {"one copy": ("efficient", "blocks")}
+EAGER: Ways = {"masked": ("masked", "eager"), "one copy": ("efficient", "eager"), "co-training": ("cosub", "eager")}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A row: ways of one network, the first of which the others are compared with. bf16, on random images."""
+
+    model: str
+    rate: float
+    images: int
+    ways: Ways
+    depth: int | None = None
+    planned: bool = False
+    """Whether the dry run's memory of co-training, which counts eager blocks, stands beside the peak."""
+    small: Case = field(default=Case("vit_tiny_patch16_224", 0.5, 4, resolution=32, depth=2))
+    """In the network's place where all is tiny."""
+    repeats: int = 10
+
+    def __call__(self, setup: Setup) -> dict[str, Any]:
+        torch.manual_seed(0)
+        device = torch.device(setup.device)
+        case = self.case(setup)
+        ready = {name: candidate(_with(case, how), way, device) for name, (way, how) in self.ways.items()}
+        with torch._dynamo.config.patch(recompile_limit=64):  # masked blocks share code, and stages differ in shape
+            found = timings(ready, case, device, 1 if setup.tiny else self.repeats)
+        return {**found, **self._planned(case)}
+
+    def case(self, setup: Setup) -> Case:
+        if setup.tiny:
+            return dataclasses.replace(self.small, bf16=True, backend="aot_eager")
+        return Case(self.model, self.rate, self.images, depth=self.depth, bf16=True)
+
+    def _planned(self, case: Case) -> dict[str, Any]:
+        return {"planned_gib": round(planned_bytes(case) / GIB, 3)} if self.planned else {}
+
+
+def _with(case: Case, how: How) -> Case:
+    masked = "whole" if how == "whole" else "blocks"
+    return dataclasses.replace(case, compiled=how != "eager", masked=masked)
+
+
+def timings(ready: dict[str, Candidate], case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
+    """Milliseconds and GiB of each, and both as ratios to the first; seconds until what is compiled was."""
+    first = next(iter(ready))
+    batch = make_batch(case, ready[first], device)
+    timed = take_turns(ready, batch, device, repeats)
+    found: dict[str, Any] = {
+        "ms": {name: round(1e3 * of.median, 2) for name, of in timed.items()},
+        "spread_ms": {name: [round(1e3 * end(of.seconds), 2) for end in (min, max)] for name, of in timed.items()},
+        "first_s": {name: round(of.first - of.median, 1) for name, of in timed.items()},
+        "time": _ratios({name: of.median for name, of in timed.items()}, first),
+    }
+    if device.type == "cuda":
+        found["peak_gib"] = {name: round(of.peak / GIB, 3) for name, of in timed.items()}
+        found["peak"] = _ratios({name: of.peak for name, of in timed.items()}, first)
+    return found
+
+
+def _ratios(values: dict[str, float], first: str) -> dict[str, float]:
+    return {name: round(value / values[first], 3) for name, value in values.items() if name != first}
+
+
+def planned_bytes(case: Case) -> int:
+    """What `--dry-run` says that a step of co-training takes, on one device."""
+    recipe = get("digits")
+    depth = {} if case.depth is None else {"depth": case.depth}
+    recipe = dataclasses.replace(
+        recipe, model=case.model, model_args=depth, resolution=case.resolution or 224, method=Cosub(), precision="bf16",
+        drop_rate=case.drop_rate, batch_size=case.batch_size, group_size=case.batch_size, classes=1000,
+    )  # fmt: skip
+    return plan(recipe, Machine(), images=1000 * case.batch_size).memory.total
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A row: one copy to masking at low rates, where masking may be the faster."""
+
+    model: str
+    images: int
+    rates: tuple[float, ...]
+
+    def __call__(self, setup: Setup) -> dict[str, Any]:
+        steps = {f"{rate:g}": Steps(self.model, rate, self.images, {**MASKED, **ONE_COPY}) for rate in self.rates}
+        return {rate: row(setup) for rate, row in steps.items()}
+
+
+def models(setup: Setup) -> dict[str, Any]:
+    """Three rows of `cosub bench models`: images a second and peak GB of forward."""
+    if setup.tiny:
+        return {"vit_tiny_patch16_224": speed("vit_tiny_patch16_224", 224, torch.device(setup.device), 2, 1)}
+    names = "deit3_base_patch16_224", "convnext_base", "swin_base_patch4_window7_224"
+    return {name: speed(name, 224, torch.device(setup.device)) for name in names}

@@ -1,0 +1,70 @@
+"""Submodel co-training beside supervised training with the same drop rate: at equal epochs, and at equal time.
+
+    python scripts/equal_time.py digits --out out/compare
+    python scripts/equal_time.py cifar10 --out out/compare --data.path PATH
+
+Trains three networks one after the other, prints a table, and writes comparison.json and comparison.png to the
+folder. Further options are those of `cosub train`. The same command continues what was interrupted.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from cosub.cli import main
+from cosub.runs.folder import RunFolder
+from cosub.train import logs
+
+
+def train(words: list[str], out: Path, *more: str) -> dict:
+    status = main(["train", *words, "--out", str(out), *more])
+    if status:
+        raise SystemExit(status)
+    return RunFolder(out).read_summary()
+
+
+def pace(summary: dict) -> float:
+    """Images a second in a run's typical moments: what else the machine did for a while makes no difference."""
+    lines = logs.read(Path(summary["run"]))
+    return statistics.median(line["images_per_second"] for line in lines if "images_per_second" in line)
+
+
+def compare(words: list[str], out: Path) -> dict:
+    cosub = train(words, out / "cosub", "--method", "cosub")
+    epochs = json.loads((out / "cosub" / "recipe.json").read_text())["epochs"]
+    same_epochs = train(words, out / "supervised-equal-epochs", "--method", "supervised")
+    longer = max(epochs, round(epochs * pace(same_epochs) / pace(cosub)))
+    same_time = train(words, out / "supervised-equal-time", "--method", "supervised", "--epochs", str(longer))
+    return {"cosub": cosub, "supervised, equal epochs": same_epochs, "supervised, equal time": same_time}
+
+
+def table(results: dict[str, dict]) -> str:
+    lines = [f"{'':<26}{'top-1':>8}{'3/4 depth':>11}{'1/2 depth':>11}{'steps':>8}{'seconds':>9}"]
+    for name, summary in results.items():
+        shares = summary["top1_submodels"]
+        lines.append(
+            f"{name:<26}{summary['top1']:>8.4f}{shares['0.75']:>11.4f}{shares['0.5']:>11.4f}"
+            f"{summary['steps']:>8}{summary['seconds']:>9.1f}"
+        )
+    ours, theirs = results["cosub"], results["supervised, equal time"]
+    lines.append(
+        f"co-training minus supervised at equal time: full network {ours['top1'] - theirs['top1']:+.4f}, "
+        f"half depth {ours['top1_submodels']['0.5'] - theirs['top1_submodels']['0.5']:+.4f}"
+    )
+    return "\n".join(lines)
+
+
+def run(words: list[str]) -> None:
+    if "--out" not in words[:-1]:
+        raise SystemExit("usage: python scripts/equal_time.py RECIPE --out FOLDER [--key value ...]")
+    place = words.index("--out")
+    out = Path(words[place + 1])
+    results = compare(words[:place] + words[place + 2 :], out)
+    (out / "comparison.json").write_text(json.dumps(results, indent=2) + "\n")
+    main(["plot", *(summary["run"] for summary in results.values()), "--out", str(out / "comparison.png")])
+    print(table(results))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

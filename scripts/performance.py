@@ -1,0 +1,96 @@
+"""The rows of docs/performance.md that need no card (those that do: scripts/card.py), in one call.
+
+    python scripts/performance.py                # counts, and times on this machine's CPU (about ten minutes)
+    python scripts/performance.py families       # one model a family, on this machine's CPU (about ten minutes)
+
+Prints one JSON object a row and writes all of them, with the plots, to out/performance.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from cosub.bench.step import Case, count, measure
+
+OUT = Path("out/performance")
+HUGE, LARGE, BASE, SMALL = (
+    f"deit3_{size}_224" for size in ("huge_patch14", "large_patch16", "base_patch16", "small_patch16")
+)
+
+
+def counts() -> list[dict]:
+    cases = [
+        Case(m, rate, 32, bf16=low) for low in (False, True) for m, rate in ((HUGE, 0.6), (LARGE, 0.45), (BASE, 0.2))
+    ]
+    return [count(case) for case in cases]
+
+
+def sweep() -> dict[str, list[tuple[float, dict]]]:
+    """Bytes saved, against the rate, the batch and the depth."""
+    rates = [(rate, count(Case(LARGE, rate, 32))) for rate in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)]
+    batches = [(size, count(Case(LARGE, 0.45, size))) for size in (4, 8, 16, 32, 64)]
+    depths = [(depth, count(Case(LARGE, 0.45, 32, depth=depth))) for depth in (3, 6, 12, 24, 48)]
+    return {"drop rate": rates, "images": batches, "blocks": depths}
+
+
+def cpu() -> list[dict]:
+    device = torch.device("cpu")
+    rows = [measure(Case(SMALL, 0.5, 16), device, 9)]
+    return rows + [measure(Case(SMALL, rate, 16), device, 3) for rate in (0.05, 0.1, 0.2)]
+
+
+FAMILIES = {
+    "ViT": "deit3_small_patch16_224",
+    "BEiT": "beit_base_patch16_224",
+    "CaiT": "cait_xxs24_224",
+    "PiT": "pit_s_224",
+    "XCiT": "xcit_small_12_p16_224",
+    "Swin": "swin_tiny_patch4_window7_224",
+    "ConvNeXt": "convnext_tiny",
+    "ResNet": "resnet50",
+    "RegNet": "regnety_040",
+    "EfficientNetV2": "tf_efficientnetv2_b3",
+    "PatchConvNet": "patchconvnet_s60",
+}
+
+
+def families() -> list[dict]:
+    """One model a family: bytes saved and seconds, efficient to masked, at rate 0.5 and 8 images of 224 pixels."""
+    rows = []
+    for family, model in FAMILIES.items():
+        case = Case(model, 0.5, 8, resolution=None, ways=("masked", "efficient"))
+        counted, timed = count(case), measure(case, torch.device("cpu"), 5)
+        rows.append({"family": family, **timed, **{key: counted[key] for key in ("flops", "saved_bytes")}})
+        rows[-1]["ratio"] = {**counted["ratio"], **timed["ratio"]}
+        print(f"| {family} | {model} |", *(f"{rows[-1]['ratio'][k]['efficient']:.3f} |" for k in _RATIOS), flush=True)
+    return rows
+
+
+_RATIOS = ("flops", "saved_bytes", "seconds")
+
+
+def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    for axes, (name, points) in zip(figure.subplots(1, 3), curves.items(), strict=True):
+        for way in ("plain", "efficient", "cosub"):
+            ratios = [result["ratio"]["saved_bytes"][way] for _, result in points]
+            axes.plot([x for x, _ in points], ratios, marker="o", ms=4, label=way)
+        axes.axhline(1, color="black", lw=0.8)
+        axes.set(xlabel=name, ylabel="activation memory / masked", ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(target, dpi=100)
+
+
+if __name__ == "__main__":
+    OUT.mkdir(parents=True, exist_ok=True)
+    found = families() if "families" in sys.argv else counts() + cpu()
+    (OUT / "rows.json").write_text(json.dumps(found, indent=1) + "\n")
+    for row in found:
+        print(json.dumps(row))
+    if "families" not in sys.argv:
+        plot(sweep(), OUT / "saved-bytes.png")

@@ -1,0 +1,25 @@
+#!/bin/sh
+# One machine, all of its GPUs; the same command again for as long as the run was stopped and not done.
+#
+#     scripts/torchrun.sh cifar10-gpu --data.path PATH --out out/cifar10
+#
+# PROCESSES: processes to start (default: one a GPU). TRIES: how often to start at most (default 10).
+set -u
+processes=${PROCESSES:-gpu}
+tries=${TRIES:-10}
+out=
+for word in "$@"; do
+    [ "${before:-}" = --out ] && out=$word
+    case $word in --out=*) out=${word#--out=} ;; esac
+    before=$word
+done
+[ -n "$out" ] || { echo "torchrun.sh: name the run's folder with --out" >&2; exit 2; }
+while [ "$tries" -gt 0 ]; do
+    torchrun --standalone --nproc-per-node "$processes" -m cosub train "$@"
+    status=$?
+    state=$(sed -n 's/.*"state": "\([a-z]*\)".*/\1/p' "$out/summary.json" 2>/dev/null)
+    [ "$state" = stopped ] || exit "$status"
+    tries=$((tries - 1))
+    echo "torchrun.sh: stopped; starting again ($tries tries left)" >&2
+done
+exit 75

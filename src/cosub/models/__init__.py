@@ -1,8 +1,0 @@
-"""Architectures of the paper that timm lacks, registered with timm when this package is imported.
-
-After `import cosub.models`, `timm.create_model(name)` knows them like its own. No weights are published for any.
-"""
-
-from cosub.models import cait, patchconvnet, vit, xcit
-
-NAMES = (*cait.__all__, *patchconvnet.__all__, *vit.__all__, *xcit.__all__)

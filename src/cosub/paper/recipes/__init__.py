@@ -1,0 +1,1 @@
+"""The paper's recipes, table by table."""

@@ -1,0 +1,98 @@
+"""The recipes as lists: for a terminal, and as the page docs/recipes.md."""
+
+import inspect
+import textwrap
+from collections.abc import Iterable
+
+from cosub.paper.recipes.paper import LAMB, Entry
+from cosub.recipes import PAPER, RECIPES
+
+FIRST = "To begin with"
+_HEAD = "| recipe | model | starts from | epochs | pixels | drop rate | batch | lr | LAMB | table: baseline / cosub |"
+_INTRODUCTION = """# Recipes
+
+Written by `cosub recipes --markdown`. `cosub recipes NAME` prints one with its cost, its expected numbers and the
+options that lead to each; `cosub train NAME --data.path PATH` trains it.
+
+`lr` is the peak rate at the recipe's batch, of the optimizer in the text of Appendix A.1 or of the training that the
+group names. Where the column LAMB has a rate, NAME-lamb is the same recipe with DeiT-III's optimizer and that rate.
+A star marks a value that is inferred: the paper does not publish it. The last column has the table and its first
+number, top-1 in percent: `--method supervised`, then co-training.
+"""
+
+
+def purposes(word: str = "") -> dict[str, str]:
+    """Name -> first line of the docstring, of the recipes in whose docstring or name the word occurs."""
+    texts = {name: inspect.getdoc(recipe) or "" for name, recipe in RECIPES.items()}
+    return {name: text.splitlines()[0] for name, text in texts.items() if word.lower() in f"{name} {text}".lower()}
+
+
+def overview(word: str = "") -> str:
+    """The recipes by group, a line each; a preset with LAMB shares the line of its recipe."""
+    found = purposes(word)
+    lines, group = [], ""
+    for name, purpose in found.items():
+        if (base := name.removesuffix(LAMB)) != name and base in found:
+            continue
+        entry = PAPER.get(name)
+        if (title := entry.group if entry else FIRST) != group:
+            lines += [f"\n{title}" if group else title]
+            group = title
+        shown = f"{name}[{LAMB}]" if name + LAMB in found else name
+        number = _headline(entry)
+        lines.append(
+            f"  {shown:<34} {textwrap.shorten(purpose.rstrip('.'), 83 - len(number), placeholder=' ...')}{number}"
+        )
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """docs/recipes.md."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in PAPER.values():
+        if not entry.name.endswith(LAMB):
+            groups.setdefault(entry.group, []).append(entry)
+    parts = [_INTRODUCTION]
+    for title, entries in groups.items():
+        rule = "|".join(["---"] * (_HEAD.count("|") - 1))
+        parts.append("\n".join([f"## {title}\n", _HEAD, f"|{rule}|", *map(_line, entries)]) + "\n")
+    return "\n".join(parts)
+
+
+def _line(entry: Entry) -> str:
+    recipe = entry.recipe
+    lamb = PAPER.get(entry.name + LAMB)
+    cells = [
+        f"`{entry.name}`",
+        recipe.model,
+        entry.before or recipe.weights,
+        f"{recipe.epochs}{_star(entry, 'epochs')}",
+        f"{recipe.resolution}{_star(entry, 'resolution')}",
+        f"{recipe.drop_rate:g}{_star(entry, 'drop_rate')}",
+        f"{recipe.batch_size}{_star(entry, 'batch_size')}",
+        f"{recipe.peak_lr:.3g}{_star(entry, 'lr')}",
+        f"{lamb.recipe.peak_lr:.3g}{_star(lamb, 'lr')}" if lamb else "",
+        "; ".join(_scores(entry)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _star(entry: Entry, field: str) -> str:
+    return "\\*" if field in entry.inferred else ""
+
+
+def _scores(entry: Entry) -> Iterable[str]:
+    """`8: 83.5 / 83.8` for each row that is printed of the baseline, of co-training, or of both."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for row in entry.rows:
+        method = row.options.partition("--method ")[2].partition(" ")[0]
+        if row.table == "7" or method not in ("", "supervised") or (row.options and not method):
+            continue
+        scores = rows.setdefault((row.table, row.row.partition(", ")[0]), ["-", "-"])
+        scores[0 if method else 1] = str(next(iter(row.numbers.values())))
+    return [f"{table}: {' / '.join(scores)}" for (table, _), scores in rows.items()]
+
+
+def _headline(entry: Entry | None) -> str:
+    first = next((row for row in entry.rows if not row.options), None) if entry else None
+    return f": {next(iter(first.numbers.values()))} (table {first.table})" if first else ""

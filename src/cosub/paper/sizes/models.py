@@ -1,0 +1,147 @@
+"""The networks of the paper: parameters, FLOPs and residual layers, counted without memory; on a card also their speed.
+
+FLOPs are multiply-accumulates, as in the paper: one image, forward, eval mode; of table 13 as `upernet_size` says.
+"""
+
+import functools
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import cosub.architectures  # noqa: F401  (timm then knows their names)
+from cosub.attachment import attach, layers_per_block
+from cosub.paper.sizes.tables import ROWS, Row
+from cosub.runs.network import create
+
+_ATEN = torch.ops.aten
+_NOT_ATTENTION = (_ATEN.mm, _ATEN.addmm, _ATEN.convolution)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters with 1000 classes, multiply-accumulates an image, residual layers (None: no twins)."""
+
+    params: int
+    macs: int
+    layers: int | None
+
+
+def compare(device: torch.device) -> list[dict[str, Any]]:
+    """The paper's rows with our counts beside its numbers: millions of parameters, billions of multiply-accumulates.
+
+    On a card, each has `images_per_second` and `peak_gb` as well, both None where it does not fit.
+    """
+    return [_compared(row, device) for row in ROWS]
+
+
+def layers_of(model: nn.Module) -> int | None:
+    """How many residual layers `cosub.attach` finds, None if it does not support the model. Leaves it attached."""
+    try:
+        return sum(layers_per_block(attach(model, drop_rate=0.1)))
+    except ValueError:
+        return None
+
+
+@functools.cache
+def size(name: str, resolution: int) -> Size:
+    """Count a model of timm's, built on the meta device, on one image of `resolution` pixels a side."""
+    with torch.device("meta"):
+        model = timm.create_model(name).eval().requires_grad_(False)
+        image = torch.empty(1, 3, resolution, resolution)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Size(params, counter.get_total_flops() // 2, layers_of(model))
+
+
+@functools.cache
+def upernet_size(name: str, resolution: int, width: int, num_classes: int = 150) -> Size:
+    """Count UperNet on a model of timm's, made for crops of `resolution`, on an image four times as wide as high.
+
+    All parameters; of multiply-accumulates those that Table 13 counts, which are not attention's products and not
+    those of the auxiliary head.
+    """
+    from cosub.segmentation.backbones import ANY_SIZE, look
+    from cosub.segmentation.network import Segmenter
+
+    with torch.device("meta"):
+        backbone = create(name, resolution, 0, {}, **ANY_SIZE)
+        network = Segmenter(backbone, look(backbone, resolution), num_classes, width).eval()
+        image = torch.empty(1, 3, resolution, 4 * resolution)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.logits(image)
+    counted = counter.get_flop_counts()["Global"]
+    products = sum(number for kind, number in counted.items() if kind in _NOT_ATTENTION)
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return Size(params, products // 2, layers_of(backbone))
+
+
+@functools.cache
+def speed(name: str, resolution: int, device: torch.device, batch_size: int = 256, repeats: int = 10) -> dict[str, Any]:
+    """Images a second (median) and, on a card, peak GB of 10^9 bytes (weights and images included) of forward.
+
+    As the paper measures: 256 images a batch, mixed precision, eval mode. Both are None where memory does not suffice.
+    """
+    before = _start(device)
+    try:
+        with device:
+            model = timm.create_model(name).eval()
+            images = torch.randn(batch_size, 3, resolution, resolution)
+        seconds = [_seconds(model, images) for _ in range(repeats + 2)][2:]  # two to warm up
+    except torch.OutOfMemoryError:
+        return {"images_per_second": None, "peak_gb": None}
+    result: dict[str, Any] = {"images_per_second": round(batch_size / statistics.median(seconds), 1)}
+    if device.type == "cuda":
+        result["peak_gb"] = round((torch.cuda.max_memory_allocated(device) - before) / 1e9, 3)
+    return result
+
+
+def _compared(row: Row, device: torch.device) -> dict[str, Any]:
+    ours = upernet_size(row.timm, row.resolution, row.decoder) if row.decoder else size(row.timm, row.resolution)
+    return {
+        "model": row.model,
+        "timm": row.timm,
+        "params_m": round(ours.params / 1e6, 3),
+        "paper_params_m": row.params_m,
+        "gflops": round(ours.macs / 1e9, 3),
+        "paper_gflops": row.gflops,
+        "layers": ours.layers,
+        "resolution": row.resolution,
+        "table": row.table,
+        "note": row.note,
+        **(_speed(row, device) if device.type == "cuda" else {}),
+    }
+
+
+def _speed(row: Row, device: torch.device) -> dict[str, Any]:
+    """The paper measures no speed of UperNet."""
+    return {"images_per_second": None, "peak_gb": None} if row.decoder else speed(row.timm, row.resolution, device)
+
+
+@torch.inference_mode()
+def _seconds(model: nn.Module, images: Tensor) -> float:
+    _synchronize(images.device)
+    start = time.perf_counter()
+    with torch.autocast(images.device.type, torch.float16):
+        model(images)
+    _synchronize(images.device)
+    return time.perf_counter() - start
+
+
+def _start(device: torch.device) -> int:
+    """Bytes that lie on a card before a measurement of its peak."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,129 @@
+"""docs/runs.jsonl: a line for each finished run, in git, so that a number outlives the folder it came from."""
+
+import functools
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cosub.errors import InputError, RunError
+from cosub.paper.studies.grid import Run
+from cosub.recipes import get
+from cosub.recipes.files import overrides
+from cosub.runs.folder import RunFolder
+from cosub.train import logs
+
+LONGEST = 2048  # bytes
+
+Line = dict[str, Any]
+
+
+class Ledger:
+    """The lines of a file, by the key of their run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = read(path)
+
+    def find(self, run: Run) -> Line | None:
+        """The line of a run, whichever study it was trained for, if it has as many points as are needed."""
+        points = min(run.study.points, run.recipe.epochs)
+        key = run.key  # a hash of the whole recipe: once, not for each line
+        fit = (line for line in self.lines if line["key"] == key and len(line["curve"]) >= points)
+        return max(fit, key=lambda line: line["study"] == run.study.name, default=None)
+
+    def record(self, run: Run, folder: Path) -> Line:
+        """Add the line of a run that is finished in its folder.
+
+        Raises:
+            RunError: if it is too long, or cannot be written.
+        """
+        line = describe(run, folder)
+        text = json.dumps(line) + "\n"
+        if len(text.encode()) > LONGEST:
+            raise RunError(f"{self.path}: the line of {run} has more than {LONGEST} bytes; shorten its names")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:  # one write of a line: others may append at the same time
+                file.write(text)
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self.lines.append(line)
+        return line
+
+
+def read(path: Path) -> list[Line]:
+    """The lines of a file; none if there is no such file.
+
+    Raises:
+        InputError: for a line that is none of ours.
+    """
+    try:
+        texts = path.read_text().splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"ledger: {path}: cannot be read ({error})") from error
+    return [_parsed(text, path, number) for number, text in enumerate(texts, 1) if text.strip()]
+
+
+def _parsed(text: str, path: Path, number: int) -> Line:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not {"study", "cell", "key", "seed", "top1", "curve"} <= line.keys():
+        raise InputError(f"ledger: {path}: line {number} is not the line of a run; mend or remove it")
+    return line
+
+
+def describe(run: Run, folder: Path) -> Line:
+    """What a finished run was and what came out, in one line."""
+    summary, recipe = RunFolder(folder).read_summary(), run.recipe
+    curve = [[line["epoch"], line["train_top1"], line["top1"]] for line in logs.read(folder) if "train_top1" in line]
+    held_out = summary.get("validation_top1", summary["top1"])
+    return {
+        "study": run.study.name,
+        "cell": run.cell.name,
+        "recipe": recipe.name,
+        "overrides": overrides(recipe, get(recipe.name)),
+        "uses": dict(run.cell.uses),
+        "seed": run.seed,
+        "key": run.key,
+        "commit": commit(),
+        "device": device(summary["device"], summary["threads"]),
+        "steps": summary["steps"],
+        "seconds": summary["seconds"],
+        "top1": summary["top1"],
+        "validation_top1": summary.get("validation_top1"),
+        "train_top1": summary["train_top1"],
+        "top1_submodels": summary["top1_submodels"],
+        "curve": [*curve, [recipe.epochs, summary["train_top1"], held_out]],
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the code that runs; with a mark where files of the package differ from it; or its version."""
+    import cosub
+
+    package = Path(cosub.__file__).parent
+    try:
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")  # an environment may lie in somebody's repository
+        name = _git(package, "rev-parse", "--short", "HEAD")
+        return name + ("+" if _git(package, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return cosub.__version__
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", os.fspath(folder), *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def device(name: str, threads: int) -> str:
+    if name.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(name)
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"

@@ -1,0 +1,231 @@
+"""A run's folder: what lies in it, who may write to it, and how its network is loaded."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe
+from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def as_begun(self, recipe: Recipe) -> Recipe:
+        """The recipe by the rules of the run that is there, if one is (`files.as_begun`)."""
+        return as_begun(recipe, read(self.recipe)) if self.recipe.exists() else recipe
+
+    def check(self, recipe: Recipe) -> None:
+        """That this recipe may run in this folder: it is new, empty, or holds the same recipe's run.
+
+        Raises:
+            InputError: if the folder holds something else.
+        """
+        _require_utf8(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"out: {self.path}: is a file; name a folder with --out")
+        if self.recipe.exists():
+            there = read(self.recipe)
+            if identity(there) != identity(recipe):
+                fields = ", ".join(differences(there, recipe)[:5])
+                raise InputError(
+                    f"out: {self.path}: holds another recipe's run (it differs in {fields}); name another --out"
+                )
+        elif self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
+            raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
+
+    def claim(self, recipe: Recipe) -> None:
+        """Make the folder and write the recipe into it, unless it is there already."""
+        self.check(recipe)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.recipe.exists():
+                write_atomically(self.recipe, dump(recipe))
+        except OSError as error:
+            raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
+
+    @contextmanager
+    def lock(self, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+        """Keep others out of the folder while this process works on it; the system unlocks it when the process dies.
+
+        Waits so many seconds for one that is about to end: after a restart the processes before may still be there.
+
+        Raises:
+            InputError: if another process works on it for longer.
+        """
+        with (self.path / ".lock").open("w") as file:
+            deadline = time.monotonic() + wait
+            free = _locked(file.fileno())
+            if not free:
+                say(f"waiting for the process that still works on {self.path}")
+            while not free:
+                if time.monotonic() >= deadline:
+                    raise InputError(
+                        f"out: {self.path}: another process works on this run; wait, or name another --out"
+                    )
+                time.sleep(0.2)
+                free = _locked(file.fileno())
+            yield
+
+    def state(self) -> str:
+        return self.read_summary().get("state", "") if self.summary.exists() else ""
+
+    def read_summary(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.summary.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"run: {self.summary}: cannot be read ({error})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"run: {self.summary}: is not a summary")
+        return found
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _require_utf8(folder: Path) -> None:
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:  # TensorBoard and safetensors take no other name
+        raise InputError(f"out: {folder}: its name is not UTF-8; name another with --out") from error
+
+
+def require_free(folder: Path) -> None:
+    """Raises InputError if a folder cannot be made there, has something in it, or a name that is not UTF-8."""
+    _require_utf8(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
+    if not folder.parent.is_dir():
+        raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes.
+
+    Raises:
+        InputError: as `require_free`, or if nothing can be written there.
+    """
+    require_free(folder)
+    wanted, folder = folder, folder.resolve()  # a name of its own for "." too
+    place = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        place.mkdir()
+    except OSError as error:
+        raise InputError(f"out: {wanted}: cannot be written ({error.strerror}); name another --out") from error
+    try:
+        yield place
+        place.replace(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: its recipe, the names of its classes, its network in eval mode."""
+
+    recipe: Recipe
+    classes: tuple[str, ...]
+    network: nn.Module
+
+
+def load(run: str | os.PathLike[str]) -> nn.Module:
+    """The network of a run, attached, in eval mode, on the CPU.
+
+    Raises:
+        InputError: if the folder holds no finished run.
+    """
+    return load_run(run).network
+
+
+def load_classifier(run: str | os.PathLike[str]) -> Trained:
+    """`load_run`, of a run whose images have one class each.
+
+    Raises:
+        InputError: as `load_run`, and for a segmentation run.
+    """
+    trained = load_run(run)
+    require_classification(trained.recipe, run)
+    return trained
+
+
+def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
+    """That the images of a run have one class each. Raises InputError for a segmentation run."""
+    if recipe.task.kind == "segmentation":
+        raise InputError(
+            f"run: {run}: is a segmentation run, and this is for classification; `cosub evaluate {run} --show N` "
+            "tests it and draws its answers"
+        )
+
+
+def load_run(run: str | os.PathLike[str]) -> Trained:
+    """The network of a run with its recipe and its classes.
+
+    Raises:
+        InputError: if the folder holds no finished run, or its weights do not fit its recipe.
+    """
+    from safetensors.torch import load_file
+
+    from cosub.runs.network import build_network
+
+    folder = RunFolder(Path(run).expanduser())
+    require_run(folder.path)
+    recipe = read(folder.recipe)
+    if not folder.weights.exists():
+        raise InputError(f"run: {folder.path}: has no model.safetensors yet; finish it with the same train command")
+    try:
+        with safe_open(folder.weights, "pt") as file:
+            classes = tuple(json.loads((file.metadata() or {})["classes"]))
+        weights = load_file(folder.weights)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
+    network = build_network(recipe, len(classes), copies=1).eval()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"run: {folder.weights}: does not fit {folder.recipe} ({str(error).splitlines()[1].strip()})"
+        ) from error
+    return Trained(recipe, classes, network)

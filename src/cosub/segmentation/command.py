@@ -1,0 +1,51 @@
+"""cosub evaluate of a segmentation run: mIoU, a table by class, overlays."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cosub.cli.evaluate import Evaluate
+    from cosub.segmentation.evaluation import Result
+
+
+def evaluate_scenes(options: "Evaluate", trained: Any, examples: Any, as_json: bool) -> dict[str, Any] | None:
+    """Test the run's network as the options say; print and return what came out."""
+    from cosub.attachment import layers_per_block
+    from cosub.runs import distributed
+    from cosub.segmentation.evaluation import SCALES, Mode, evaluate, viewer
+    from cosub.segmentation.overlays import show_scenes
+    from cosub.submodel import evenly
+
+    world = distributed.join(options.device)
+    network, recipe = trained.network.to(world.device), trained.recipe
+    mode = Mode(options.whole, SCALES if options.multi_scale else (1.0,), flip=options.multi_scale)
+    layers = None if options.keep is None else evenly(layers_per_block(network), options.keep)
+    result = evaluate(
+        network, examples, trained.classes, recipe, world, mode=mode, layers=layers, workers=options.workers
+    )
+    if not world.main:
+        return None
+    values = {"run": options.run, **result.summary, "bad_images": len(result.bad)}
+    values |= {"whole": options.whole, "multi_scale": options.multi_scale}
+    if layers is not None:
+        values |= {"keep": options.keep, "layers": layers}
+    if options.show:
+        target = Path(options.run) / "examples.png"
+        look = viewer(recipe, network, mode, world.device)
+        show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
+        values["picture"] = str(target)
+    if not as_json:
+        print("\n".join([*table(result), *([values["picture"]] if options.show else [])]))
+    return values
+
+
+def table(result: "Result") -> list[str]:
+    """Lines for a person: classes with their share of the pixels, then the means."""
+    total = max(sum(score.pixels for score in result.classes), 1)
+    width = max(len("class"), *(len(score.name) for score in result.classes))
+    lines = [f"{'class':<{width}}    IoU  accuracy  pixels"]
+    for score in result.classes:
+        iou, accuracy = ("     -" if value is None else f"{value:.4f}" for value in (score.iou, score.accuracy))
+        lines.append(f"{score.name:<{width}}  {iou}  {accuracy:>8}  {score.pixels / total:>6.1%}")
+    means = f"mIoU {result.miou:.4f}  mean accuracy {result.mean_accuracy:.4f}  pixel accuracy {result.accuracy:.4f}"
+    return [*lines, f"{means}  ({result.num_images:,} images)"]

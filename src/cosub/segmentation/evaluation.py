@@ -1,0 +1,266 @@
+"""Mean intersection over union of a segmenter: sliding window or whole, one scale or several, each pixel once.
+
+A test is written as generators that yield images and are sent logits, so that all processes run the network equally
+often: a sharded one waits for all.
+"""
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchvision.transforms.v2 import functional
+
+from cosub.attachment import active, layers_per_block
+from cosub.data.transforms import normalize
+from cosub.errors import InputError
+from cosub.evaluation.classification import check_bad
+from cosub.recipes.config import Recipe, Segmentation
+from cosub.runs.distributed import World
+from cosub.segmentation.loading import scene_loader
+from cosub.segmentation.losses import IGNORE
+from cosub.segmentation.methods import enlarged
+from cosub.segmentation.network import Segmenter
+from cosub.segmentation.scenes import SceneExamples
+from cosub.segmentation.transforms import fitted
+from cosub.submodel import keep_layers
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+STRIDE = 2 / 3  # of a window: 341 of 512, as BEiT's and ConvNeXt's authors
+_WINDOWS = 8  # at once
+
+Work = Generator[Tensor, Tensor, Any]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a test looks at an image. Multi-scale is `Mode(scales=SCALES, flip=True)`."""
+
+    whole: bool = False
+    """The whole image at once instead of windows of the training crop's size."""
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+
+SINGLE, MULTI = Mode(), Mode(scales=SCALES, flip=True)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Of one class over all pixels; None where it neither occurs nor was answered (accuracy: does not occur)."""
+
+    name: str
+    iou: float | None
+    accuracy: float | None
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Means over classes (`miou`, `mean_accuracy`) and over pixels (`accuracy`), in [0, 1]."""
+
+    miou: float
+    mean_accuracy: float
+    accuracy: float
+    classes: tuple[ClassScore, ...]
+    num_images: int
+    bad: list[str]
+
+    @property
+    def headline(self) -> dict[str, float]:
+        return {"miou": self.miou}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Plain values for a run's summary."""
+        return {
+            "miou": self.miou,
+            "mean_accuracy": self.mean_accuracy,
+            "accuracy": self.accuracy,
+            "iou": {score.name: score.iou for score in self.classes},
+            "num_images": self.num_images,
+        }
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """From an image to a probability of each class at each of its pixels."""
+
+    recipe: Recipe
+    mode: Mode
+    multiple: int
+    """Sides of what the network gets are multiples of it."""
+    device: torch.device
+
+    def probabilities(self, image: UInt8[Tensor, "3 H W"]) -> Work:
+        """Yields what the network is to see; returns `(C, H, W)`, the mean over scales and flips."""
+        task = self.recipe.task
+        assert isinstance(task, Segmentation)
+        look = self._whole if self.mode.whole else self._slide
+        total, views = torch.zeros((), device=self.device), 0
+        for scale in self.mode.scales:
+            size = list(fitted((image.shape[1], image.shape[2]), task.short_side, scale))
+            scaled = functional.resize(image, size, antialias=True)[None].to(self.device)
+            scaled = normalize(scaled, self.recipe.inputs)
+            for flipped in (False, True) if self.mode.flip else (False,):
+                logits = yield from look(scaled.flip(3) if flipped else scaled)
+                logits = logits.flip(3) if flipped else logits
+                total = total + enlarged(logits, image.shape[1:]).softmax(1)[0]
+                views += 1
+        return total / views
+
+    def _whole(self, view: Float[Tensor, "1 3 h w"]) -> Work:
+        """Logits `(1, C, h, w)` of the view at once."""
+        height, width = view.shape[2:]
+        size = [math.ceil(side / self.multiple) * self.multiple for side in (height, width)]
+        logits = yield _padded(view, *size)
+        return enlarged(logits, tuple(size))[:, :, :height, :width]
+
+    def _slide(self, view: Float[Tensor, "1 3 h w"]) -> Work:
+        """Logits `(1, C, h, w)`: the mean over the windows that lie on a pixel."""
+        side = self.recipe.resolution
+        height, width = view.shape[2:]
+        view = _padded(view, max(height, side), max(width, side))
+        places = [(top, left) for top in starts(view.shape[2], side) for left in starts(view.shape[3], side)]
+        total, times = torch.zeros((), device=self.device), torch.zeros(view.shape[2:], device=self.device)
+        for first in range(0, len(places), _WINDOWS):
+            some = places[first : first + _WINDOWS]
+            logits = yield torch.cat([view[:, :, top : top + side, left : left + side] for top, left in some])
+            if total.dim() == 0:
+                total = logits.new_zeros(1, logits.shape[1], *view.shape[2:])
+            for (top, left), window in zip(some, enlarged(logits, (side, side)), strict=True):
+                total[0, :, top : top + side, left : left + side] += window
+                times[top : top + side, left : left + side] += 1
+        return (total / times)[:, :, :height, :width]
+
+
+def starts(length: int, window: int) -> list[int]:
+    """Where windows begin along a side: a stride apart, the last one at the end."""
+    stride = max(int(window * STRIDE), 1)
+    return [min(index * stride, length - window) for index in range(math.ceil((length - window) / stride) + 1)]
+
+
+def viewer(recipe: Recipe, network: nn.Module, mode: Mode, device: torch.device) -> Viewer:
+    """A viewer for a recipe's network.
+
+    Raises:
+        InputError: if whole images are asked of a network that takes one size alone.
+    """
+    shape = _segmenter(network).shape
+    if mode.whole and not shape.any_size:
+        raise InputError(f"whole: {recipe.model} takes images of {recipe.resolution} pixels alone; leave it out")
+    patch = getattr(getattr(_segmenter(network).backbone, "patch_embed", None), "patch_size", 1)
+    patch = patch[0] if isinstance(patch, tuple) else patch
+    return Viewer(recipe, mode, patch if shape.plain else 32, device)
+
+
+def evaluate(
+    network: nn.Module,
+    examples: SceneExamples,
+    classes: Sequence[str],
+    recipe: Recipe,
+    world: World,
+    *,
+    mode: Mode = SINGLE,
+    layers: Sequence[int] | None = None,
+    workers: int = 0,
+) -> Result:
+    """Test a segmenter on a set of scenes, at the images' own resolution. `layers` names residual layers to keep.
+
+    Each process takes every world.size-th image; the confusion matrices are added up and nothing is padded.
+
+    Raises:
+        InputError: as `viewer`.
+        RunError: if more images than the recipe's share cannot be read.
+    """
+    look = viewer(recipe, network, mode, world.device)
+    confusion = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False).to(world.device)
+    bad: list[str] = []
+    loader = scene_loader(examples, range(world.rank, len(examples.labels), world.size), workers)
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        idle = torch.zeros(1, 3, recipe.resolution, recipe.resolution, device=world.device)
+        drive(_tests(look, iter(loader), confusion, bad), network, world, idle, layers)
+    network.train(training)
+    bad = sorted(world.gather(set(bad)))
+    check_bad(bad, len(examples.labels), recipe.bad_share)
+    return score(confusion.compute(), classes, len(examples.labels) - len(bad), bad)
+
+
+def _tests(look: Viewer, pairs: Iterator[Any], confusion: Any, bad: list[str]) -> Work:
+    for pair in pairs:
+        if isinstance(pair, str):
+            bad.append(pair)
+            continue
+        image, labels = pair
+        found = yield from look.probabilities(image)
+        confusion.update(found.argmax(0)[None], labels[None].to(look.device))
+
+
+def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Sequence[int] | None = None) -> Any:
+    """Run the network on what `work` yields until no process has any left; gives what the work returns."""
+    result = None
+
+    def following(answer: Tensor | None) -> Tensor | None:
+        nonlocal result
+        try:
+            return next(work) if answer is None else work.send(answer)
+        except StopIteration as end:
+            result = end.value
+            return None
+
+    request = following(None)
+    while world.any(request is not None):
+        answer = _logits(network, idle if request is None else request, layers)
+        if request is not None:
+            request = following(answer)
+    return result
+
+
+def drive_alone(work: Work, network: nn.Module, look: Viewer, layers: Sequence[int] | None = None) -> Any:
+    """What the work of one process returns."""
+    alone, side = World(0, 1, look.device), look.recipe.resolution
+    with torch.no_grad():
+        return drive(work, network, alone, torch.zeros(1, 3, side, side, device=look.device), layers)
+
+
+def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, bad: list[str]) -> Result:
+    """From the numbers of pixels, `matrix[truth, answer]`. A class that neither occurs nor is answered has no part."""
+    counts = matrix.double().cpu()
+    right, there, answered = counts.diagonal(), counts.sum(1), counts.sum(0)
+    iou, accuracy = right / (there + answered - right), right / there
+    scores = tuple(
+        ClassScore(name, _number(iou[index]), _number(accuracy[index]), int(there[index]))
+        for index, name in enumerate(classes)
+    )
+    miou, mean, pixels = (
+        _number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), right.sum() / there.sum())
+    )
+    return Result(miou, mean, pixels, scores, num_images, bad)
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else round(float(value), 6)
+
+
+def _logits(network: nn.Module, images: Tensor, layers: Sequence[int] | None) -> Tensor:
+    if layers is None:
+        return network(images).logits
+    with active(network, keep_layers(layers, sum(layers_per_block(network)), len(images))):
+        return network(images).logits
+
+
+def _segmenter(network: nn.Module) -> Segmenter:
+    """Also from inside a wrapper."""
+    return next(module for module in network.modules() if isinstance(module, Segmenter))
+
+
+def _padded(view: Tensor, height: int, width: int) -> Tensor:
+    """With the mean colour, right and below."""
+    return F.pad(view, (0, width - view.shape[3], 0, height - view.shape[2]))

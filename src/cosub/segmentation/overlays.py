@@ -1,0 +1,111 @@
+"""Scenes with their labels, and with what a network answers, in colours."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional
+
+from cosub.data.decoding import BadImage
+from cosub.errors import InputError
+from cosub.runs.names import caption
+from cosub.segmentation.evaluation import Viewer, drive_alone
+from cosub.segmentation.losses import IGNORE
+from cosub.segmentation.scenes import SceneExamples
+
+_OPACITY = 0.6
+_LEGEND = 24  # classes at most
+
+
+def show_scenes(
+    network: nn.Module,
+    examples: SceneExamples,
+    classes: Sequence[str],
+    look: Viewer,
+    number: int,
+    target: Path,
+    photographs: bool = True,
+    layers: Sequence[int] | None = None,
+) -> None:
+    """Write a PNG of `number` scenes, spread over the set: the image, its labels, the network's answer.
+
+    Ignored pixels are black in the labels. Without `photographs` there are the two maps alone. `layers` names the
+    residual layers of a submodel that answers; by default the full network does.
+
+    Raises:
+        InputError: if none of them can be read.
+    """
+    from matplotlib.figure import Figure
+
+    shown = _read(examples, number)
+    if not shown:
+        raise InputError(f"show: {number}: none of these scenes can be read; leave it out")
+    probabilities = [drive_alone(look.probabilities(image), network, look, layers) for image, _ in shown]
+    answers = [found.argmax(0).byte().cpu() for found in probabilities]
+    colours = palette(len(classes))
+    titles = ["image", "truth", "answer"] if photographs else ["truth", "answer"]
+    ratio = shown[0][0].shape[1] / shown[0][0].shape[2]
+    figure = Figure(figsize=(2.4 * len(titles), (2.4 * ratio + 0.05) * len(shown) + 0.7), layout="constrained")
+    axes = figure.subplots(len(shown), len(titles), squeeze=False)
+    for row, (image, labels), answer in zip(axes, shown, answers, strict=True):
+        under = image.permute(1, 2, 0).numpy()
+        panels = [under] if photographs else []
+        panels += [_painted(under if photographs else None, values, colours) for values in (labels, answer)]
+        for panel, pixels in zip(row, panels, strict=True):
+            panel.imshow(pixels, interpolation="nearest")
+            panel.axis("off")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=9)
+    _legend(figure, classes, colours, [labels for _, labels in shown] + answers, columns=2 * len(titles))
+    figure.savefig(target, dpi=100)
+
+
+def palette(number: int) -> UInt8[np.ndarray, "C 3"]:
+    """Colours that differ in hue and brightness."""
+    golden = 0.618034
+    values = [
+        colorsys.hsv_to_rgb(index * golden % 1, 0.85 - 0.35 * (index % 2), 0.95 - 0.2 * (index % 3))
+        for index in range(number)
+    ]
+    return (np.array(values) * 255).astype(np.uint8)
+
+
+def _read(examples: SceneExamples, number: int) -> list[tuple[Tensor, Tensor]]:
+    total = len(examples.labels)
+    shown = []
+    for place in range(min(number, total)):
+        try:
+            image, labels = examples.pair(place * total // min(number, total))
+        except BadImage:
+            continue
+        shown.append((functional.pil_to_tensor(image), labels))
+    return shown
+
+
+def _painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> np.ndarray:
+    """Colours over an image, or alone; black where the label is ignored."""
+    table = np.zeros((IGNORE + 1, 3), np.uint8)
+    table[: len(colours)] = colours
+    painted = table[labels.numpy()]
+    if under is None:
+        return painted
+    return (_OPACITY * painted + (1 - _OPACITY) * under).astype(np.uint8)
+
+
+def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list[Tensor], columns: int) -> None:
+    """The classes that have the most pixels."""
+    from matplotlib.patches import Patch
+
+    everything = torch.cat([values.flatten() for values in maps])
+    counts = torch.bincount(everything, minlength=IGNORE + 1)[:IGNORE]
+    most = [index for index in counts.argsort(descending=True).tolist() if counts[index]][:_LEGEND]
+    handles = [
+        Patch(color=tuple((colours[index] / 255).tolist()), label=caption(classes[int(index)]))
+        for index in sorted(most)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)

@@ -1,0 +1,82 @@
+"""A class for every pixel."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cosub.data.loading import TrainingSet
+from cosub.data.sources import Examples, Source
+from cosub.data.transforms import normalize
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe, Segmentation
+from cosub.runs.distributed import World
+from cosub.segmentation.evaluation import Result, evaluate
+from cosub.segmentation.loading import SceneSet
+from cosub.segmentation.losses import IGNORE
+from cosub.segmentation.methods import build_dense
+from cosub.segmentation.network import Segmenter, build_segmenter
+from cosub.segmentation.scenes import SceneExamples
+from cosub.segmentation.transforms import TrainingCrop
+from cosub.train.steps import share
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    recipe: Recipe
+    source: Source
+
+    def network(self, seed: int, world: World) -> nn.Module:
+        """The segmenter. The BatchNorm of neck and heads sees the rows of all cards; on CPUs those of one process.
+
+        Raises:
+            InputError: if it would see a single row, which has no deviation.
+        """
+        copies = build_dense(self.recipe.method).copies
+        synchronised = world.size > 1 and world.device.type == "cuda"
+        rows = copies * self.recipe.group_size * len(share(self.recipe, world.rank, world.size).groups(0))
+        if rows == 1 and not synchronised:
+            raise InputError(
+                "group_size: 1: BatchNorm in UperNet needs two rows a process and micro-step; take --group-size 2, "
+                "fewer processes or micro-steps, or --method cosub"
+            )
+        recipe = dataclasses.replace(self.recipe, seed=seed)
+        network = build_segmenter(recipe, len(self.source.classes), copies)
+        if synchronised:
+            for name in ("neck", "decode_head", "auxiliary_head"):
+                setattr(network, name, nn.SyncBatchNorm.convert_sync_batchnorm(getattr(network, name)))
+        return network.to(world.device)
+
+    def pretrained(self, network: nn.Module) -> nn.Module:
+        assert isinstance(network, Segmenter)
+        return network.backbone
+
+    def training_set(self) -> TrainingSet:
+        task, recipe = self.recipe.task, self.recipe
+        assert isinstance(task, Segmentation)
+        crop = TrainingCrop(task, recipe.resolution, recipe.inputs)
+        return SceneSet(_scenes(self.source.train), crop, recipe.seed)
+
+    def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
+        """Normalised images, and the labels of their pixels as they are `(B, H, W)`."""
+        return normalize(images, self.recipe.inputs), labels
+
+    def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Pixel accuracy, and the crops whose pixels are all ignored: they have no part in the loss."""
+        valid = labels != IGNORE
+        right = logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels), 1, 1)
+        share_right = right.sum() / (valid.sum() * (len(logits) // len(labels))).clamp(min=1)
+        return torch.stack([share_right, (~valid.flatten(1).any(1)).sum().float()])
+
+    def evaluate(
+        self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
+    ) -> Result:
+        """Single scale, sliding window. Submodels are tested by `cosub evaluate --keep`."""
+        workers = self.recipe.runtime.workers
+        return evaluate(network, _scenes(examples), self.source.classes, self.recipe, world, workers=workers)
+
+
+def _scenes(examples: Examples) -> SceneExamples:
+    assert isinstance(examples, SceneExamples)
+    return examples

@@ -1,0 +1,112 @@
+"""Whether compiling pays: `--compile auto`. A rule over what a recipe says: a continued run decides as it began.
+
+Compiling fuses the passes over memory between the matrix products, so what it saves grows with the values that the
+residual layers keep. On an H200 in bf16 that was 0.042 to 0.052 ns a value and step, in five rows from ViT-S to ViT-H
+(LOG.md, 2026-11-26). Small networks save the host's time besides, which is not counted. One graph took 4 to 6 s to
+compile there, 11 s the first time in a process.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cosub.attachment import state
+from cosub.choices import Compile, Rounding
+from cosub.twins.compilation import structure
+from cosub.twins.twin import Twin
+
+SAVED = 4.5e-11  # seconds a value of the stream that a residual layer keeps
+STARTING, COMPILING = 10.0, 5.0  # seconds: once, and for each signature
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step of training gives a compiler to do."""
+
+    values: int
+    """Of the residual stream, in the rows that each residual layer keeps, summed over the layers."""
+    signatures: int
+    """Graphs: blocks that differ in structure, in the shape of their input or in the rows that they keep."""
+
+    @property
+    def saved(self) -> float:
+        """Seconds a step."""
+        return SAVED * self.values
+
+    @property
+    def seconds(self) -> float:
+        """That compiling takes."""
+        return STARTING + COMPILING * self.signatures
+
+
+@dataclass(frozen=True)
+class Choice:
+    compiled: bool
+    why: str
+
+
+def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: Callable[[], Work]) -> Choice:
+    """What `--compile` means for a run of so many steps in all. `work` is asked only where it decides.
+
+    Args:
+        wanted: the recipe's value.
+        rounding: the recipe's; bernoulli gives every step other shapes.
+        device: the type of the device, as torch calls it.
+        steps: of the whole run, not those still to go.
+        work: counts a step of the recipe.
+    """
+    if wanted != "auto":
+        return Choice(wanted == "on", f"{wanted}, as asked")
+    if rounding == "bernoulli":
+        return Choice(False, "auto: off, because rounding bernoulli gives every step other shapes")
+    if device != "cuda":
+        return Choice(False, "auto: off, because it compiles on a GPU alone")
+    found = work()
+    saved = steps * found.saved
+    pays = saved > found.seconds
+    return Choice(
+        pays,
+        f"auto: {'on' if pays else 'off'}, because {steps:,} steps save about {saved:,.1f} s, and compiling takes "
+        f"about {found.seconds:.0f} s (signatures: {found.signatures})",
+    )
+
+
+@torch.no_grad()
+def count_work(network: nn.Module, resolution: int, group_rows: int, groups: int, networks: int = 1) -> Work:
+    """Count a step by one forward pass of one image, in eval mode. Leaves the network as it was.
+
+    Args:
+        network: attached; without memory is enough (the meta device, or fake tensors in their mode).
+        resolution: pixels a side.
+        group_rows: rows of a group, copies included.
+        groups: groups of a step.
+        networks: how many such networks are trained.
+    """
+    kept = state(network).kept(group_rows)
+    values, signatures = 0, set[Hashable]()
+
+    def note(block: Twin, given: tuple[Any, ...]) -> None:
+        nonlocal values
+        x: Tensor = given[0]
+        first = block.cosub.first_layer
+        counts = kept[first : first + block.cosub.num_layers]
+        values += sum(counts) * math.prod(x.shape[1:])
+        signatures.add((structure(block), x.shape[1:], counts))
+
+    training = network.training
+    handles = [block.register_forward_pre_hook(note) for block in _blocks(network)]
+    try:
+        network.eval()(torch.empty(1, 3, resolution, resolution, device=next(network.parameters()).device))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return Work(values * groups * networks, len(signatures) * networks)
+
+
+def _blocks(network: nn.Module) -> Iterable[Any]:
+    return (module for module in network.modules() if isinstance(module, Twin) and module.cosub.num_layers)

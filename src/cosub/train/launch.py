@@ -1,0 +1,314 @@
+"""A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
+
+import dataclasses
+import errno
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+import cosub
+from cosub.data.depth import depth_cautions, settled
+from cosub.data.marks import about, gone, mark
+from cosub.data.sources import Source, fingerprint, open_source, with_validation
+from cosub.data.telling import told
+from cosub.errors import CosubError, InputError, RunError, Stopped
+from cosub.evaluation.classification import shares_of
+from cosub.recipes.config import Recipe, Segmentation
+from cosub.runs import distributed
+from cosub.runs.folder import RunFolder
+from cosub.runs.names import write_text
+from cosub.runs.progress import Reporter, Terminal
+from cosub.runs.published import metadata
+from cosub.train import checkpoint as checkpoints
+from cosub.train.cautions import cautions, effective_rate
+from cosub.train.checkpoint import DamagedCheckpoint, save_weights
+from cosub.train.optim import rate_table
+from cosub.train.plot import plot_runs
+from cosub.train.sharding import full
+from cosub.train.steps import images_of_epoch
+from cosub.train.trainer import Trainer
+
+LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def train(recipe: Recipe) -> dict[str, Any]:
+    """Run a recipe, or continue it, and return its summary. A finished run is returned as it is.
+
+    Raises:
+        InputError: if the recipe cannot be run here; nothing was written.
+        RunError: if the run cannot go on.
+        Stopped: by a signal; the same call continues.
+    """
+    world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
+    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)).expanduser())
+    reporter = Terminal() if world.main else Reporter()
+    recipe = folder.as_begun(recipe)
+    if folder.state() != "done":
+        recipe = dataclasses.replace(recipe, data=settled(recipe.data))
+    folder.check(recipe)
+    if folder.state() == "done":
+        summary = folder.read_summary()
+        result = _read_result(folder, summary)
+        _require_same_data(recipe, folder, summary, reporter)
+        reporter.table("finished already", result)
+        return summary
+    if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(recipe.runtime.deterministic)
+    with _warnings_to(reporter):
+        source = _source(recipe)
+        pixels = depth_cautions(recipe.data, source.train)
+        trainer = Trainer(recipe, source, world, folder, reporter)
+        reporter.table("cosub train", plan(trainer))
+        if recipe.optimizer.layer_decay < 1:
+            rates = rate_table(recipe, trainer.network)
+            reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
+        for warning in [*pixels, *cautions(recipe, trainer.network)]:
+            reporter.warn(warning)
+        with _alone(trainer), trainer.stop.listening():
+            if folder.state() == "done":  # by another process, while this one waited for it
+                return folder.read_summary()
+            trainer.prepare()
+            with _room(folder), _recorded(trainer), distributed.answering():
+                trainer.fit()
+                return _finish(trainer)
+
+
+def _source(recipe: Recipe) -> Source:
+    source = open_source(recipe.data, recipe.classes)
+    return with_validation(source) if recipe.choose == "best" else source
+
+
+def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any], reporter: Reporter) -> None:
+    """That a finished run was trained on the data that the recipe names; they may have moved, or be gone.
+
+    Raises:
+        InputError: if others lie there.
+    """
+    if gone(recipe.data):
+        where = getattr(recipe.data, "path", "") or "not given"
+        reporter.warn(f"data.path: {where}: no data lie there now, and a finished run needs none")
+        return
+    source = _source(recipe)
+    kept = summary.get("data")
+    if isinstance(kept, dict):
+        same = kept.get("fingerprint") == mark(source, recipe.data)
+    else:  # a run from before summaries had it
+        found = checkpoints.latest(folder.checkpoints)
+        same = found is None or found.counters["data"] == fingerprint(source)
+    if not same:
+        raise InputError(
+            f"data.path: {folder.path}: was trained on other images or classes than lie there now; name the same data, "
+            "or another --out"
+        )
+
+
+def default_folder(recipe: Recipe) -> str:
+    return f"out/{recipe.name}-{recipe.method.kind}-{recipe.seed}"
+
+
+def plan(trainer: Trainer) -> dict[str, str]:
+    """What will run, for a person to check before it does."""
+    recipe = trainer.recipe
+    parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
+    low, high = min(trainer.kept), max(trainer.kept)
+    effective = effective_rate(recipe, trainer.network)
+    return {
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
+        "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
+        "start": recipe.weights or "from scratch",
+        "parameters": f"{parameters:,}",
+        "residual layers": str(len(trainer.kept)),
+        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective:.4g} effective",
+        "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
+        "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
+        f"{len(trainer.source.classes)} classes",
+        **told(trainer.source),
+        "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
+        + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
+        "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
+        f"{trainer.world.size} processes, {trainer.share.micro_steps} micro-steps",
+        "steps": f"{trainer.total_steps:,} ({recipe.epochs} epochs of {trainer.steps_per_epoch})",
+        "learning rate": f"{recipe.peak_lr:.3g} ({recipe.optimizer.name}, {recipe.optimizer.lr_rule} rule)",
+        "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
+        "folder": str(trainer.folder.path),
+    }
+
+
+def _pairs(arguments: dict[str, Any]) -> str:
+    return "".join(f"{key}={value} " for key, value in arguments.items())
+
+
+@contextmanager
+def _alone(trainer: Trainer) -> Iterator[None]:
+    """Claim the folder, and keep other commands out of it."""
+    with ExitStack() as stack:
+
+        def enter() -> None:
+            trainer.folder.claim(trainer.recipe)
+            stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter.say))
+
+        trainer.world.on_main(enter)
+        yield
+
+
+@contextmanager
+def _recorded(trainer: Trainer) -> Iterator[None]:
+    """Keep summary.json true: running, stopped, failed; `_finish` writes done."""
+    started = time.time()
+
+    def note(status: str, **more: Any) -> None:
+        if trainer.world.main:
+            trainer.folder.write_summary({**_facts(trainer), "state": status, "started": started, **more})
+
+    try:
+        note("running")
+        yield
+    except (Stopped, KeyboardInterrupt):
+        note("stopped")
+        raise
+    except BaseException as error:
+        with suppress(OSError):  # where the disk is full, that is the error to tell
+            note("failed", reason=str(error) if isinstance(error, CosubError) else repr(error))
+        raise
+
+
+@contextmanager
+def _room(folder: RunFolder) -> Iterator[None]:
+    """Turn a full disk into one line, whoever met it: the metrics' file, TensorBoard's, a results file."""
+    shown = threading.excepthook
+
+    def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same in ours
+        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in _NO_ROOM):
+            shown(error)
+
+    threading.excepthook = show
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"{folder.path}: cannot be written ({error.strerror}): make room, and the same command continues from the "
+            "last checkpoint, which is whole"
+        ) from error
+    finally:
+        threading.excepthook = shown
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "method": trainer.recipe.method.kind,
+        "recipe": trainer.recipe.name,
+        "model": trainer.recipe.model,
+        "seed": trainer.recipe.seed,
+        "drop_rate": trainer.recipe.drop_rate,
+        "effective_drop_rate": effective_rate(trainer.recipe, trainer.network),
+        "run": str(trainer.folder.path),
+        "steps": trainer.step,
+        "seconds": round(trainer.counters.seconds, 3),
+        "data": about(trainer.source, trainer.recipe.data, trainer.mark),
+        "bad_images": len(trainer.counters.bad),
+        "skipped_steps": trainer.counters.skipped_steps,
+        "processes": trainer.world.size,
+        "device": str(trainer.world.device),
+        "threads": torch.get_num_threads(),
+        "version": cosub.__version__,
+    }
+
+
+def _finish(trainer: Trainer) -> dict[str, Any]:
+    result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
+    more = trainer.evaluate_training()
+    source, best = trainer.source, trainer.counters.best
+    if source.validation is source.test:
+        more |= {f"validation_{name}": value for name, value in result.headline.items()}
+    elif source.validation is not None:
+        found = trainer.evaluate(source.validation).headline
+        more |= {f"validation_{name}": value for name, value in found.items()}
+    if trainer.recipe.choose == "best":
+        chosen_on = "test" if source.watched is source.test else "validation"
+        more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
+    if isinstance(trainer.recipe.task, Segmentation):
+        more["skipped_crops"] = trainer.counters.skipped
+    weights = full(trainer.result.state_dict(), trainer.world.main)
+    summary = {
+        **_facts(trainer),
+        "state": "done",
+        **result.summary,
+        **more,
+        "bad_images": len({*trainer.counters.bad, *result.bad}),
+    }
+    trainer.world.on_main(lambda: _write(trainer, summary, weights, sorted({*trainer.counters.bad, *result.bad})))
+    trainer.reporter.table("result", result_table(summary))
+    return summary
+
+
+def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor], bad: list[str]) -> None:
+    """The results; the summary, which says that all is done, comes last."""
+    folder = trainer.folder
+    try:
+        aside = folder.weights.with_name(".model.safetensors")
+        save_weights(weights, aside, metadata(trainer.recipe, trainer.source.classes))
+        aside.replace(folder.weights)
+        plot_runs([folder.path], folder.path / "curves.png", summary)
+        if bad:
+            write_text(folder.path / "bad-images.txt", "\n".join(bad) + "\n")
+            trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
+        folder.write_summary(summary)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
+
+
+def _read_result(folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
+    try:
+        return result_table(summary)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"run: {folder.summary}: is not the summary of a finished run ({error!r}); remove it, and the same command "
+            "writes it again"
+        ) from error
+
+
+def result_table(summary: dict[str, Any]) -> dict[str, str]:
+    name, key = ("mIoU", "miou") if "miou" in summary else ("top-1", "top1")
+    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
+    for share, top1 in summary.get("top1_submodels", {}).items():
+        rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+    if epoch := summary.get("chosen_epoch"):
+        on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
+        rows["chosen"] = f"epoch {epoch}, by {on}"
+    if summary.get("skipped_crops"):
+        rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
+    rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
+    rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
+    return rows
+
+
+@contextmanager
+def _warnings_to(reporter: Reporter) -> Iterator[None]:
+    """One line for a damaged checkpoint; other warnings as Python shows them."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, DamagedCheckpoint):
+                reporter.warn(str(message))
+            else:
+                shown(message, category, *rest)
+
+        warnings.simplefilter("always", DamagedCheckpoint)
+        warnings.showwarning = show
+        yield

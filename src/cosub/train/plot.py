@@ -1,0 +1,76 @@
+"""Curves against the epoch: of runs, training loss and accuracy on held-out images; of a recipe, the learning rate."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cosub.errors import InputError
+from cosub.recipes.config import Recipe
+from cosub.runs.folder import RunFolder
+from cosub.runs.names import caption
+from cosub.train.logs import read
+from cosub.train.optim import learning_rate, warmup_steps
+
+_NAMES = {"top1": "top-1", "miou": "mIoU"}
+
+
+def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None = None) -> None:
+    """Write a PNG with the curves of the runs; `summary` is that of a single run which has not written its own yet.
+
+    Raises:
+        InputError: if a folder holds no metrics.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    metrics: set[str] = set()
+    for run in runs:
+        lines = read(run)
+        if not lines:
+            raise InputError(f"run: {run}: has no metrics.jsonl to plot")
+        steps = [line for line in lines if "loss" in line]
+        (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps])
+        last = summary or RunFolder(run).read_summary()
+        metric = "miou" if "miou" in last or any("miou" in line for line in lines) else "top1"
+        points = [(line["epoch"], line[metric]) for line in lines if metric in line]
+        points += _final(lines, last, metric)
+        metrics.add(metric)
+        accuracy.plot(
+            [x for x, _ in points],
+            [y for _, y in points],
+            marker="o",
+            markersize=3,
+            color=curve.get_color(),
+            label=caption(run.absolute().name),
+        )
+    loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    accuracy.set(
+        xlabel="epoch", ylabel=" and ".join(_NAMES[metric] for metric in sorted(metrics)) + " on held-out images"
+    )
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    accuracy.legend(frameon=False, fontsize="small", loc="lower right")
+    figure.savefig(target, dpi=110)
+
+
+def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> None:
+    """Write a PNG with the learning rate over the epochs of a recipe."""
+    from matplotlib.figure import Figure
+
+    total = recipe.epochs * steps_per_epoch
+    steps = sorted({*range(0, total, max(total // 1000, 1)), warmup_steps(recipe, steps_per_epoch), total - 1})
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [step / steps_per_epoch for step in steps]
+    axes.plot(epochs, [learning_rate(recipe, step, steps_per_epoch) for step in steps])
+    axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=110)
+
+
+def _final(lines: list[dict[str, float]], summary: dict[str, Any], metric: str) -> list[tuple[float, float]]:
+    found = summary.get(metric)
+    return [(max(line["epoch"] for line in lines), found)] if isinstance(found, int | float) else []

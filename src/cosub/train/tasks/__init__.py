@@ -1,0 +1,77 @@
+"""A task is data, a method and an evaluator. The trainer knows none by name."""
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from cosub.data.loading import TrainingSet
+from cosub.data.sources import Examples, Source
+from cosub.recipes.config import Recipe, Segmentation
+from cosub.runs.distributed import World
+from cosub.train.methods import Method, build
+from cosub.train.tasks.classification import ClassificationTask
+
+
+class Score(Protocol):
+    """What an evaluation found."""
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The number that a run is watched by, with its name."""
+        ...
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a run's summary has of it."""
+        ...
+
+    @property
+    def bad(self) -> list[str]: ...
+
+
+class Task(Protocol):
+    """What a trainer asks of a task."""
+
+    def network(self, seed: int, world: World) -> nn.Module:
+        """The recipe's network, initialised from a seed, on the device."""
+        ...
+
+    def pretrained(self, network: nn.Module) -> nn.Module:
+        """The part of a network that published weights are for."""
+        ...
+
+    def training_set(self) -> TrainingSet: ...
+
+    def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
+        """Images as the network takes them, and targets as the method does, of a batch on the device."""
+        ...
+
+    def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of a step: the share of answers that are right, and the number of images that have no label to learn."""
+        ...
+
+    def evaluate(
+        self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
+    ) -> Score: ...
+
+
+def task_of(recipe: Recipe, source: Source) -> Task:
+    """The recipe's task on its data.
+
+    Raises:
+        InputError: for an augmentation that is not known.
+    """
+    if isinstance(recipe.task, Segmentation):
+        from cosub.segmentation.task import SegmentationTask  # it needs an extra
+
+        return SegmentationTask(recipe, source)
+    return ClassificationTask(recipe, source)
+
+
+def method_of(recipe: Recipe) -> Method:
+    """The recipe's method, as its task has it."""
+    if isinstance(recipe.task, Segmentation):
+        from cosub.segmentation.methods import build_dense
+
+        return build_dense(recipe.method)
+    return build(recipe.method)

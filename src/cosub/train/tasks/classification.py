@@ -1,0 +1,70 @@
+"""A class for every image."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cosub.data.loading import TrainingSet
+from cosub.data.mixing import mix_groups
+from cosub.data.sources import Examples, Source
+from cosub.data.transforms import normalize, training
+from cosub.evaluation.classification import Result, evaluate
+from cosub.recipes.config import Recipe
+from cosub.runs.distributed import World
+from cosub.runs.network import build_network
+from cosub.train.methods import build
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    recipe: Recipe
+    source: Source
+
+    def network(self, seed: int, world: World) -> nn.Module:
+        copies = build(self.recipe.method).copies
+        network = build_network(dataclasses.replace(self.recipe, seed=seed), len(self.source.classes), copies)
+        return network.to(world.device)
+
+    def pretrained(self, network: nn.Module) -> nn.Module:
+        return network
+
+    def training_set(self) -> TrainingSet:
+        recipe = self.recipe
+        transform = training(recipe.resolution, recipe.augment, recipe.inputs.interpolation)
+        return TrainingSet(self.source.train, transform, recipe.seed)
+
+    def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
+        """Normalised images, mixed inside each group, and dense targets `(B, C)`."""
+        recipe = self.recipe
+        return mix_groups(
+            normalize(images, recipe.inputs),
+            labels,
+            recipe.augment,
+            len(self.source.classes),
+            recipe.method.targets,
+            recipe.seed,
+            step,
+            groups,
+        )
+
+    def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
+        right = (logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels))).float().mean()
+        return torch.stack([right, torch.zeros_like(right)])
+
+    def evaluate(
+        self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
+    ) -> Result:
+        recipe = self.recipe
+        return evaluate(
+            network,
+            examples,
+            len(self.source.classes),
+            recipe.resolution,
+            world,
+            inputs=recipe.inputs,
+            submodels=submodels,
+            workers=recipe.runtime.workers,
+            bad_share=recipe.bad_share,
+        )

@@ -1,0 +1,163 @@
+"""Frozen teachers: a finished run, an exported folder, or a network of timm's with its weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from cosub.attachment import attach, state
+from cosub.errors import InputError
+from cosub.evaluation.networks import TAKEN_OUT, take_out
+from cosub.recipes.config import Inputs
+from cosub.recipes.files import is_run, nearest, read
+from cosub.runs.network import create, settings_of
+from cosub.runs.published import CONFIG, Published, look_up
+from cosub.twins.removal import remove_layers
+from cosub.weights.loading import load_weights
+
+_IMAGENET = Inputs()
+
+
+class Teacher(nn.Module):
+    """A network that answers and is not trained: always in eval mode, without gradient.
+
+    `about` holds plain values from which the same network can be built again, without weights: a run that continues
+    takes those from its checkpoint, and needs neither the teacher's folder nor the Hub.
+    """
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        super().__init__()
+        self.about = about
+        with torch.random.fork_rng(devices=[]):
+            self.network = create(about["model"], about["resolution"], about["classes"], about["settings"])
+        if kept := about.get("kept_layers"):
+            attach(remove_layers(self.network, kept), drop_rate=0.0, copies=1)
+            state(self.network).scale = about["kept_scale"]
+        take_out(self.network, about.get("taken_out", {}), about["source"])
+        self.requires_grad_(False).eval()
+        # From images normalised as a student's to images normalised as the teacher's.
+        channels = list(
+            zip(about["student_mean"], about["student_std"], about["mean"], about["deviation"], strict=True)
+        )
+        self.factor = [deviation / theirs for _, deviation, _, theirs in channels]
+        self.shift = [(mean - their_mean) / theirs for mean, _, their_mean, theirs in channels]
+
+    def train(self, mode: bool = True) -> "Teacher":
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+        """Logits of the student's images, resized where the teacher was made for another size."""
+        size = self.about["resolution"]
+        if images.shape[-1] != size:
+            images = F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+        if self.factor != [1.0] * 3 or self.shift != [0.0] * 3:
+            shape = 1, 3, 1, 1
+            images = images * images.new_tensor(self.factor).view(shape) + images.new_tensor(self.shift).view(shape)
+        return self.network(images)
+
+
+def load_teacher(
+    source: str, classes: tuple[str, ...], resolution: int, out: Path, inputs: Inputs = _IMAGENET
+) -> tuple[Teacher, list[str]]:
+    """The teacher of that name with its weights, and a line for each thing to know about it.
+
+    Args:
+        source: a finished run's folder, a folder with timm's config.json, hf-hub:OWNER/NAME, a name of timm's weights.
+        classes: the student's.
+        resolution: the student's, in pixels.
+        out: the student's own folder.
+        inputs: how the student's images are normalised.
+
+    Raises:
+        InputError: if there is none, it is the student's own run or not finished, or has other classes.
+    """
+    if source and Path(source).resolve() == out.resolve():
+        raise InputError(f"teacher: {source}: is this run itself; name another, finished run")
+    about = describe(source, resolution, inputs)
+    if about["classes"] != len(classes):
+        raise InputError(
+            f"teacher: {source}: has {about['classes']} classes and the data {len(classes)}; train it on these data "
+            "first (cosub train --weights ...), and name that run"
+        )
+    if about["names"] and about["names"] != list(classes):
+        odd = next(pair for pair in zip(about["names"], classes, strict=True) if pair[0] != pair[1])
+        raise InputError(
+            f"teacher: {source}: was trained on other classes ({odd[0]!r} where the data have {odd[1]!r}); "
+            "name one that was trained on these"
+        )
+    teacher = Teacher(about)
+    said = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
+    if about["resolution"] != resolution:
+        said.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
+    return teacher, said
+
+
+def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[str, Any]:
+    """What a teacher is, without its weights, for a student of that resolution and those inputs.
+
+    Raises:
+        InputError: if there is none of that name, or its run is not finished.
+    """
+    if not source:
+        raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
+    student = {"student_mean": list(inputs.mean), "student_std": list(inputs.std)}
+    if is_run(source):
+        return {**_of_run(Path(source)), **student}
+    found = look_up(source)
+    if not found.model:
+        raise InputError(f"teacher: {_unnamed(source, found)}")
+    unnamed = found.classes == tuple(map(str, range(len(found.classes))))
+    return {
+        "source": source,
+        "model": found.model,
+        "settings": found.model_args,
+        "taken_out": {name: found.config[name] for name in TAKEN_OUT if name in found.config},
+        "resolution": found.resolution if found.fixed_size else resolution,
+        "classes": len(found.classes) or found.num_classes,
+        "names": [] if unnamed else list(found.classes),
+        "mean": list(found.inputs.mean),
+        "deviation": list(found.inputs.std),
+        **student,
+    }
+
+
+def _unnamed(source: str, found: Published) -> str:
+    """Why it cannot be told what network weights are of."""
+    if found.said:
+        return found.said[0]
+    if Path(source).exists():
+        return (
+            f"{source}: holds no run and no {CONFIG} of timm's, which names its model; name a folder with one of both"
+        )
+    near = nearest(source.removeprefix("timm:"), timm.list_pretrained())
+    return f"{source}: is no run's folder, no exported one and no name of timm's weights{near}"
+
+
+def _of_run(folder: Path) -> dict[str, Any]:
+    recipe, weights = read(folder / "recipe.json"), folder / "model.safetensors"
+    if not weights.exists():
+        raise InputError(f"teacher: {folder}: has no model.safetensors yet; finish it with the same train command")
+    try:
+        with safe_open(weights, "pt") as file:
+            names = json.loads((file.metadata() or {})["classes"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"teacher: {weights}: cannot be read ({error})") from error
+    return {
+        "source": str(folder),
+        "model": recipe.model,
+        "settings": settings_of(recipe),
+        "kept_layers": list(recipe.kept_layers),
+        "kept_scale": recipe.kept_scale,
+        "resolution": recipe.resolution,
+        "classes": len(names),
+        "names": names,
+        "mean": list(recipe.inputs.mean),
+        "deviation": list(recipe.inputs.std),
+    }

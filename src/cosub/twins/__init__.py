@@ -1,0 +1,153 @@
+"""The table class -> twin, of blocks of timm and others. A new architecture is a file beside this one and a line here.
+
+TWINS   blocks: their forward is rewritten around `residual`
+KEPT    blocks with slots for drop path that their authors never drop: class attention
+DOORS   modules before whose blocks copies must be made (default: the first block)
+APART   modules that group rows in a way of their own, whose models are refused
+HOSTS   modules that fold their output with the number of images read at entry
+"""
+
+from timm.models import byobnet, cspnet, resnetv2
+from timm.models._efficientnet_blocks import (
+    CondConvResidual,
+    ConvBnAct,
+    DepthwiseSeparableConv,
+    EdgeResidual,
+    InvertedResidual,
+    MobileAttention,
+    UniversalInvertedResidual,
+)
+from timm.models.beit import Beit
+from timm.models.beit import Block as TimmBEiTBlock
+from timm.models.cait import Cait, LayerScaleBlock, LayerScaleBlockClassAttn
+from timm.models.convnext import ConvNeXtBlock
+from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
+from timm.models.hiera import HieraBlock
+from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
+from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
+from timm.models.mobilevit import MobileVitBlock
+from timm.models.nfnet import NormFreeBlock
+from timm.models.pit import Transformer as PiTTransformer
+from timm.models.qwen3_vit import Qwen3VitEncoder
+from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
+from timm.models.resnet import BasicBlock, Bottleneck
+from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block
+from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_relpos import RelPosBlock, ResPostRelPosBlock, VisionTransformerRelPos
+from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
+from torch import nn
+
+from cosub.architectures.patchconvnet import PatchConvBlock
+from cosub.twins.beit import BEiTBlock
+from cosub.twins.cait import CaiTBlock
+from cosub.twins.chain import (
+    ByobAttention,
+    ByobBasic,
+    ByobBottleneck,
+    ByobDark,
+    ByobEdge,
+    CSPBottleneck,
+    CSPDark,
+    CSPEdge,
+    CSPStage,
+    CSPStage3,
+)
+from cosub.twins.convnext import ConvNeXtTwin
+from cosub.twins.efficientnet import (
+    CondConvTwin,
+    ConvTwin,
+    EdgeTwin,
+    InvertedTwin,
+    MobileAttentionTwin,
+    SeparableTwin,
+    UniversalTwin,
+)
+from cosub.twins.eva import EVABlock, EVAPostNormBlock
+from cosub.twins.from_torchvision import VISION_TWINS
+from cosub.twins.hiera import HieraTwin
+from cosub.twins.maxvit import CoAtNetBlock, MaxConvNeXt, MaxMBConv, Partition, Partition2d
+from cosub.twins.patchconvnet import PatchConvTwin
+from cosub.twins.preact import NFBlock, V2Basic, V2Bottleneck, V2PostBottleneck
+from cosub.twins.regnet import RegNetBottleneck
+from cosub.twins.relpos import RelPosTwin, ResPostRelPosTwin
+from cosub.twins.resnet import ResNetBasic, ResNetBottleneck
+from cosub.twins.swin import SwinBlock, SwinV2Block
+from cosub.twins.tokens import TokenHost
+from cosub.twins.twin import Host, Twin
+from cosub.twins.vit import PiTStage, ViTBlock
+from cosub.twins.xcit import XCiTBlock
+
+FAMILIES = (
+    *("ViT", "DeiT", "DeiT-III", "MAE's ViT", "BEiT", "CaiT", "PiT", "XCiT", "Swin"),
+    *("ConvNeXt", "ConvNeXt V2", "ResNet", "RegNet", "EfficientNet", "EfficientNetV2", "PatchConvNet"),
+    *("DINOv2", "DINOv3", "EVA", "Swin V2", "MobileNet V2 to V4", "HRNet", "Hiera", "MaxViT", "CoAtNet"),
+    *("ResNetV2", "NFNet", "ByobNet", "CSPNet", "ViT with relative positions"),
+    "torchvision's ViT, Swin, Swin V2, ConvNeXt, ResNet and RegNet",
+    "transformers' ViT and DINOv2",
+)
+
+TWINS: dict[type[nn.Module], type[Twin]] = {
+    Block: ViTBlock,
+    TimmBEiTBlock: BEiTBlock,
+    LayerScaleBlock: CaiTBlock,
+    XCABlock: XCiTBlock,
+    SwinTransformerBlock: SwinBlock,
+    ConvNeXtBlock: ConvNeXtTwin,
+    BasicBlock: ResNetBasic,
+    Bottleneck: ResNetBottleneck,
+    TimmRegNetBottleneck: RegNetBottleneck,
+    ConvBnAct: ConvTwin,
+    DepthwiseSeparableConv: SeparableTwin,
+    InvertedResidual: InvertedTwin,
+    EdgeResidual: EdgeTwin,
+    PatchConvBlock: PatchConvTwin,
+    **VISION_TWINS,
+    EvaBlock: EVABlock,
+    EvaBlockPostNorm: EVAPostNormBlock,
+    SwinTransformerV2Block: SwinV2Block,
+    CondConvResidual: CondConvTwin,
+    UniversalInvertedResidual: UniversalTwin,
+    MobileAttention: MobileAttentionTwin,
+    HieraBlock: HieraTwin,
+    MbConvBlock: MaxMBConv,
+    MaxxViTConvNeXtBlock: MaxConvNeXt,
+    TransformerBlock2d: CoAtNetBlock,
+    PartitionAttentionCl: Partition,
+    PartitionAttention2d: Partition2d,
+    byobnet.BasicBlock: ByobBasic,
+    byobnet.BottleneckBlock: ByobBottleneck,
+    byobnet.DarkBlock: ByobDark,
+    byobnet.EdgeBlock: ByobEdge,
+    byobnet.SelfAttnBlock: ByobAttention,
+    cspnet.BottleneckBlock: CSPBottleneck,
+    cspnet.DarkBlock: CSPDark,
+    cspnet.EdgeBlock: CSPEdge,
+    resnetv2.PreActBasic: V2Basic,
+    resnetv2.PreActBottleneck: V2Bottleneck,
+    resnetv2.Bottleneck: V2PostBottleneck,
+    NormFreeBlock: NFBlock,
+    RelPosBlock: RelPosTwin,
+    ResPostRelPosBlock: ResPostRelPosTwin,
+}
+KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
+DOORS: dict[type[nn.Module], type[Twin]] = {
+    PiTTransformer: PiTStage,
+    cspnet.CrossStage: CSPStage,
+    cspnet.CrossStage3: CSPStage3,
+}
+APART: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
+HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
+    (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
+)
+
+# Where the package transformers defines blocks that have a twin.
+_OF_TRANSFORMERS = {f"transformers.models.{name}.modeling_{name}" for name in ("vit", "dinov2")}
+
+
+def learn(model: nn.Module) -> None:
+    """Put twins of transformers' blocks into the table if the model has such blocks; others need not import it."""
+    if any(type(module).__module__ in _OF_TRANSFORMERS for module in model.modules()):
+        from cosub.twins.from_transformers import TRANSFORMERS_TWINS
+
+        TWINS.update(TRANSFORMERS_TWINS)

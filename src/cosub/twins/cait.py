@@ -1,0 +1,19 @@
+"""CaiT: two residual layers a block, the factors of LayerScale held by the block. Class attention is always kept."""
+
+from timm.models.cait import LayerScaleBlock
+from torch import Tensor
+
+from cosub.submodel import Rows
+from cosub.twins.twin import Twin
+
+
+class CaiTBlock(Twin, LayerScaleBlock):
+    """Twin of CaiT's self-attention block; tokens are `(R, N, D)`."""
+
+    layers = 2
+    branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))
+    timm_class = LayerScaleBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        y = self.residual(x, lambda h: self.gamma_1 * self.attn(self.norm1(h)), rows[0])
+        return self.residual(y, lambda h: self.gamma_2 * self.mlp(self.norm2(h)), rows[1])

@@ -1,0 +1,130 @@
+"""ByobNet and CSPNet: one residual layer a block, on maps `(R, C, H, W)`; its modules are called one after the other.
+
+Shortcuts, which may change the shape, and the activation after the addition run on all rows. A block of ByobNet's that
+has no shortcut has no residual layer and is left as it is.
+"""
+
+from typing import Any
+
+from timm.models import byobnet, cspnet
+from torch import Tensor, nn
+
+from cosub.submodel import Rows
+from cosub.twins.twin import Twin, untouched
+
+
+class _Chain(Twin):
+    layers = 1
+
+    def _branch(self, h: Tensor) -> Tensor:
+        for name in self.branches[0]:
+            h = getattr(self, name)(h)
+        return h
+
+
+class _Byob(_Chain):
+    shortcut: Any
+    act: Any
+
+    @classmethod
+    def layers_of(cls, block: Any) -> int:
+        return int(block.shortcut is not None)
+
+    @classmethod
+    def vanishes(cls, block: Any) -> bool:
+        # The activation after the addition changes nothing a second time, if it is ReLU.
+        return isinstance(block.shortcut, nn.Identity) and type(block.act) in (nn.ReLU, nn.Identity)
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
+        return self.act(untouched(self.residual(x, self._branch, rows[0], shortcut=around), x))
+
+
+class ByobBasic(_Byob, byobnet.BasicBlock):
+    """Twin of two k x k convolutions."""
+
+    branches = (("conv1_kxk", "attn", "conv2_kxk", "attn_last"),)
+    timm_class = byobnet.BasicBlock
+
+
+class ByobBottleneck(_Byob, byobnet.BottleneckBlock):
+    """Twin of 1 x 1, k x k once or twice, 1 x 1."""
+
+    branches = (("conv1_1x1", "conv2_kxk", "conv2b_kxk", "attn", "conv3_1x1", "attn_last"),)
+    timm_class = byobnet.BottleneckBlock
+
+
+class ByobDark(_Byob, byobnet.DarkBlock):
+    """Twin of 1 x 1, k x k."""
+
+    branches = (("conv1_1x1", "attn", "conv2_kxk", "attn_last"),)
+    timm_class = byobnet.DarkBlock
+
+
+class ByobEdge(_Byob, byobnet.EdgeBlock):
+    """Twin of k x k, 1 x 1."""
+
+    branches = (("conv1_kxk", "attn", "conv2_1x1", "attn_last"),)
+    timm_class = byobnet.EdgeBlock
+
+
+class ByobAttention(_Byob, byobnet.SelfAttnBlock):
+    """Twin of a bottleneck around self-attention."""
+
+    branches = (("conv1_1x1", "conv2_kxk", "self_attn", "post_attn", "conv3_1x1"),)
+    timm_class = byobnet.SelfAttnBlock
+
+
+class CSPBottleneck(_Chain, cspnet.BottleneckBlock):
+    """Twin of CSPNet's bottleneck."""
+
+    act3: Any
+    branches = (("conv1", "conv2", "attn2", "conv3", "attn3"),)
+    timm_class = cspnet.BottleneckBlock
+
+    @classmethod
+    def vanishes(cls, block: Any) -> bool:
+        return type(block.act3) is nn.ReLU
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        return self.act3(untouched(self.residual(x, self._branch, rows[0]), x))
+
+
+class CSPDark(_Chain, cspnet.DarkBlock):
+    """Twin of 1 x 1, k x k."""
+
+    branches = (("conv1", "attn", "conv2"),)
+    timm_class = cspnet.DarkBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        return self.residual(x, self._branch, rows[0])
+
+
+class CSPEdge(_Chain, cspnet.EdgeBlock):
+    """Twin of k x k, 1 x 1."""
+
+    branches = (("conv1", "attn", "conv2"),)
+    timm_class = cspnet.EdgeBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        return self.residual(x, self._branch, rows[0])
+
+
+class _CrossStage(Twin):
+    """A stage splits its channels before its blocks run, so copies are made at the stage."""
+
+    layers = 0
+    branches = ()
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self.cosub.door:
+            x = self.cosub.state.open(x, self)
+        return self.timm_class.forward(self, x)
+
+
+class CSPStage(_CrossStage, cspnet.CrossStage):
+    timm_class = cspnet.CrossStage
+
+
+class CSPStage3(_CrossStage, cspnet.CrossStage3):
+    timm_class = cspnet.CrossStage3

@@ -1,0 +1,143 @@
+"""Compile the blocks of an attached model: one function per signature, which all blocks of that signature share.
+
+Rows are bound outside of what is compiled, so a graph knows how many rows pass and not which. Two blocks of equal
+structure and counts are then one graph, at any depth.
+"""
+
+import types
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cosub.attachment import state
+from cosub.submodel import Rows
+from cosub.twins.twin import Twin, advance
+
+Model = TypeVar("Model", bound=nn.Module)
+
+# torch weighs memory against time by rules of thumb. Without these three a block stores neither casts of weights nor
+# what its norms and activations give: that is computed again, fused into the backward kernels. Products and attention
+# never are.
+_LEAN = dict.fromkeys(
+    ("ban_recompute_used_far_apart", "ban_recompute_long_fusible_chains", "ban_recompute_materialized_backward"), False
+)
+
+
+def compile_blocks(model: Model, evaluation: bool = False, **options: Any) -> Model:
+    """Compile the blocks of an attached model in train mode, in place. `options` are those of `torch.compile`.
+
+    Each number of images compiles anew, because shapes are static; evaluation runs eagerly unless `evaluation` is
+    True. A block whose modules have hooks runs eagerly too, with a warning, and so does all under `torch.func`.
+
+    Raises:
+        ValueError: if nothing is attached, or the number of rows that a layer keeps changes with every draw.
+    """
+    shared = state(model)
+    if shared.rounding == "bernoulli":
+        raise ValueError(
+            "rounding: bernoulli: every draw has shapes of its own, and each would be compiled: take nearest"
+        )
+    for module in model.modules():
+        if isinstance(module, Twin):
+            module.cosub.structure = structure(module)
+    shared.run = _Steps(evaluation, options)
+    return model
+
+
+def uncompile_blocks(model: Model) -> Model:
+    """Undo `compile_blocks`."""
+    state(model).run = None
+    return model
+
+
+class _Steps:
+    """Runs a block by the compiled function of its signature."""
+
+    def __init__(self, evaluation: bool, options: dict[str, Any]) -> None:
+        self.evaluation = evaluation
+        backend = lean(**{"dynamic": False, **options})
+        inside = ("mode", "options") if options.get("backend", "inductor") == "inductor" else ()  # of the backend
+        given = {name: value for name, value in options.items() if name not in inside}
+        self.options = {"dynamic": False, **given, "backend": backend}
+        self.made: dict[Hashable, Callable[..., Tensor]] = {}
+        self.warned = False
+
+    def __call__(
+        self, block: Twin, x: Tensor, rows: tuple[Rows | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        if not self._applies(block):
+            return advance(block, x, rows, args, kwargs)
+        counts = tuple(None if of is None else (of.kept, of.total, of.scale) for of in rows)
+        signature = block.cosub.structure, block.training, block.checkpointing, x.shape, counts
+        if signature not in self.made:
+            self.made[signature] = torch.compile(_step(counts), **self.options)
+        keeps = tuple(None if of is None else of.keep for of in rows)
+        return self.made[signature](block, x, keeps, args, kwargs)
+
+    def _applies(self, block: Twin) -> bool:
+        if not (block.training or self.evaluation) or _transformed():
+            return False
+        if not _hooked(block):
+            return True
+        if not self.warned:
+            self.warned = True
+            warnings.warn("compile_blocks: modules inside a block have hooks: such blocks run uncompiled", stacklevel=2)
+        return False
+
+
+def _step(counts: tuple[tuple[int, int, float] | None, ...]) -> Callable[..., Tensor]:
+    """A function with code of its own. Dynamo keeps the graphs, and limits their number, by code object."""
+
+    def step(
+        block: Twin, x: Tensor, keeps: tuple[Tensor | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        rows = tuple(None if of is None else Rows(keep, *of) for keep, of in zip(keeps, counts, strict=True))
+        return advance(block, x, rows, args, kwargs)
+
+    return types.FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
+
+
+def structure(block: nn.Module) -> Hashable:
+    """Equal for blocks that one graph can serve."""
+    return repr(block), *((name, p.shape, p.dtype) for name, p in block.named_parameters())
+
+
+def _transformed() -> bool:
+    """Whether `torch.func` is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _hooked(block: nn.Module) -> bool:
+    """Whether a module inside the block has hooks, which Dynamo would trace once and then believe to be unchanged."""
+    modules = block.modules()
+    next(modules)  # the block's own run outside of what is compiled
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in modules
+    )
+
+
+def lean(
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    dynamic: bool | None = False,
+    **_: Any,
+) -> Callable[..., Any]:
+    """A backend that stores less for backward. The settings are torch's for all graphs, so they hold in here alone."""
+    from torch._dynamo.backends.registry import lookup_backend  # takes a second
+    from torch._functorch import config as partitioner
+
+    if backend == "inductor":
+        compiler = torch._TorchCompileInductorWrapper(mode, options, dynamic)
+    else:
+        compiler = lookup_backend(backend) if isinstance(backend, str) else backend
+
+    def compile_graph(graph: torch.fx.GraphModule, inputs: list[Tensor], **given: Any) -> Callable[..., Any]:
+        with partitioner.patch(**_LEAN):
+            return compiler(graph, inputs, **given)
+
+    return compile_graph

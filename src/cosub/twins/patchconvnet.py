@@ -1,0 +1,18 @@
+"""PatchConvNet: one residual layer a block, on maps `(R, D, H, W)`. The attention that pools is always kept."""
+
+from torch import Tensor
+
+from cosub.architectures.patchconvnet import PatchConvBlock
+from cosub.submodel import Rows
+from cosub.twins.twin import Twin
+
+
+class PatchConvTwin(Twin, PatchConvBlock):
+    """Twin of PatchConvNet's block."""
+
+    layers = 1
+    branches = (("norm1", "attn", "gamma_1"),)
+    timm_class = PatchConvBlock
+
+    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
+        return self.residual(x, lambda h: self.gamma_1.view(-1, 1, 1) * self.attn(self.norm1(h)), rows[0])

@@ -1,0 +1,77 @@
+"""Take residual layers out of a timm model for good: parameters and time go, the names of what stays do not change."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from torch import nn
+
+from cosub.twins import TWINS
+from cosub.twins.twin import Twin, class_of
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def remove_layers(model: Model, kept: Iterable[int]) -> Model:
+    """Keep the named residual layers of a timm model, in place, before it is attached.
+
+    A block that loses all its layers disappears, unless its shortcut changes the shape: then that stays. One that loses
+    some runs on as a twin that skips them, so such a model has to be attached. Names in `state_dict` stay those of the
+    full model: blocks.7 is followed by blocks.9 where block 8 has gone.
+
+    Args:
+        model: a timm model of a supported family, not attached.
+        kept: indices of residual layers in the order in which they run.
+
+    Raises:
+        ValueError: if a layer does not exist, none is kept, or the model is not of timm.
+    """
+    chosen, blocks = set(kept), blocks_of(model)
+    if not blocks or any(type(block).__module__.split(".")[0] not in ("timm", "cosub") for block in blocks):
+        raise ValueError(
+            f"layers are taken out of timm's networks alone, those that have twins, and {type(model).__name__} is none"
+        )
+    total = sum(TWINS[class_of(block)].layers_of(block) for block in blocks)
+    if unknown := sorted(chosen - set(range(total))):
+        raise ValueError(f"there are residual layers 0 to {total - 1}, got {unknown}")
+    if not chosen:
+        raise ValueError("a network without any residual layer is none")
+    gone, first = set(), 0
+    for block in blocks:
+        twin = TWINS[class_of(block)]
+        layers = twin.layers_of(block)
+        absent = frozenset(layer for layer in range(layers) if first + layer not in chosen)
+        first += layers
+        if len(absent) == layers and twin.vanishes(block):
+            gone.add(block)
+        else:
+            _strip(block, twin, absent)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child in gone:
+                del parent._modules[name]  # `del sequential[i]` would number the others anew
+    return model
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a timm model that become twins, in the order in which they run."""
+    return [
+        module for module in model.modules() if class_of(module) in TWINS and TWINS[class_of(module)].layers_of(module)
+    ]
+
+
+def absent_of(block: nn.Module) -> frozenset[int]:
+    """The branches that a block has lost, by their number in it."""
+    return vars(block).get("absent_branches", frozenset())
+
+
+def _strip(block: nn.Module, twin: type[Twin], absent: frozenset[int]) -> None:
+    block.absent_branches = absent  # pyright: ignore[reportArgumentType]
+    for branch in absent:
+        for path in twin.branches_of(block)[branch]:
+            parent, _, name = path.rpartition(".")
+            owner = block.get_submodule(parent)
+            held = getattr(owner, name, None)
+            if isinstance(held, nn.Module):
+                setattr(owner, name, nn.Identity())
+            elif held is not None:
+                setattr(owner, name, None)

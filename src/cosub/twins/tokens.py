@@ -1,0 +1,48 @@
+"""Models that fold their tokens into maps with the number of images read at entry; with copies there are more rows."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from cosub.twins.twin import Host
+
+
+class TokenHost(Host):
+    """Asks timm for tokens and folds them here, where the number of rows is known."""
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        plain = super().forward_intermediates  # pyright: ignore[reportAttributeAccessIssue]
+        call = inspect.signature(plain).bind(x, *args, **kwargs)
+        call.apply_defaults()
+        repeats = self.cosub.state.repeats(x.shape[0], self)
+        if repeats == 1 or call.arguments["output_fmt"] != "NCHW":
+            return plain(x, *args, **kwargs)
+        height, width = _grid(self.patch_embed, x.shape[2], x.shape[3])
+        call.arguments["output_fmt"] = "NLC"
+        return _fold(plain(*call.args, **call.kwargs), lambda tokens: _map_of(tokens, height, width))
+
+
+def _grid(patch_embed: Any, height: int, width: int) -> tuple[int, int]:
+    """Patches on each side of an image."""
+    if hasattr(patch_embed, "dynamic_feat_size"):
+        return patch_embed.dynamic_feat_size((height, width))
+    sizes = patch_embed.patch_size
+    down, across = sizes if isinstance(sizes, tuple) else (sizes, sizes)
+    return height // down, width // across
+
+
+def _map_of(tokens: Tensor, height: int, width: int) -> Tensor:
+    """(R, H*W, D) -> (R, D, H, W)"""
+    return tokens.transpose(1, 2).unflatten(2, (height, width)).contiguous()
+
+
+def _fold(result: Any, to_map: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `to_map` to the intermediates inside any of the forms in which timm returns them."""
+    if isinstance(result, Mapping):
+        return {**result, "image_intermediates": [to_map(tokens) for tokens in result["image_intermediates"]]}
+    if isinstance(result, tuple):
+        final, intermediates = result
+        return final, _fold(intermediates, to_map)
+    return [(to_map(item[0]), item[1]) if isinstance(item, tuple) else to_map(item) for item in result]
