@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -16,6 +18,7 @@ from card.row import Bar, Row  # noqa: E402
 from card.running import Runner  # noqa: E402
 from card.suites import outcome  # noqa: E402
 from card.table import ROWS  # noqa: E402
+from card.training import same_weights  # noqa: E402
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "card.py"), "--device", "cpu", "--tiny"]
 UNSEEN = Row(
@@ -180,3 +183,13 @@ def test_a_report_of_tests_is_counted(tmp_path):
     report = tmp_path / "report.xml"
     report.write_text('<testsuites><testsuite tests="7" skipped="2" failures="1" errors="1"/></testsuites>')
     assert outcome(report) == {"passed": 3, "failed": 2, "skipped": 2}
+
+
+def test_runs_are_compared_by_their_tensors(tmp_path):
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    weights = {"a": torch.arange(3.0), "b": torch.ones(2)}
+    save_file(weights, first, {"one": "1", "two": "2"})
+    save_file(weights, again, {"two": "2"})
+    save_file({**weights, "b": torch.tensor([1.0, 1 + 2**-23])}, other)
+    assert same_weights(first, again)
+    assert not same_weights(first, other)

@@ -54,7 +54,7 @@ ROWS = (
     Row("rates", "ViT-S, 128 images, blocks compiled: one copy at low rates", 120, Rates(SMALL, 128, (0.05, 0.1, 0.2))),
     Row("swin-b", "Swin-B, rate 0.3, 128 images, blocks compiled", 150,
         Steps("swin_base_patch4_window7_224", 0.3, 128, ALL,
-              small=Case("swin_tiny_patch4_window7_224", 0.5, 2, resolution=64))),
+              small=Case("swin_tiny_patch4_window7_224", 0.5, 2, resolution=32))),
     Row("convnext-b", "ConvNeXt-B, rate 0.3, 128 images, blocks compiled", 120,
         Steps("convnext_base", 0.3, 128, ALL, small=Case("test_convnext", 0.5, 4))),
     Row("resnet-152", "ResNet-152, rate 0.3, 128 images, blocks compiled", 150,
