@@ -19,7 +19,7 @@ from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import InputError, Stopped
-from cosub.recipes import RECIPES, get
+from cosub.recipes import get, recipes
 from cosub.recipes.config import Supervised
 from cosub.recipes.files import dump
 
@@ -416,7 +416,7 @@ def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, c
 
 
 def test_classes_belong_to_the_recipe_and_the_dry_run_reads_them(capsys):
-    name = next(name for name, recipe in RECIPES.items() if recipe().classes == 1000)
+    name = next(name for name, recipe in recipes().items() if recipe().classes == 1000)
     assert configure([name, "--source", "folder", "--classes", "3"]).classes == 3
     status, out, _ = call(capsys, "train", "--dry-run", "--classes", "7", "--json")
     assert (status, json.loads(out)["size"]["classes"]) == (0, 7)

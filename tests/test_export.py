@@ -24,10 +24,10 @@ from cosub.export.card import Facts, timm_usage
 from cosub.export.checks import real_images, require_same
 from cosub.export.folder import write_timm
 from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
-from cosub.export.standalone import _LAYERS
 from cosub.recipes import get
 from cosub.recipes.files import dump
 from cosub.runs.folder import aside, load_run
+from cosub.runs.standalone import _LAYERS
 from cosub.train.checkpoint import save_weights
 from cosub.twins import TWINS
 from cosub.twins.removal import blocks_of, remove_layers

@@ -20,7 +20,7 @@ from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
-from cosub.recipes import RECIPES, get
+from cosub.recipes import get, recipes
 from cosub.recipes.config import Augment, Folder, Hub, Shards
 from cosub.recipes.files import as_begun, dump, identity, parse, read
 
@@ -215,7 +215,7 @@ def test_images_are_turned_where_the_recipe_says_so(tmp_path, suffix):
 
 def test_fine_tuning_turns_images_whatever_their_source_and_the_paper_does_not():
     assert get("finetune").data.orientation  # pyright: ignore[reportAttributeAccessIssue]
-    assert not any(getattr(get(name).data, "orientation", False) for name in RECIPES if name != "finetune")
+    assert not any(getattr(get(name).data, "orientation", False) for name in recipes() if name != "finetune")
     for source in ("hub", "shards", "table"):
         words = ["finetune", "--source", source, "--model", "vit_tiny_patch16_224", "--weights", "nothing"]
         assert configure(words).data.orientation  # pyright: ignore[reportAttributeAccessIssue]

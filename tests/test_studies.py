@@ -19,7 +19,7 @@ from cosub.paper.studies.page import orphans, text, write
 from cosub.paper.studies.report import command, compared, markdown, remarks, rows
 from cosub.paper.studies.statistics import estimate, paired
 from cosub.paper.studies.work import Place, needed, work
-from cosub.recipes import RECIPES, get
+from cosub.recipes import get, recipes
 from cosub.recipes.config import Augment, Cosub, Digits, Supervised
 from cosub.recipes.files import overrides
 
@@ -40,7 +40,7 @@ def small(monkeypatch):
         data=Digits(test_share=0.5, train_images=64, validation_images=40),
         augment=Augment(crop="center", flip=0.0, policy="", jitter=0.0),
     )
-    monkeypatch.setitem(RECIPES, "small", lambda: recipe)
+    monkeypatch.setitem(recipes(), "small", lambda: recipe)
     return recipe
 
 

@@ -16,7 +16,7 @@ from cosub.submodel import Submodel, rates
 from cosub.twins import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
 from cosub.twins.guard import guard, unguard
 from cosub.twins.removal import absent_of, blocks_of
-from cosub.twins.twin import Host, Place, State, Twin, class_of, retype
+from cosub.twins.twin import Host, Place, State, Twin, class_of, retype, state
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -94,18 +94,6 @@ def detach(model: Model) -> Model:
             retype(module, class_of(module).timm_class)  # pyright: ignore[reportAttributeAccessIssue]
             module.grad_checkpointing = checkpointing
     return model
-
-
-def state(model: nn.Module) -> State:
-    """The state of an attached model, also from inside a wrapper: rates, copies, seed and the step counter.
-
-    Raises:
-        ValueError: if nothing is attached.
-    """
-    for module in model.modules():
-        if isinstance(module, Twin):
-            return module.cosub.state
-    raise ValueError("this model is not attached: call cosub.attach(model, drop_rate=...) first")
 
 
 def copies(model: nn.Module) -> int:

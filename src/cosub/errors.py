@@ -1,5 +1,7 @@
 """What can end a command, each with its exit status."""
 
+import difflib
+
 
 class CosubError(Exception):
     """Ends a command with one line on standard error; a subclass says with which status."""
@@ -23,3 +25,9 @@ class Stopped(CosubError):
     """The run was stopped by a signal; the same command continues it."""
 
     status = 75
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """' (did you mean X?)' or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -9,8 +9,8 @@ from tyro.conf import Positional
 
 from cosub.cli.evaluate import DataPath
 from cosub.cli.parsing import parse
-from cosub.errors import InputError
-from cosub.recipes.files import nearest, require_run
+from cosub.errors import InputError, nearest
+from cosub.recipes.files import require_run
 
 
 def _require(options: Any, **least: int) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 from tyro.conf import Positional
 
 from cosub.cli.parsing import parse, take
-from cosub.errors import InputError, RunError
+from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.config import SOURCES, DataConfig, Folder
-from cosub.recipes.files import nearest
 
 _SIGNS = {
     "hub": ("*.parquet", "*/*.parquet"),

@@ -15,9 +15,8 @@ from tyro.constructors import (
     UnsupportedTypeAnnotationError,
 )
 
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
 from cosub.recipes.config import METHODS, SOURCES, Recipe
-from cosub.recipes.files import nearest
 
 Options = TypeVar("Options")
 

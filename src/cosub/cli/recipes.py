@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.paper.recipes.listing import overview, page, purposes
-from cosub.recipes import RECIPES, get
+from cosub.recipes import get, recipes
 from cosub.recipes.files import dump
 
 
@@ -31,7 +31,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if options.name:
         text = dump(get(options.name))
         if not as_json:
-            print(f"{inspect.getdoc(RECIPES[options.name])}\n\n{text}", end="")
+            print(f"{inspect.getdoc(recipes()[options.name])}\n\n{text}", end="")
         return json.loads(text)
     found = purposes(options.search)
     if not found:

@@ -11,10 +11,10 @@ from typing import Any
 from cosub.cli.dry_run import FLAGS, DryRun, show, take_dry_run
 from cosub.cli.parsing import parse, take
 from cosub.cli.preparation import require_mean
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get
 from cosub.recipes.config import METHODS, SOURCES, Photographs, Recipe, method_for
-from cosub.recipes.files import nearest, read
+from cosub.recipes.files import read
 
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder goes on where it stopped.
 

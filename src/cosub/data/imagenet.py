@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from cosub.errors import InputError
 
+IMAGENET, IMAGENET21K = 1000, 21841  # classes; 21k as it was published first (fall 2011)
+IMAGES = {IMAGENET: 1_281_167, IMAGENET21K: 14_197_122}
+
 # The same photographs are published under several lists of classes.
 VARIANTS = {
     1000: "ImageNet-1k",

@@ -4,7 +4,7 @@ Pillow clips a grey image of 16 bits to 255, ignores which way a camera was held
 done instead (`data.pixels` 2, `data.range`, `data.orientation`), and training, evaluation and prediction all do it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cosub.data.decoding import Read, decode, rgb
-from cosub.recipes.config import DataConfig, Digits, Photographs, Scenes
+from cosub.errors import InputError
+from cosub.recipes.config import DataConfig, Digits, Folder, Photographs, Scenes
 
 if TYPE_CHECKING:
     from cosub.data.sources.source import Examples
@@ -162,3 +163,24 @@ def by_rule(examples: "Examples", config: DataConfig) -> "Examples":
     """The set, read by the rule of a recipe's data."""
     rule = rule_of(config)
     return examples if rule is None else Prepared(examples, rule)
+
+
+def reading_of(config: Mapping[str, Any], origin: str) -> DataConfig:
+    """Data that are read as such a config says; where it says nothing, as Pillow opens them, which is timm's way.
+
+    Raises:
+        InputError: for values that mean nothing.
+    """
+    if "image_reading" not in config:
+        return Digits()
+    try:
+        about = config["image_reading"]
+        limits, orientation = about["range"], bool(about["orientation"])
+        if limits == "type":
+            return Folder(orientation=orientation)
+        low, high = map(float, limits)
+        return Folder(range=(low, high), orientation=orientation)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"weights: {origin}: image_reading cannot be understood ({error!r}); export the run again"
+        ) from error

@@ -12,11 +12,11 @@ from torch import nn
 
 from cosub.attachment import attach, layers_per_block
 from cosub.data.imagenet import describe, synsets
-from cosub.errors import InputError
-from cosub.export import standalone
-from cosub.export.opening import reading_of
+from cosub.data.pixels import reading_of
+from cosub.errors import InputError, nearest
 from cosub.recipes.config import Recipe
-from cosub.recipes.files import is_run, nearest
+from cosub.recipes.files import is_run
+from cosub.runs import standalone
 from cosub.runs.folder import load_run
 from cosub.runs.network import build_network, build_plain
 from cosub.runs.published import look_up, told

@@ -1,11 +1,9 @@
 """How an exported network's user opens an image as the run did: words for the card, values for the config."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from cosub.data.pixels import GROUND, LONGEST, rule_of
-from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits, Folder
+from cosub.recipes.config import DataConfig
 
 _PLAINLY = 'Image.open("image.png").convert("RGB")'
 
@@ -51,24 +49,3 @@ def reading(data: DataConfig) -> dict[str, Any]:
         return {}
     return {"image_reading": {"range": rule.range, "orientation": rule.orientation, "ground": GROUND,
                               "longest": LONGEST}}  # fmt: skip
-
-
-def reading_of(config: Mapping[str, Any], origin: str) -> DataConfig:
-    """Data that are read as such a config says; where it says nothing, as Pillow opens them, which is timm's way.
-
-    Raises:
-        InputError: for values that mean nothing.
-    """
-    if "image_reading" not in config:
-        return Digits()
-    try:
-        about = config["image_reading"]
-        limits, orientation = about["range"], bool(about["orientation"])
-        if limits == "type":
-            return Folder(orientation=orientation)
-        low, high = map(float, limits)
-        return Folder(range=(low, high), orientation=orientation)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"weights: {origin}: image_reading cannot be understood ({error!r}); export the run again"
-        ) from error

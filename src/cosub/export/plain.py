@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cosub.architectures.patchconvnet import PatchConvNet
 from cosub.errors import InputError
-from cosub.export import standalone
 from cosub.export.factors import fold
+from cosub.runs import standalone
 from cosub.twins import TWINS
 from cosub.twins.removal import blocks_of
 

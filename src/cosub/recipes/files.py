@@ -1,7 +1,6 @@
 """A recipe as a strict JSON file: read, written, compared."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -9,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
 from cosub.recipes.config import Recipe
 
 FORMAT = 1
@@ -112,12 +111,6 @@ def overrides(recipe: Recipe, base: Recipe) -> dict[str, Any]:
     """The fields, of those that change results, in which a recipe differs from the one that it was made from."""
     values = _flat(dataclasses.asdict(recipe))
     return {key: values[key] for key in differences(recipe, base) if key in values}
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """' (did you mean X?)' or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 @functools.cache

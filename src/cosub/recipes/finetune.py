@@ -2,7 +2,7 @@
 
 import math
 
-from cosub.paper.recipes.architectures import ARCHITECTURES, Architecture
+from cosub.recipes.architectures import ARCHITECTURES, Architecture
 from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
 
 # Parameters of table A.1's sizes, in millions: they are the guide for networks that the paper does not have.

@@ -7,9 +7,9 @@ from torch import nn
 
 import cosub.architectures  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, state
-from cosub.errors import InputError
-from cosub.recipes.config import Recipe, Segmentation
-from cosub.recipes.files import nearest
+from cosub.errors import InputError, nearest
+from cosub.recipes import plugins
+from cosub.recipes.config import Recipe
 from cosub.seeds import derive
 from cosub.twins.removal import remove_layers
 from cosub.weights.heads import zero_heads
@@ -33,10 +33,8 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
         InputError: for a model that timm does not know or whose blocks have no twin, arguments that it does not
             take, a resolution that the patch size does not divide.
     """
-    if isinstance(recipe.task, Segmentation):
-        from cosub.segmentation.network import build_segmenter  # it needs an extra
-
-        return build_segmenter(recipe, num_classes, copies)
+    if place := plugins.NETWORKS.get(recipe.task.kind):
+        return plugins.find(place)(recipe, num_classes, copies)
     model = create_model(recipe, num_classes)
     check_resolution(model, recipe.model, recipe.resolution)
     attach_as(model, recipe, copies)

@@ -8,7 +8,6 @@ ImageNet's values. `docs/finetune.md` has it as a table.
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,9 @@ from cosub.choices import Interpolation
 from cosub.errors import InputError
 from cosub.recipes.config import Inputs, Recipe
 from cosub.recipes.files import is_run, read
+from cosub.weights.hub import FILE, require_hub_name
 
-FILE, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 
 # Arguments of timm's models that the resolution, the classes and cosub itself decide.
 _DECIDED = {"img_size", "num_classes", "in_chans", "drop_path_rate"}
@@ -129,12 +129,6 @@ def _of_file(path: Path, model: str) -> Published:
     else:
         found = _by_model(model)
     return dataclasses.replace(found, classes=named or found.classes)
-
-
-def require_hub_name(name: str) -> None:
-    """Raises InputError for what is not OWNER/NAME, and so is not asked for."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
-        raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")
 
 
 def _on_hub(source: str, model: str) -> Published:

@@ -1,14 +1,32 @@
 """cosub evaluate of a segmentation run: mIoU, a table by class, overlays."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from cosub.cli.evaluate import Evaluate
     from cosub.segmentation.evaluation import Result
 
 
-def evaluate_scenes(options: "Evaluate", trained: Any, examples: Any, as_json: bool) -> dict[str, Any] | None:
+class Options(Protocol):
+    """What the command line says of it; see `cosub evaluate --help`."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def multi_scale(self) -> bool: ...
+    @property
+    def keep(self) -> float | None: ...
+    @property
+    def show(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+
+
+def evaluate_scenes(options: Options, trained: Any, examples: Any, as_json: bool) -> dict[str, Any] | None:
     """Test the run's network as the options say; print and return what came out."""
     from cosub.attachment import layers_per_block
     from cosub.runs import distributed

@@ -114,3 +114,13 @@ def camvid() -> Recipe:
         task=Segmentation(width=48, short_side=96),
         optimizer=Optimizer(weight_decay=0.05, lr_rule="constant", decay="linear", warmup_epochs=1.0, min_lr=0.0),
     )
+
+
+RECIPES = {
+    "ade20k-vit-s": ade20k_vit_s,
+    "ade20k-vit-b": ade20k_vit_b,
+    "ade20k-vit-l": ade20k_vit_l,
+    "ade20k-vit-b-21k": ade20k_vit_b_21k,
+    "ade20k-vit-l-21k": ade20k_vit_l_21k,
+    "camvid": camvid,
+}

@@ -8,9 +8,9 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg
 
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
 from cosub.recipes.config import Photographs, Recipe
-from cosub.recipes.files import is_run, nearest, read
+from cosub.recipes.files import is_run, read
 from cosub.recipes.finetune import like
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import Published, look_up, told

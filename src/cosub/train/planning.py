@@ -17,8 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cosub.attachment import active, state
 from cosub.choices import Checkpointing, Precision
+from cosub.data.imagenet import IMAGENET, IMAGES
 from cosub.data.transforms import training
-from cosub.paper.recipes.paper import IMAGENET, IMAGES
 from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, Scenes, Segmentation, require
 from cosub.runs.counting import Cost, cost, without_memory
 from cosub.runs.network import build_network

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cosub.attachment import attach, state
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
 from cosub.evaluation.networks import TAKEN_OUT, take_out
 from cosub.recipes.config import Inputs
-from cosub.recipes.files import is_run, nearest, read
+from cosub.recipes.files import is_run, read
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import CONFIG, Published, look_up
 from cosub.twins.removal import remove_layers

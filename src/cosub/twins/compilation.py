@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cosub.attachment import state
 from cosub.submodel import Rows
-from cosub.twins.twin import Twin, advance
+from cosub.twins.twin import Twin, advance, state
 
 Model = TypeVar("Model", bound=nn.Module)
 

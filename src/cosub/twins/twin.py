@@ -218,6 +218,18 @@ class Twin(nn.Module):
 _PLAIN = "cosub.detach(model) first, or take torch.export"
 
 
+def state(model: nn.Module) -> State:
+    """The state of an attached model, also from inside a wrapper: rates, copies, seed and the step counter.
+
+    Raises:
+        ValueError: if nothing is attached.
+    """
+    for module in model.modules():
+        if isinstance(module, Twin):
+            return module.cosub.state
+    raise ValueError("this model is not attached: call cosub.attach(model, drop_rate=...) first")
+
+
 def _refuse_call(block: Twin, x: object) -> None:
     if torch._C._current_graph_task_id() != -1:
         raise RuntimeError(

@@ -25,10 +25,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed, resample_abs_pos_embed
 from timm.models import get_pretrained_cfg, is_model_pretrained, load_state_dict_from_hf
 from torch import Tensor, nn
 
-from cosub.errors import InputError
-from cosub.recipes.files import nearest
-from cosub.runs.published import FILE, require_hub_name
+from cosub.errors import InputError, nearest
 from cosub.weights.heads import head_names
+from cosub.weights.hub import FILE, require_hub_name
 from cosub.weights.naming import Say, Weights, plain, renamed
 
 Size = tuple[int, int]

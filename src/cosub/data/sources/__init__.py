@@ -18,6 +18,7 @@ from cosub.data.sources.source import Examples, Source, existing
 from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
+from cosub.recipes import plugins
 from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Table, Torchvision
 
 __all__ = [
@@ -77,9 +78,7 @@ def _open(config: DataConfig) -> Source:
         case Torchvision():
             return torchvision(config)
         case Scenes():
-            from cosub.segmentation.scenes import open_scenes  # its tensors are not needed elsewhere
-
-            return open_scenes(config)
+            return plugins.find(plugins.SOURCES[config.kind])(config)
 
 
 def _by_rule(source: Source, config: DataConfig) -> Source:

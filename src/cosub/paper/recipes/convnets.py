@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from cosub.paper.recipes.architectures import ARCHITECTURES
-from cosub.paper.recipes.paper import IMAGENET, Entry, Printed, cost, pair
+from cosub.data.imagenet import IMAGENET
+from cosub.paper.recipes.paper import Entry, Printed, cost, pair
+from cosub.recipes.architectures import ARCHITECTURES
 from cosub.recipes.config import Augment, Cosub, Folder, Inputs, Optimizer, Recipe
 
 GROUP = "ImageNet-1k from scratch: convolutional networks (ResNet strikes back)"

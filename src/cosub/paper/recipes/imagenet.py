@@ -4,8 +4,9 @@ Appendix A.1 leaves the optimizer open. Recipes have its text's AdamW, 1e-3 at a
 have the LAMB of DeiT-III, 3e-3 (ViT-S: 4e-3). Weight decay is the paper's 0.02 in both.
 """
 
-from cosub.paper.recipes.architectures import ARCHITECTURES, group_size, inferred_drop_rate
-from cosub.paper.recipes.paper import IMAGENET, TEACHER, Entry, Printed, cost, pair, with_lamb
+from cosub.data.imagenet import IMAGENET
+from cosub.paper.recipes.paper import TEACHER, Entry, Printed, cost, pair, with_lamb
+from cosub.recipes.architectures import ARCHITECTURES, group_size, inferred_drop_rate
 from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
 
 VIT = "ImageNet-1k from scratch: ViT"

@@ -4,8 +4,9 @@ The text of Appendix A.1 has AdamW, 1e-3 at a batch of 2048, then 1e-4, twice th
 Recipes that end in -lamb have DeiT-III's LAMB: 1e-3, then 3e-4 without layer decay.
 """
 
-from cosub.paper.recipes.architectures import ARCHITECTURES, MORE, Architecture, group_size, inferred_drop_rate
-from cosub.paper.recipes.paper import IMAGENET, IMAGENET21K, Entry, Printed, cost, pair, with_lamb
+from cosub.data.imagenet import IMAGENET, IMAGENET21K
+from cosub.paper.recipes.paper import Entry, Printed, cost, pair, with_lamb
+from cosub.recipes.architectures import ARCHITECTURES, MORE, Architecture, group_size, inferred_drop_rate
 from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
 
 VIT = "ImageNet-21k: ViT"

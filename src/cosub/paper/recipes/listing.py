@@ -4,8 +4,9 @@ import inspect
 import textwrap
 from collections.abc import Iterable
 
+from cosub.paper.recipes.catalogue import PAPER
 from cosub.paper.recipes.paper import LAMB, Entry
-from cosub.recipes import PAPER, RECIPES
+from cosub.recipes import recipes
 
 FIRST = "To begin with"
 _HEAD = "| recipe | model | starts from | epochs | pixels | drop rate | batch | lr | LAMB | table: baseline / cosub |"
@@ -23,7 +24,7 @@ number, top-1 in percent: `--method supervised`, then co-training.
 
 def purposes(word: str = "") -> dict[str, str]:
     """Name -> first line of the docstring, of the recipes in whose docstring or name the word occurs."""
-    texts = {name: inspect.getdoc(recipe) or "" for name, recipe in RECIPES.items()}
+    texts = {name: inspect.getdoc(recipe) or "" for name, recipe in recipes().items()}
     return {name: text.splitlines()[0] for name, text in texts.items() if word.lower() in f"{name} {text}".lower()}
 
 

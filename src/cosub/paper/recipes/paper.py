@@ -5,10 +5,9 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cosub.data.imagenet import IMAGES
 from cosub.recipes.config import Recipe
 
-IMAGENET, IMAGENET21K = 1000, 21841  # classes; 21k as it was published first (fall 2011)
-IMAGES = {IMAGENET: 1_281_167, IMAGENET21K: 14_197_122}
 LAMB = "-lamb"  # ends the name of the second preset
 TEACHER = "--teacher regnety_160.deit_in1k"
 

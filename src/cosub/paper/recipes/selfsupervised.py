@@ -6,8 +6,9 @@ training is that after ImageNet-21k (equation A.2) with the layer decay that App
 
 from dataclasses import dataclass
 
-from cosub.paper.recipes.architectures import ARCHITECTURES
-from cosub.paper.recipes.paper import IMAGENET, Entry, Printed, Scores, cost, named
+from cosub.data.imagenet import IMAGENET
+from cosub.paper.recipes.paper import Entry, Printed, Scores, cost, named
+from cosub.recipes.architectures import ARCHITECTURES
 from cosub.recipes.config import Augment, Cosub, Folder, Inputs, Optimizer, Recipe
 
 GROUP = "ImageNet-1k from self-supervised weights: MAE, BEiT"

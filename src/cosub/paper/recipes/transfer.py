@@ -7,9 +7,9 @@ would turn co-training off, so they are those of table A.1.
 
 from dataclasses import dataclass, replace
 
-from cosub.paper.recipes.architectures import ARCHITECTURES
 from cosub.paper.recipes.imagenet import RAND_AUGMENT
 from cosub.paper.recipes.paper import Entry, Printed, pair
+from cosub.recipes.architectures import ARCHITECTURES
 from cosub.recipes.config import Cosub, INaturalist, Optimizer, Recipe, Torchvision
 
 GROUP = "Transfer from ImageNet-1k"

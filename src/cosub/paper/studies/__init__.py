@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
+from cosub.paper.recipes.catalogue import PAPER
 from cosub.paper.studies.grid import Study
 from cosub.paper.studies.tables import STUDIES
-from cosub.recipes import PAPER, get
-from cosub.recipes.files import nearest
+from cosub.recipes import get
 
 Scale = Literal["minutes", "hour", "paper"]
 

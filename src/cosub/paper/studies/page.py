@@ -9,7 +9,7 @@ from cosub.paper.studies.grid import Study
 from cosub.paper.studies.ledger import Ledger, Line
 from cosub.paper.studies.report import Row, compared, markdown, rows, where
 from cosub.paper.studies.tables import STUDIES
-from cosub.recipes import RECIPES, get
+from cosub.recipes import get, recipes
 from cosub.runs.folder import write_atomically
 
 WHERE = "study-where.png"
@@ -68,7 +68,7 @@ def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
         key = line["study"], line["recipe"]
         begun[key] = max(begun.get(key, 0), line["seed"] + 1)
     for name, make in STUDIES.items():
-        for recipe in RECIPES:
+        for recipe in recipes():
             if not any(key[1] == recipe for key in begun):
                 continue
             try:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from cosub.data.loading import TrainingSet
 from cosub.data.sources import Examples, Source
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.recipes import plugins
+from cosub.recipes.config import Recipe
 from cosub.runs.distributed import World
 from cosub.train.methods import Method, build
 from cosub.train.tasks.classification import ClassificationTask
@@ -61,17 +62,12 @@ def task_of(recipe: Recipe, source: Source) -> Task:
     Raises:
         InputError: for an augmentation that is not known.
     """
-    if isinstance(recipe.task, Segmentation):
-        from cosub.segmentation.task import SegmentationTask  # it needs an extra
-
-        return SegmentationTask(recipe, source)
-    return ClassificationTask(recipe, source)
+    place = plugins.TASKS.get(recipe.task.kind)
+    kind = plugins.find(place) if place else ClassificationTask
+    return kind(recipe, source)
 
 
 def method_of(recipe: Recipe) -> Method:
     """The recipe's method, as its task has it."""
-    if isinstance(recipe.task, Segmentation):
-        from cosub.segmentation.methods import build_dense
-
-        return build_dense(recipe.method)
-    return build(recipe.method)
+    place = plugins.METHODS.get(recipe.task.kind)
+    return (plugins.find(place) if place else build)(recipe.method)

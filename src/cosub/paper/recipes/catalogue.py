@@ -1,0 +1,22 @@
+"""All recipes of the paper, and those in which its studies are repeated in small."""
+
+from collections.abc import Callable
+
+from cosub.paper.recipes import convnets, few, imagenet, imagenet21k, selfsupervised, transfer
+from cosub.paper.recipes.paper import Entry, function
+from cosub.recipes.config import Recipe
+
+# With the rows of the paper's tables that each leads to.
+PAPER: dict[str, Entry] = {
+    entry.name: entry
+    for family in (imagenet, convnets, imagenet21k, selfsupervised, transfer)
+    for entry in family.ENTRIES
+}
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "digits-few": few.digits_few,
+    "digits32-few": few.digits32_few,
+    "cifar10-few": few.cifar10_few,
+    "cifar10-hour": few.cifar10_hour,
+    **{name: function(entry) for name, entry in PAPER.items()},
+}
