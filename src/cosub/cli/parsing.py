@@ -83,10 +83,12 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
 
 
 def _plainly(message: str) -> str:
-    """Python's own words for a text that is no number, in ours."""
+    """Python's own words for a text that is no number, and tyro's for one of no type of several, in ours."""
     for pattern, kind in ((r"invalid literal for int\(\).*: (.*)", "whole number"), (r".*to float: (.*)", "number")):
         if found := re.fullmatch(pattern, message):
             return f"{found[1]}: must be a {kind}"
+    if found := re.fullmatch(r"no type matching \{(.*)\} could be instantiated from \[(.*?)\]\..*", message):
+        return f"{found[2]}: must be {found[1].replace('}|{', ' or ')}"
     return message
 
 
