@@ -189,6 +189,10 @@ def test_the_flag_takes_two_numbers_or_a_word():
     assert configure(["digits", "--source", "hub", "--data.range", "auto"]).data.range == "auto"  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(InputError, match=r"data.range: .*the lower one first"):
         configure(["digits", "--source", "folder", "--data.range", "9", "3"])
+    for words in (["5"], ["low", "high"]):
+        told = ", ".join(map(repr, words))
+        with pytest.raises(InputError, match=rf"^--data.range: {told}: must be type,auto or FLOAT FLOAT$"):
+            configure(["digits", "--source", "folder", "--data.range", *words])
 
 
 # --- which way up

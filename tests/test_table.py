@@ -119,6 +119,12 @@ def test_wrong_tables_say_the_line_and_the_remedy(images, message):
         open_source(table(images, *WRONG[message]))
 
 
+def test_a_file_that_is_no_text_is_no_table(tmp_path):
+    (tmp_path / "t.csv").write_bytes("path,label\na.png,a\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"t\.csv: is no text; write the table as CSV in UTF-8"):
+        open_source(Table(path=str(tmp_path / "t.csv")))
+
+
 def test_a_table_that_is_not_there():
     with pytest.raises(InputError, match=r"nowhere\.csv: is not a file"):
         open_source(Table(path="nowhere.csv"))
@@ -214,8 +220,9 @@ def test_check_data_writes_a_table_from_a_folder(tmp_path, capsys):
     assert sizes(open_source(Table(path=str(target)))) == (36, 15, 12)
     assert main(["check-data", str(target), "--workers", "1"]) == 0
     assert "36 train, 15 validation, 12 test" in capsys.readouterr().err
-    assert main(["check-data", str(tmp_path / "data"), "--table", str(target)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    for path, message in ((target, "is there already"), (tmp_path / "none" / "t.csv", "its folder is not there")):
+        assert main(["check-data", str(tmp_path / "data"), "--table", str(path)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_table_of_a_flat_folder_leaves_splits_open(tmp_path):

@@ -44,6 +44,8 @@ class Check:
             raise InputError(f"table: {self.table}: is written of a folder; leave it out, or name --source folder")
         if self.table and Path(self.table).exists():
             raise InputError(f"table: {self.table}: is there already; name another file")
+        if self.table and not Path(self.table).absolute().parent.is_dir():
+            raise InputError(f"table: {self.table}: its folder is not there; make it first, or name another file")
         if self.workers < 0:
             raise InputError(f"workers: {self.workers}: must be 0 or more")
 

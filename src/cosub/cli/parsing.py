@@ -115,7 +115,7 @@ def _plainly(message: str) -> str:
         (r"invalid literal for int\(\).*: (.*)", "{0}: must be a whole number"),
         (r".*to float: (.*)", "{0}: must be a number"),
         (r"Could not parse arguments \[(.*)\] into tuple type .*float.*", "{0}: must be numbers"),
-        (r"no type matching (.*) could be instantiated from \[(.*?)\]\..*", "{1}: must be {0}"),
+        (r"no type matching \{(.*)\} could be instantiated from \[(.*?)\]\..*", "{1}: must be {0}"),
     ):
         if found := re.fullmatch(pattern, message):
             return form.format(*found.groups()).replace("}|{", "} or {")

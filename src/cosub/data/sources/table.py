@@ -97,6 +97,8 @@ def write_table(target: Path, rows: Iterable[tuple[str, str, str, str]]) -> None
 def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line and values by column, of rows that are not blank. Commas, semicolons or tabs between them."""
     text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    if "\0" in text:
+        raise InputError(f"data.path: {path}: is no text; write the table as CSV in UTF-8")
     first = next(iter(text.splitlines()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     try:
