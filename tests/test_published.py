@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
@@ -124,6 +124,42 @@ def test_the_hubs_config_decides_and_names_the_model(hub):
         look_up("hf-hub:../name", VIT)
 
 
+def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monkeypatch, capsys):
+    asked = []
+
+    def offline(repo_id, filename, **_):
+        asked.append(filename)
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", offline)
+    assert main(["evaluate", "hf-hub:owner/name", "--model", VIT, "--set", "val=."]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and nothing of it is in the")
+    assert (said.count("\n"), asked) == (1, ["config.json"])
+    monkeypatch.setattr("cosub.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
+    assert look_up("hf-hub:owner/name", VIT).said == ("hf-hub:owner/name: its config.json is not in the cache",)
+
+
+@pytest.mark.parametrize("mode", ["squash", "border"])
+def test_a_crop_that_is_not_built_is_said_by_every_command_that_reads_the_weights(tmp_path, capsys, mode):
+    folder, paths = tmp_path / "theirs", pictures(tmp_path / "images")
+    given = {**OURS, "crop_mode": mode, "input_size": (3, 32, 32)}
+    save_for_hf(vit(), str(folder), safe_serialization=True, model_config={"label_names": ["a", "b", "c"]},
+                data_config=given)  # fmt: skip
+    config = resolve_model_data_config(timm.create_model(f"local-dir:{folder}"))
+    theirs = create_transform(**config, is_training=False)(Image.open(paths[-1]))
+    ours = open_network(str(folder))
+    pixels = torch.as_tensor(evaluation(32, ours.recipe.inputs)(Image.open(paths[-1])))[None]
+    assert not torch.allclose(normalize(pixels, ours.recipe.inputs)[0], torch.as_tensor(theirs), atol=0.1)
+    for words in (
+        ["evaluate", str(folder), "--set", f"val={tmp_path / 'images'}"],
+        ["predict", str(folder), str(paths[0])],
+        ["train", "finetune", "--weights", str(folder), "--dry-run"],
+    ):
+        assert main(words) == 0
+        assert f"crop_mode {mode} is not built here, and answers may differ" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/x", "../vit", "no_such_model"])
 def test_no_code_comes_from_a_config(tmp_path, name):
     written(tmp_path, None, OURS)
@@ -226,6 +262,20 @@ def test_what_may_be_left_out_is_offered_without_none(capsys):
     assert "--interpolation {bicubic,bilinear}" in said
     assert "--mean FLOAT FLOAT FLOAT" in said
     assert "None" not in said
+
+
+def test_files_that_hold_no_weights_and_names_too_long_for_a_file(tmp_path, capsys):
+    for name, content, message in (
+        ("a.txt", b"hello", "cannot be read as weights (KeyError 101); get the file again"),
+        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (no file that torch.save writes)"),
+        ("x" * 300, None, "holds no run, and is no file, no folder and no name of timm's weights"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        assert main(["evaluate", str(tmp_path / name), "--model", VIT, "--set", "val=."]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
 
 
 def test_a_model_that_the_weights_do_not_name(tmp_path, capsys):

@@ -144,10 +144,11 @@ def test_six_epochs_of_finetune_and_what_is_handed_on(wheel, data, tmp_path, cap
     words = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "exported"), str(images / "val"), str(logits)]
     subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     theirs = load_file(logits)["logits"]
-    assert main(["predict", str(out), str(images / "val"), "--top", "1", "--json"]) == 0
-    predictions = json.loads(capsys.readouterr().out)["predictions"]
-    assert len(predictions) == len(theirs) == 200
     classes = sorted(path.name for path in (images / "val").iterdir())
-    assert [item["classes"][0]["class"] for item in predictions] == [classes[int(row.argmax())] for row in theirs]
+    for source in (out, tmp_path / "exported"):
+        assert main(["predict", str(source), str(images / "val"), "--top", "1", "--json"]) == 0
+        predictions = json.loads(capsys.readouterr().out)["predictions"]
+        assert len(predictions) == len(theirs) == 200
+        assert [item["classes"][0]["class"] for item in predictions] == [classes[int(row.argmax())] for row in theirs]
     assert main(["evaluate", str(tmp_path / "exported"), "--set", f"val={images}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["top1"] == pytest.approx(max(top1))

@@ -1,9 +1,9 @@
 """What can be evaluated: a run, a file or folder of published weights, a name of timm's weights."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from timm import list_pretrained
@@ -57,8 +57,9 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         if model:
             raise InputError(f"model: {model}: the run's recipe names its model; leave --model out")
         return _of_run(source, resolution, inputs)
-    named = is_model_pretrained(source.removeprefix("timm:")) and not Path(source).exists()
-    if not (named or Path(source).exists() or source.startswith("hf-hub:")):
+    there = os.path.exists(source)  # a name too long for a file is none
+    named = is_model_pretrained(source.removeprefix("timm:")) and not there
+    if not (named or there or source.startswith("hf-hub:")):
         raise InputError(
             f"run: {source}: holds no run, and is no file, no folder and no name of timm's weights"
             f"{nearest(source, list_pretrained()) if '/' not in source else ''}"

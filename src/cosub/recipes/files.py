@@ -29,7 +29,7 @@ def dump(recipe: Recipe) -> str:
 
 def is_run(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is a run's, finished or not."""
-    return (Path(folder) / "recipe.json").is_file()
+    return os.path.isfile(os.path.join(folder, "recipe.json"))  # a name too long for a file is none
 
 
 def require_run(folder: str | os.PathLike[str], field: str = "run") -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from timm.models import PretrainedCfg, get_pretrained_cfg, is_model_pretrained
 from timm.models._hub import download_from_hf
@@ -136,6 +138,14 @@ def _on_hub(source: str, model: str) -> Published:
     require_hub_name(name)
     try:
         path = Path(download_from_hf(name, CONFIG))
+    except LocalEntryNotFoundError as error:  # no network: do not wait for it again, unless the weights are here
+        if not isinstance(try_to_load_from_cache(name, FILE), str):
+            raise InputError(
+                f"weights: {source}: the Hub cannot be reached, and nothing of it is in the cache; check the network, "
+                f"or fetch {CONFIG} and {FILE} elsewhere into a folder and name that"
+            ) from error
+        found = _by_model(model)
+        return dataclasses.replace(found, said=(f"{source}: its {CONFIG} is not in the cache", *found.said))
     except Exception as error:  # a network raises what it likes
         found = _by_model(model)
         reason = " ".join(str(error).split())[:120] or type(error).__name__

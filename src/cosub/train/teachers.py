@@ -1,6 +1,7 @@
 """Frozen teachers: a finished run, an exported folder, or a network of timm's with its weights."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def _unnamed(source: str, found: Published) -> str:
     """Why it cannot be told what network weights are of."""
     if found.said:
         return found.said[0]
-    if Path(source).exists():
+    if os.path.exists(source):
         return (
             f"{source}: holds no run and no {CONFIG} of timm's, which names its model; name a folder with one of both"
         )

@@ -128,7 +128,7 @@ def _from_file(path: Path) -> Any:
                 f"weights: {path}: holds the Python object {found[1]}, and reading it could run code; "
                 "save the state_dict alone, best as safetensors"
             ) from error
-        raise _damaged(path, error) from error
+        raise _damaged(path, ValueError("no file that torch.save writes")) from error
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 
@@ -150,7 +150,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120].strip(" .") or type(error).__name__
+    text = " ".join(str(error).split())[:120].strip(" .")
+    return text if any(map(str.isalpha, text)) else f"{type(error).__name__} {text}".strip()
 
 
 # --- how they are made to fit
