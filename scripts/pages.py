@@ -2,6 +2,7 @@
 
 import html
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tree
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -21,9 +25,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The README stands above docs/, and its links say so; here it is a page among the others."""
+    """The README, which stands above docs/, and the tree are pages among the others."""
     text = README.read_text().replace("# cosub", "# All commands", 1).replace("](docs/", "](")
     files.append(File.generated(config, "commands.md", content=text))
+    files.append(File.generated(config, "tree.md", content=tree.page()))
     return files
 
 

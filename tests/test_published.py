@@ -136,7 +136,7 @@ def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monk
     said = capsys.readouterr().err
     assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and nothing of it is in the")
     assert (said.count("\n"), asked) == (1, ["config.json"])
-    monkeypatch.setattr("cosub.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
+    monkeypatch.setattr("cosub.runs.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert look_up("hf-hub:owner/name", VIT).said == ("hf-hub:owner/name: its config.json is not in the cache",)
 
 
