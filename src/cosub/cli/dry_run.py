@@ -101,9 +101,11 @@ def _lines(plan: "Plan") -> list[str]:
 
 
 def _run(plan: "Plan") -> dict[str, str]:
+    from cosub.train.tasks import task_type
+
     recipe, size = plan.recipe, plan.size
-    whose = "ADE20K's" if recipe.task.kind == "segmentation" else "ImageNet's"
-    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {whose}; say --images N"}
+    name = task_type(recipe).assumed(recipe).name
+    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {name}'s; say --images N"}
     arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
     kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))

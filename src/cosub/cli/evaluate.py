@@ -14,6 +14,7 @@ from cosub.choices import Protocol
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
+from cosub.recipes import plugins
 from cosub.recipes.files import is_run
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
@@ -97,8 +98,8 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     from cosub.runs import distributed
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
-    if candidate.recipe.task.kind == "segmentation":
-        return _scenes(options, candidate, as_json)
+    if place := plugins.EVALUATORS.get(candidate.recipe.task.kind):
+        return plugins.find(place)(options, candidate, as_json)
     for name in ("multi_scale", "whole"):
         if getattr(options, name):
             raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
@@ -121,15 +122,6 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
         if picture:
             print(picture["picture"])
     return {**values, "sets": rows, **picture}
-
-
-def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
-    from cosub.segmentation.command import evaluate_scenes
-
-    for name in ("set", "protocol", "real", "resolution", *options.inputs()):
-        if getattr(options, name):
-            raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
-    return evaluate_scenes(options, candidate, _own(candidate, options.data.path).examples, as_json)
 
 
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:
