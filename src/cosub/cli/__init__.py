@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cosub.errors import CosubError
+from cosub.errors import CosubError, InputError, nearest
 from cosub.runs.names import printable_everywhere
 
 VERBS = {
@@ -70,9 +70,6 @@ def usage() -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
-        from cosub.errors import InputError
-        from cosub.recipes.files import nearest
-
         raise InputError(f"verb: {verb!r}: there is none of that name{nearest(verb, list(VERBS))}; see cosub --help")
     as_json = "--json" in words
     words = [word for word in words if word != "--json"]
