@@ -10,6 +10,12 @@ from cosub.recipes.ranges import NonNegativeInt, OpenShare, Strict, require
 
 
 @dataclass(frozen=True)
+class DataPath:
+    path: str = ""
+    """Where the data of a run lie now; by default where the run found them."""
+
+
+@dataclass(frozen=True)
 class Sampled(Strict):
     """Fewer images than a source has, and images held out of its training set, on which choices are made."""
 
