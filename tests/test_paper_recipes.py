@@ -316,7 +316,7 @@ def test_lamb_has_a_second_preset():
         assert back == first
 
 
-def test_the_grain_of_the_drop_rate_is_that_of_table_7():
+def test_the_granularity_of_the_drop_rate_is_that_of_table_7():
     """2048 images on 32 GPUs and on 64."""
     assert (get("deit3-l-800").group_size, get("deit3-h-800").group_size) == (64, 32)
 

@@ -2,22 +2,24 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from cosub.cli.columns import align
 from cosub.cli.parsing import parse
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
+from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 
-# Table 7: GPUs, peak GB, minutes an epoch at 224 pixels and a batch of 2048.
+# Table 7: model, drop rate, images per GPU; for each method peak GB and minutes per epoch (224 pixels, batch 2048).
 TABLE7 = {
     "ViT-L": ("deit3_large_patch16_224", 0.45, 64, {"DeiT-III": (21.4, 8), "+ ESD": (15.1, 9), "cosub": (26.9, 16)}),
     "ViT-H": ("deit3_huge_patch14_224", 0.6, 32, {"DeiT-III": (27.6, 12), "+ ESD": (15.2, 11), "cosub": (25.0, 17)}),
 }
 
-
-# Of bench models: key, title, form.
+# Columns of bench models: key, title, format.
 _COLUMNS = (
     ("table", "table", ""),
     ("model", "model", ""),
@@ -35,36 +37,29 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Step:
-    """Cost of a training step: masked drop path, the plain operation, ours, co-training and others, in one process."""
+class Step(Checked):
+    """Cost of a training step, in one process: timm's masking, the plain operation, ours, co-training and others."""
 
     model: str = "deit3_small_patch16_224"
-    drop_rate: float = 0.5
-    batch_size: int = 16
-    """Images; co-training makes two rows of each."""
+    drop_rate: Rate = 0.5
+    batch_size: PositiveInt = 16
+    """Images; co-training has two rows per image."""
     resolution: int | None = None
     """Pixels; by default the model's."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
-    """Count FLOPs and bytes saved for backward, without allocating anything."""
+    """Count FLOPs and bytes stored for backward, without allocating anything."""
     methods: tuple[
         Literal[
             *("all", "masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill")
         ],
         ...,
     ] = ("masked", "plain", "efficient", "cosub")
-    """all: those of figure 2 as well, with a teacher as large as the model, beside the paper's costs."""
-    repeats: int = 10
+    """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
+    repeats: PositiveInt = 10
     device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.drop_rate < 1:
-            raise InputError(f"drop_rate: {self.drop_rate}: must be in [0, 1)")
-        for name in ("batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -72,26 +67,21 @@ class Models:
     """Size of every network in the paper's tables 11, 12, B.1 and 13, beside the size that the paper prints."""
 
     device: str = "cpu"
-    """With a card, e.g. cuda, also images a second and peak memory: forward, 256 images, mixed precision."""
+    """With a card, e.g. cuda, also images per second and peak memory: forward, 256 images, mixed precision."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
-        print("usage: cosub bench step|models|coverage|loader|table7 [OPTIONS]\n\ncosub bench PART --help tells more")
+        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help tells more")
         raise SystemExit(0)
-    if what == "table7":
-        return _table7(words[1:], as_json)
-    if what == "models":
-        return _models(words[1:], as_json)
-    if what == "coverage":
-        return _coverage(words[1:], as_json)
-    if what == "loader":
-        return _loader(words[1:], as_json)
-    if what != "step":
-        wrong = f"{what!r}: must be" if what else "is not said; one of"
-        raise InputError(f"bench: {wrong} step, models, coverage, loader or table7")
-    options = parse(Step, words[1:], "cosub bench step")
+    if what not in BENCHMARKS:
+        raise InputError(f"bench: {what!r}: must be {', '.join(BENCHMARKS)}{nearest(what, list(BENCHMARKS))}")
+    return BENCHMARKS[what](words[1:], as_json)
+
+
+def _step(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Step, words, "cosub bench step")
     from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
     from cosub.runs import distributed
 
@@ -126,11 +116,11 @@ def _print(result: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Table7:
-    """Table 7: what a step of co-training costs, counted here, beside what the paper prints. Nothing is allocated."""
+    """Table 7: the cost of a step of co-training, counted here, beside the paper's. Nothing is allocated."""
 
 
 def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
-    """The paper's table beside what one step counts here, both as ratios to the supervised baseline."""
+    """The paper's table beside the costs counted here for one step, both as ratios to the supervised baseline."""
     parse(Table7, words, "cosub bench table7")
     from cosub.bench.step import Case, count
 
@@ -151,7 +141,7 @@ def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
                 }
             )
     if not as_json:
-        print("ratios to masked supervised training; bf16, the paper's images a GPU")
+        print("ratios to masked supervised training; bf16, the paper's images per GPU")
         print("\n".join(json.dumps(row) for row in rows))
     return {"rows": rows}
 
@@ -172,26 +162,23 @@ def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Loader:
-    """Images that are loaded a second of a core: ours beside timm's create_loader, on the same files."""
+class Loader(Checked):
+    """Images loaded per second and core: ours beside timm's create_loader, on the same files."""
 
     path: Positional[str] = ""
     """A folder of images; of one with splits, those of train."""
-    resolutions: tuple[int, ...] = (128, 224)
+    resolutions: tuple[PositiveInt, ...] = (128, 224)
     """Pixels."""
-    workers: int = 1
+    workers: NonNegativeInt = 1
     """Processes that load, for each of the two; 0 loads in this process."""
-    images: int = 1000
-    """Images a repeat; where the folder has fewer, they come again."""
-    repeats: int = 5
+    images: PositiveInt = 1000
+    """Images per repeat; a folder with fewer is read again."""
+    repeats: PositiveInt = 5
     """Repeats of each of the two in turn; medians are given."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("images", 1), ("repeats", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
-        if min(self.resolutions, default=0) < 1:
-            raise InputError(f"resolutions: {self.resolutions}: must be one or more numbers of pixels")
+        super().__post_init__()
+        require(bool(self.resolutions), "resolutions", self.resolutions, "needs a value, e.g. --resolutions 224")
 
 
 def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -226,7 +213,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _print_loader(result: dict[str, Any]) -> None:
-    print(f"{result['files']} files, {result['workers']} workers; images a second of a core, and by the clock")
+    print(f"{result['files']} files, {result['workers']} workers; images per second, of a core and of wall time")
     for row in result["rows"]:
         core, clock = row["per_core"], row["per_second"]
         print(
@@ -254,17 +241,21 @@ def _models(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Aligned lines; below them each note once, with the number that marks its rows."""
+    """Lines in columns; below them each note once, with the number that marks its rows."""
     columns = [(key, title, form) for key, title, form in _COLUMNS if key in rows[0]]
     notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     cells = [[title for _, title, _ in columns]]
     for row in rows:
         shown = {**row, "note": notes.index(row["note"]) + 1 if row["note"] else ""}
         cells.append(["-" if shown[key] is None else f"{shown[key]:{form}}" for key, _, form in columns])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligns = ["<" if key in ("table", "model", "timm") else ">" for key, _, _ in columns]
-    lines = [
-        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligns, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-    return [*lines, "", *(f"{number}  {note}" for number, note in enumerate(notes, 1))]
+    return [*align(cells, aligns), "", *(f"{number}  {note}" for number, note in enumerate(notes, 1))]
+
+
+BENCHMARKS: dict[str, Callable[[list[str], bool], dict[str, Any]]] = {
+    "step": _step,
+    "models": _models,
+    "coverage": _coverage,
+    "loader": _loader,
+    "table7": _table7,
+}
