@@ -190,7 +190,7 @@ def _files(options: Any, what: str) -> dict[str, Path]:
 
 def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
     from cosub.analysis.population import by_depth, check_depths, draw, plan, population
-    from cosub.evaluation.images import in_memory
+    from cosub.evaluation.images import load_into_memory
     from cosub.runs.progress import progress
 
     subjects = _subjects(options)
@@ -200,7 +200,9 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
     members, depths, bad = [], [], 0
     with progress("submodels", len(examples.labels) * sum(map(len, plans))) as advance:
         for subject, planned in zip(subjects, plans, strict=True):
-            images = in_memory(examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share)
+            images = load_into_memory(
+                examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share
+            )
             found = population(subject, images, planned, options.batch_size, advance)
             depths += by_depth(found, subject.num_layers)
             members, bad = members + found, len(images.bad)
@@ -210,7 +212,7 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
 
 def _layers(options: Layers, files: dict[str, Path]) -> dict[str, Any]:
     from cosub.analysis.layers import ablate, agreement, draw, units
-    from cosub.evaluation.images import halves, in_memory
+    from cosub.evaluation.images import halves, load_into_memory
     from cosub.runs.progress import progress
 
     subjects = _subjects(options)
@@ -225,7 +227,7 @@ def _layers(options: Layers, files: dict[str, Path]) -> dict[str, Any]:
         for subject in subjects:
             recipe = subject.recipe
             images = {
-                name: in_memory(examples, recipe.resolution, recipe.inputs, recipe.bad_share)
+                name: load_into_memory(examples, recipe.resolution, recipe.inputs, recipe.bad_share)
                 for name, examples in sets.items()
             }
             mine = ablate(subject, images, options.unit, options.batch_size, advance)
@@ -312,10 +314,10 @@ def _subjects(options: Any) -> Any:
 def _sets(options: Any, subjects: Any, names: Sequence[str]) -> dict[str, Any]:
     """The named sets, each cut to the limit."""
     from cosub.analysis.subjects import images_of_runs
-    from cosub.evaluation.images import some
+    from cosub.evaluation.images import subsample
 
     opened = images_of_runs(subjects, names, options.data.path)
-    return {name: some(examples, options.limit, options.seed) for name, examples in opened.items()}
+    return {name: subsample(examples, options.limit, options.seed) for name, examples in opened.items()}
 
 
 def _write(files: dict[str, Path], rows: Sequence[Any], draw: Callable[[Path], None], **more: Sequence[Any]) -> None:

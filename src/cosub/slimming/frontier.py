@@ -7,11 +7,12 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
+from cosub.evaluation.images import Images
 from cosub.recipes.config import Recipe
 from cosub.runs.folder import aside
 from cosub.runs.names import caption
 from cosub.runs.progress import Terminal, progress
-from cosub.slimming.images import Images, hold, some
+from cosub.slimming.images import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
@@ -51,13 +52,11 @@ def frontier(request: Request) -> dict[str, Any]:
 def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
     """Measures and writes into `place`, which will be `out`."""
     opened = open_run(request)
-    recipe, labels = opened.trained.recipe, opened.source.test.labels
+    recipe = opened.trained.recipe
     wanted, depths = _strategies(request, opened), request.depths or default_depths(opened.scorer.num_layers)
     for strategy in wanted:
         cost(strategy, opened.scorer.num_layers, min(depths), request.evaluations)  # refuses before work is done
-    test = hold(
-        opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe, "test images"
-    )
+    test = load_at_random(opened.source.test, request.test_images, recipe, request.seed, "frontier")
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)
     _write(points, place / "frontier.csv")
