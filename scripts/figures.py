@@ -6,8 +6,7 @@ python scripts/figures.py out/cifar docs/cifar10.png
 import sys
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import RunFolder
 from cosub.train.logs import read
 
@@ -19,7 +18,7 @@ RUNS = {
 
 
 def draw(folder: Path, target: Path) -> None:
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = new_figure(9, 3.4)
     curves, depths = figure.subplots(1, 2)
     for name, (label, color, line) in RUNS.items():
         summary = RunFolder(folder / name).read_summary()
@@ -30,9 +29,7 @@ def draw(folder: Path, target: Path) -> None:
         depths.plot([float(s) for s in shares], list(shares.values()), line, color=color, label=label, marker="o", ms=4)
     curves.set(xlabel="epoch", ylabel="top-1 on test images", title="the full network")
     depths.set(xlabel="share of the blocks kept", title="submodels of the same network", xticks=[0.5, 0.75, 1.0])
-    for axes in (curves, depths):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    tidy([curves, depths])
     depths.legend(frameon=False, fontsize="small")
     figure.savefig(target, dpi=100)
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 
 from cosub.bench.step import Case, count, measure
+from cosub.runs.drawing import new_figure, tidy
 
 OUT = Path("out/performance")
 HUGE, LARGE, BASE, SMALL = (
@@ -73,15 +73,14 @@ _RATIOS = ("flops", "saved_bytes", "seconds")
 
 
 def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    figure = new_figure(12, 3.4)
     for axes, (name, points) in zip(figure.subplots(1, 3), curves.items(), strict=True):
         for way in ("plain", "efficient", "cosub"):
             ratios = [result["ratio"]["saved_bytes"][way] for _, result in points]
             axes.plot([x for x, _ in points], ratios, marker="o", ms=4, label=way)
         axes.axhline(1, color="black", lw=0.8)
         axes.set(xlabel=name, ylabel="activation memory / masked", ylim=(0, None))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy([axes])
     axes.legend(frameon=False)
     figure.savefig(target, dpi=100)
 

@@ -12,8 +12,8 @@ import timm
 import torch
 
 import cosub
+from cosub.evaluation.images import Images
 from cosub.recipes.config import Inputs
-from cosub.slimming.images import Images
 from cosub.slimming.scoring import Scorer
 from cosub.slimming.strategies import choose
 
@@ -23,7 +23,7 @@ def main(number: int = 1000, depth: int = 18) -> None:
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4, embed_dim=192, num_classes=10)
     network = cosub.attach(model, drop_rate=0.2).eval()
     pixels = torch.randint(0, 256, (number, 3, 32, 32), dtype=torch.uint8)
-    images = Images(pixels, torch.randint(0, 10, (number,)), frozenset(), Inputs())
+    images = Images(pixels, torch.randint(0, 10, (number,)), Inputs())
     scorer = Scorer(network, images, "bce", batch_size=64)
     started, computed = time.perf_counter(), time.process_time()
     kept = choose("greedy", scorer, [depth])[depth]

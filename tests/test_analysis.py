@@ -28,7 +28,7 @@ from cosub.data.sources import Files, open_source
 from cosub.data.transforms import normalize
 from cosub.errors import InputError, RunError
 from cosub.evaluation.classification import evaluate
-from cosub.evaluation.images import halves, images_of_run, in_memory, some
+from cosub.evaluation.images import Images, halves, images_of_run, load_into_memory, subsample
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.losses import label_loss
 from cosub.recipes.config import Digits, Folder, Inputs, Supervised
@@ -53,7 +53,7 @@ def subjects(runs):
 
 @pytest.fixture(scope="module")
 def test_set():
-    return some(open_source(Digits()).test, 50, seed=3)
+    return subsample(open_source(Digits()).test, 50, seed=3)
 
 
 # --- many submodels on the same images
@@ -61,12 +61,10 @@ def test_set():
 
 def test_submodels_are_evaluated_as_one_at_a_time(subjects, test_set):
     subject = subjects[0]
-    images = in_memory(test_set, 8, subject.recipe.inputs)
+    images = load_into_memory(test_set, 8, subject.recipe.inputs)
     chosen = [Kept((0, 1, 2, 3)), Kept((0, 3)), Kept((0, 3), "expectation"), Kept((2,), 1.5), Kept(())]
     seen = []
-    top1, loss = evaluate_submodels(
-        subject.network, images.pixels, images.labels, chosen, batch_size=16, advance=seen.append
-    )
+    top1, loss = evaluate_submodels(subject.network, images, chosen, batch_size=16, advance=seen.append)
     assert sum(seen) == 50 * len(chosen)
     batch = normalize(images.pixels)
     for kept, right, wrong in zip(chosen, top1, loss, strict=True):
@@ -81,36 +79,39 @@ def test_submodels_agree_with_the_evaluation_of_a_run(subjects, test_set):
     subject = subjects[0]
     world = World(0, 1, torch.device("cpu"))
     result = evaluate(subject.network, test_set, 10, 8, world, submodels={"two": [0, 3]})
-    images = in_memory(test_set, 8, subject.recipe.inputs)
-    top1, _ = evaluate_submodels(subject.network, images.pixels, images.labels, [Kept((0, 1, 2, 3)), Kept((0, 3))])
+    images = load_into_memory(test_set, 8, subject.recipe.inputs)
+    top1, _ = evaluate_submodels(subject.network, images, [Kept((0, 1, 2, 3)), Kept((0, 3))])
     assert top1.tolist() == pytest.approx([result.top1, result.submodels["two"]], abs=1e-6)
 
 
 def test_submodels_need_images_and_layers_that_are_there(subjects):
-    network, none = subjects[0].network, torch.zeros(0, dtype=torch.long)
+    network = subjects[0].network
+    none, one = (
+        Images(torch.zeros(number, 3, 8, 8, dtype=torch.uint8), torch.zeros(number, dtype=torch.long), Inputs())
+        for number in (0, 1)
+    )
     with pytest.raises(ValueError, match="no image"):
-        evaluate_submodels(network, torch.zeros(0, 3, 8, 8, dtype=torch.uint8), none, [Kept((0,))])
-    one = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, dtype=torch.long)
+        evaluate_submodels(network, none, [Kept((0,))])
     with pytest.raises(ValueError, match="layers 0 to 3"):
-        evaluate_submodels(network, *one, [Kept((4,))])
+        evaluate_submodels(network, one, [Kept((4,))])
 
 
 # --- sets of images
 
 
-def test_some_and_halves_are_functions_of_the_seed():
+def test_subsamples_and_halves_are_functions_of_the_seed():
     examples = open_source(Digits()).test
-    part = some(examples, 21, seed=0)
+    part = subsample(examples, 21, seed=0)
     assert len(part.labels) == 21
-    assert part.labels == some(examples, 21, seed=0).labels != some(examples, 21, seed=1).labels
-    assert some(examples, 0, seed=0) is examples
-    assert some(examples, 360, seed=0) is examples
+    assert part.labels == subsample(examples, 21, seed=0).labels != subsample(examples, 21, seed=1).labels
+    assert subsample(examples, 0, seed=0) is examples
+    assert subsample(examples, 360, seed=0) is examples
     first, second = halves(part, seed=0)
     assert (len(first.labels), len(second.labels)) == (11, 10)
     pixels = {first.image(i).tobytes() for i in range(11)} | {second.image(i).tobytes() for i in range(10)}
     assert pixels == {part.image(i).tobytes() for i in range(21)}
     with pytest.raises(InputError, match="too few for two halves"):
-        halves(some(examples, 1, seed=0), seed=0)
+        halves(subsample(examples, 1, seed=0), seed=0)
 
 
 def test_unreadable_images_are_left_out_and_named(tmp_path):
@@ -118,11 +119,11 @@ def test_unreadable_images_are_left_out_and_named(tmp_path):
         picture(index).save(tmp_path / f"{index}.png")
     (tmp_path / "2.png").write_bytes(b"no image")
     files = Files([tmp_path / f"{index}.png" for index in range(4)], [0, 1, 2, 3])
-    images = in_memory(files, 8, Inputs(), bad_share=0.5)
+    images = load_into_memory(files, 8, Inputs(), bad_share=0.5)
     assert (tuple(images.pixels.shape), images.labels.tolist()) == ((3, 3, 8, 8), [0, 1, 3])
     assert "2.png" in images.bad[0]
     with pytest.raises(RunError, match=r"2\.png"):
-        in_memory(files, 8, Inputs(), bad_share=0.1)
+        load_into_memory(files, 8, Inputs(), bad_share=0.1)
 
 
 def test_images_of_run_by_name_and_by_path(tmp_path):

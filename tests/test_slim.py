@@ -17,12 +17,12 @@ from cosub.attachment import layers_per_block, state
 from cosub.cli import main
 from cosub.data.sources import open_source
 from cosub.errors import InputError
+from cosub.evaluation.images import Images
 from cosub.losses import label_loss
 from cosub.recipes import get
 from cosub.recipes.config import Digits, Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
-from cosub.slimming.images import Images
 from cosub.slimming.making import make, recalibrate
 from cosub.slimming.scoring import Scorer
 from cosub.slimming.strategies import choose, cost, ends, every_other
@@ -97,7 +97,7 @@ def scorer_of(model, number=7, batch_size=4, loss="ce", size=32):
     generator = torch.Generator().manual_seed(3)
     pixels = torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 5, (number,), generator=generator)
-    images = Images(pixels, labels, frozenset(), Inputs())
+    images = Images(pixels, labels, Inputs())
     return Scorer(cosub.attach(model.eval(), drop_rate=0.2), images, loss, batch_size)
 
 
@@ -384,7 +384,7 @@ def test_calibration_images_that_are_the_test_images_are_refused(finished, capsy
         (["--keep", "2", "--strategy", "best"], "--strategy: 'best': must be one of"),
         (["--keep", "2", "--images", "0"], "images: 0: must be 1 or more"),
         (["--keep", "2", "--calibration", "nowhere"], "calibration: nowhere: is not a folder"),
-        (["--keep", "2", "--data.path", "x"], "data.path: the run was trained on the embedded digits"),
+        (["--keep", "2", "--data.path", "x"], "data.path: x: the run was trained on the embedded digits"),
     ],
 )
 def test_wrong_input_is_one_line_and_touches_nothing(finished, capsys, words, said, tmp_path):

@@ -437,6 +437,7 @@ def test_cifar_binary(tmp_path):
     assert ten.train.image(1).getpixel((31, 31)) == (10, 10, 10)
     hundred = open_source(Torchvision(path=str(tmp_path), name="cifar100"), 100)
     assert list(hundred.train.labels) == [99, 0]  # the fine label, not the coarse one before it
+    assert (ten.train.name(1), hundred.test.name(0)) == ("train[1]", "test[0]")
     with (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").open("ab") as file:
         file.write(b"x")
     with pytest.raises(InputError, match="no multiple of 3073"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.names import caption
 
 _RESOLUTION = 100  # dots an inch
@@ -13,11 +14,10 @@ _COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown
 
 def panels(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
     """A figure and its `(rows, columns)` axes."""
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
-    figure = Figure(figsize=(max(3.6 * columns, 4.6), 3.0 * rows + 0.4), layout=layout)
+    figure = new_figure(max(3.6 * columns, 4.6), 3.0 * rows + 0.4, layout)
     axes = figure.subplots(rows, columns, squeeze=False, **settings)
     for panel in axes.flat:
         panel.locator_params(axis="x", nbins=6)
@@ -46,9 +46,8 @@ def save(figure: Any, target: Path) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-        axes.grid(alpha=0.3, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
         axes.title.set_fontsize(10)
+    tidy(figure.axes)
     columns = max(1, int(figure.get_figwidth() / 2.4))
     figure.legend(found.values(), found, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     figure.savefig(target, dpi=_RESOLUTION, pil_kwargs={"optimize": True})

@@ -71,10 +71,8 @@ def ablate(
     for name, images in sets.items():
         top1, loss = evaluate_submodels(
             subject.network,
-            images.pixels,
-            images.labels,
+            images,
             submodels,
-            inputs=subject.recipe.inputs,
             loss=subject.recipe.method.targets,
             batch_size=batch_size,
             advance=advance,

@@ -104,10 +104,8 @@ def population(
     """Accuracy and loss of the planned submodels. `advance` is told of each image that passed through one."""
     top1, loss = evaluate_submodels(
         subject.network,
-        images.pixels,
-        images.labels,
+        images,
         [kept for _, kept in planned],
-        inputs=subject.recipe.inputs,
         loss=subject.recipe.method.targets,
         batch_size=batch_size,
         advance=advance,

@@ -134,10 +134,10 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set: its name and path, accuracies in [0, 1], numbers of images scored, unreadable and without label."""
     from cosub.evaluation.classification import evaluate
-    from cosub.runs.progress import watched
+    from cosub.runs.progress import counted
 
     def watch(batches: Any, total: int) -> Any:
-        return watched(batches, total, chosen.protocol) if world.main else batches
+        return counted(batches, total, chosen.protocol) if world.main else batches
 
     recipe = candidate.recipe
     result = evaluate(
@@ -170,10 +170,13 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
         print(f"top-1 {row['top1']:.4f}  {top5}({how}, {row['num_images']:,} images, {options.run})")
         return
     print(f"{options.run} ({how})")
-    print(f"{'set':<6} {'top-1':>7} {'top-5':>7} {'images':>8}  folder")
+    from cosub.runs.tables import align
+
+    lines = [["set", "top-1", "top-5", "images", "folder"]]
     for row in rows:
         top5 = f"{row['top5']:.4f}" if "top5" in row else "-"
-        print(f"{row['set']:<6} {row['top1']:>7.4f} {top5:>7} {row['num_images']:>8,}  {row['path']}")
+        lines.append([row["set"], f"{row['top1']:.4f}", top5, f"{row['num_images']:,}", row["path"]])
+    print("\n".join(align(lines, "<>>><")))
 
 
 def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> str:

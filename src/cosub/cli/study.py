@@ -72,14 +72,18 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 def _list(as_json: bool) -> dict[str, Any]:
     titles = {name: study(name).title for name in STUDIES}
     if not as_json:
-        print("\n".join(f"{name:<10} {title}" for name, title in titles.items()))
+        from cosub.runs.tables import align
+
+        print("\n".join(align(list(titles.items()))))
     return {"studies": titles}
 
 
 def _paper(rows: list[dict[str, str]], as_json: bool) -> dict[str, Any]:
     """The commands that train the paper's own rows, on many GPUs."""
     if not as_json:
-        print("\n".join(f"{row['row']:<28} {row['paper']:<20} {row['command']}" for row in rows))
+        from cosub.runs.tables import align
+
+        print("\n".join(align([[row["row"], row["paper"], row["command"]] for row in rows])))
     return {"rows": rows}
 
 
@@ -124,13 +128,12 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
 
 def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     from cosub.paper.studies.timing import costs
+    from cosub.runs.tables import align
 
     place, seeds = _place(options), options.seeds or made.seeds
     listed = costs(made, seeds, place, options.jobs)
     if not as_json:
-        for item in listed:
-            seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
-            print(f"{item['run']:<44} {item['state']:<12} {item['steps'] or '?':>7} steps  {seconds}")
+        print("\n".join(align([_costs(item) for item in listed], "<<><")))
     left = [item for item in listed if item["state"] in ("new", "interrupted")]
     known = all(item["seconds"] is not None for item in left)
     total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
@@ -138,6 +141,11 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
         cost = f"about {total / 60:.0f} minutes with --jobs {options.jobs}" if known else "of unknown duration"
         print(f"{len(left)} of {len(listed)} runs to train, {cost}")
     return {"study": made.name, "runs": listed, "left": len(left), "minutes": round(total / 60, 1) if known else None}
+
+
+def _costs(item: dict[str, Any]) -> list[str]:
+    seconds = "" if item["seconds"] is None else f"{item['seconds']:.0f} s ({item['source']})"
+    return [item["run"], item["state"], f"{item['steps'] or '?'} steps", seconds]
 
 
 def _write(options: Options, as_json: bool) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a data set holds that a person should know of: damaged images, odd ones, and those in both train and test."""
 
-import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from cosub.data.decoding import BadImage, rgb
 from cosub.data.depth import extent_of
 from cosub.data.loading import leave_signals_to_the_trainer
-from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, is_deep, is_deep_colour, limits_of, prepared
+from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, digest, is_deep, is_deep_colour, limits_of, prepared
 from cosub.data.sources import Examples, Source
 from cosub.data.telling import splits
 
@@ -121,10 +120,8 @@ def look(examples: Examples, index: int, split: str, rule: Rule | None = None) -
 def _facts(image: Image.Image, suffix: str, rule: Rule | None) -> tuple[list[str], bytes]:
     # What the file says is lost where the image is decoded or converted.
     odd = [note for note in (_extension(image, suffix), *_mode(image), *_exif(image)) if note]
-    pixels = rgb(prepared(image, rule))
-    # The pixels, not the file: a copy with another extension or other metadata is found. One encoded anew is not.
-    digest = hashlib.blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
-    return [*odd, *_frames(image)], digest
+    pixels = digest(rgb(prepared(image, rule)))
+    return [*odd, *_frames(image)], pixels
 
 
 def _extension(image: Image.Image, suffix: str) -> str:

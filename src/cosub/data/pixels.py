@@ -4,6 +4,7 @@ Pillow clips a grey image of 16 bits to 255, ignores which way a camera was held
 done instead (`data.pixels` 2, `data.range`, `data.orientation`), and training, evaluation and prediction all do it.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,6 +135,11 @@ def _scaled(image: Image.Image, limits: Limits | None) -> Image.Image:
 def _opaque(image: Image.Image) -> Image.Image:
     pixels = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", pixels.size, GROUND), pixels).convert("RGB")
+
+
+def digest(image: Image.Image) -> bytes:
+    """A hash of decoded pixels. Equal for copies with another name, format or metadata, not for images encoded anew."""
+    return hashlib.blake2b(repr(image.size).encode() + image.tobytes(), digest_size=16).digest()
 
 
 def decoded(path: Path, rule: Rule | None) -> Image.Image:

@@ -1,14 +1,16 @@
-"""Sets of images to evaluate on: named, cut to a number, halved, held in memory."""
+"""Sets of images to evaluate on: named, subsampled, halved, loaded into memory."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from cosub.data.sources import BadImage, Examples, Part, all_images, open_source
-from cosub.data.transforms import evaluation
+from cosub.data.pixels import digest
+from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source
+from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import check_bad
 from cosub.recipes.config import DataConfig, Digits, Inputs
@@ -17,11 +19,24 @@ from cosub.seeds import derive
 
 @dataclass(frozen=True)
 class Images:
-    """A set in memory, decoded and cropped once; unreadable images are left out and named."""
+    """A set in memory, decoded and cropped once. Unreadable images are left out and named in `bad`.
+
+    `inputs` says how a network sees the pixels. `digests` holds a hash of each image as it was decoded.
+    """
 
     pixels: UInt8[Tensor, "N 3 H W"]
     labels: Int64[Tensor, "N"]
-    bad: list[str]
+    inputs: Inputs
+    digests: frozenset[bytes] = frozenset()
+    bad: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images and their labels, in order."""
+        for pixels, labels in zip(self.pixels.split(size), self.labels.split(size), strict=True):
+            yield normalize(pixels.to(device, non_blocking=True), self.inputs), labels.to(device, non_blocking=True)
 
 
 def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test", path: str = "") -> Examples:
@@ -38,29 +53,46 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
     """
     own = name in ("test", "train")
     where = path if own else name
-    if where:
+    if where and not own and not isinstance(data, Digits):
+        found = all_images(dataclasses.replace(data, path=where), classes)
+        if found is not None:
+            return found
+    source = source_of_run(data, classes, where)
+    return source.train if name == "train" else source.test
+
+
+def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") -> Source:
+    """The data of a run, which may lie at another path now. Arguments are those of `images_of_run`.
+
+    Raises:
+        InputError: if they are not there, or have other classes.
+    """
+    if path:
         if isinstance(data, Digits):
             raise InputError(
-                f"data.path: {where}: the run was trained on the embedded digits, which have no path; leave it out"
+                f"data.path: {path}: the run was trained on the embedded digits, which have no path; leave it out"
             )
-        data = dataclasses.replace(data, path=where)
-        examples = None if own else all_images(data, classes)
-        if examples is not None:
-            return examples
+        data = dataclasses.replace(data, path=path)
     source = open_source(data)
     if source.classes != classes:
         raise InputError(
             f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
             f"({', '.join(classes[:3])}, ...)"
         )
-    return source.train if name == "train" else source.test
+    return source
 
 
-def some(examples: Examples, number: int, seed: int) -> Examples:
+def subsample(examples: Examples, number: int, seed: int) -> Examples:
     """That many of the examples, drawn from the seed, in order; all of them if there are no more, or for 0."""
     if not 0 < number < len(examples.labels):
         return examples
-    return Part(examples, sorted(_shuffled(len(examples.labels), seed)[:number]))
+    return Part(examples, sorted(draw_indices(len(examples.labels), seed)[:number]))
+
+
+def draw_indices(number: int, seed: int, purpose: str = "images") -> list[int]:
+    """The indices below `number`, shuffled. `purpose` is part of the seed."""
+    generator = torch.Generator().manual_seed(derive(purpose, seed))
+    return torch.randperm(number, generator=generator).tolist()
 
 
 def halves(examples: Examples, seed: int) -> tuple[Examples, Examples]:
@@ -71,30 +103,31 @@ def halves(examples: Examples, seed: int) -> tuple[Examples, Examples]:
     """
     if len(examples.labels) < 2:
         raise InputError(f"images: {len(examples.labels)}: are too few for two halves; take a larger set or --limit")
-    order = _shuffled(len(examples.labels), seed)
+    order = draw_indices(len(examples.labels), seed)
     return Part(examples, sorted(order[::2])), Part(examples, sorted(order[1::2]))
 
 
-def in_memory(examples: Examples, resolution: int, inputs: Inputs, bad_share: float = 0.01) -> Images:
-    """Decode and crop a set as an evaluation does: `3 * resolution ** 2` bytes an image.
+def load_into_memory(
+    examples: Examples, resolution: int, inputs: Inputs, bad_share: float = 0.01, what: str = "images"
+) -> Images:
+    """Decode and crop a set as an evaluation does. An image takes `3 * resolution ** 2` bytes.
 
     Raises:
         RunError: if more images than `bad_share` cannot be read.
+        InputError: if none can be read; `what` says of which set.
     """
     transform = evaluation(resolution, inputs)
-    pixels, labels, bad = [], [], []
+    pixels, labels, digests, bad = [], [], set(), []
     for index, label in enumerate(examples.labels):
         try:
-            pixels.append(torch.as_tensor(transform(examples.image(index))))
-            labels.append(label)
+            image = examples.image(index)
         except BadImage as error:
             bad.append(str(error))
+            continue
+        pixels.append(torch.as_tensor(transform(image)))
+        labels.append(label)
+        digests.add(digest(image))
     check_bad(bad, len(examples.labels), bad_share)
     if not pixels:
-        raise InputError("images: none can be read; name another set")
-    return Images(torch.stack(pixels), torch.tensor(labels), bad)
-
-
-def _shuffled(number: int, seed: int) -> list[int]:
-    generator = torch.Generator().manual_seed(derive("images", seed))
-    return torch.randperm(number, generator=generator).tolist()
+        raise InputError(f"{what}: none of the {len(examples.labels)} images can be read; name others")
+    return Images(torch.stack(pixels), torch.tensor(labels), inputs, frozenset(digests), tuple(bad))

@@ -11,6 +11,7 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import logits_of
 from cosub.recipes.config import Inputs
+from cosub.runs.drawing import new_figure
 from cosub.runs.names import caption
 
 
@@ -31,8 +32,6 @@ def show_examples(
     Raises:
         InputError: if none of them can be read.
     """
-    from matplotlib.figure import Figure
-
     total = len(examples.labels)
     transform = evaluation(resolution, inputs)
     shown = []
@@ -50,7 +49,7 @@ def show_examples(
         probabilities = logits_of(network, normalize(batch, inputs), layers).softmax(1).cpu()
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    figure = new_figure(1.5 * columns, 1.75 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (image, label), row in zip(axes, shown, probabilities, strict=False):
         answer = int(row.argmax())

@@ -8,21 +8,46 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from cosub.runs.tables import WHOLE, align
 
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
-Item = TypeVar("Item")
 
+class Meter:
+    """Progress through `total` pieces of work: a bar on a terminal, a line every ten seconds elsewhere."""
 
-def watched(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """The same items; a bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    yield from track(items, what, total, console=console, transient=True, disable=not console.is_terminal)
+    def __init__(self, console: Console, title: str, total: int, done: int = 0) -> None:
+        self.title, self.total, self.first = title, total, done
+        self.started = self.last_line = time.monotonic()
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            texts = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bar = Progress(*texts, TextColumn("{task.fields[text]}"), *times, console=console)
+            self.bar.add_task(title, total=total, completed=done, text="")
+            self.bar.start()
+
+    def update(self, done: int, text: str = "") -> None:
+        """That so many pieces are done, and what there is to say of the last."""
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done, text=text)
+            return
+        now, spoke = time.monotonic(), self.last_line > self.started
+        if now - self.last_line >= _SECONDS_BETWEEN_LINES or (done == self.total and (text or spoke)):
+            self.last_line = now
+            left = (now - self.started) / max(done - self.first, 1) * (self.total - done)
+            shown = f"{text}  " if text else ""
+            print(f"{self.title} {done / self.total:.0%}  {shown}left {_clock(left)}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
 
 
 class Reporter:
@@ -41,13 +66,11 @@ class Terminal(Reporter):
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.bar: Progress | None = None
-        self.total, self.first, self.started, self.last_line = 0, 0, 0.0, 0.0
+        self.meter: Meter | None = None
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         if not self.console.is_terminal:
-            width = max(map(len, rows))
-            self.say("\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows.items())]))
+            self.say("\n".join([title, *(f"  {line}" for line in align(list(rows.items()), width=WHOLE))]))
             return
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in rows.items():
@@ -67,64 +90,36 @@ class Terminal(Reporter):
             print(message, file=sys.stderr, flush=True)
 
     def start(self, done: int, total: int) -> None:
-        self.first, self.total, self.started = done, total, time.monotonic()
-        self.last_line = self.started
-        if self.console.is_terminal:
-            columns = (
-                TextColumn("{task.completed}/{task.total}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-            )
-            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            self.bar = Progress(*columns, *times, console=self.console)
-            self.bar.add_task("train", total=total, completed=done, text="")
-            self.bar.start()
+        self.meter = Meter(self.console, "train", total, done)
 
     def step(self, done: int, values: Mapping[str, float]) -> None:
-        text = (
-            f"loss {values['loss']:.4f}  accuracy {values['accuracy']:.3f}  "
-            f"{values['images_per_second']:.0f} images/s  data wait {values['data_wait']:.0%}"
+        assert self.meter is not None
+        self.meter.update(
+            done,
+            f"step {done}/{self.meter.total}  loss {values['loss']:.4f}  accuracy {values['accuracy']:.3f}  "
+            f"{values['images_per_second']:.0f} images/s  data wait {values['data_wait']:.0%}",
         )
-        if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=done, text=text)
-            return
-        now = time.monotonic()
-        if now - self.last_line >= _SECONDS_BETWEEN_LINES or done == self.total:
-            self.last_line = now
-            left = (now - self.started) / max(done - self.first, 1) * (self.total - done)
-            self.say(f"step {done}/{self.total}  {text}  left {_clock(left)}")
 
     def stop(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        if self.meter is not None:
+            self.meter.stop()
+            self.meter = None
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress through `total` pieces of work: the function that is yielded is told how many more are done.
-
-    A bar on a terminal; elsewhere a line every ten seconds.
-    """
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-        with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task(title, total=total)
-            yield lambda more: bar.advance(task, more)
-        return
-    done, started = 0, time.monotonic()
-    last = started
+    """Progress through `total` pieces of work: the function that is yielded is told how many more are done."""
+    meter, done = Meter(Console(stderr=True), title, total), 0
 
     def advance(more: int) -> None:
-        nonlocal done, last
-        done, now = done + more, time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES or (done == total and last > started):
-            last = now
-            left = (now - started) / done * (total - done)
-            print(f"{title} {done / total:.0%}  left {_clock(left)}", file=sys.stderr, flush=True)
+        nonlocal done
+        done += more
+        meter.update(done)
 
-    yield advance
+    try:
+        yield advance
+    finally:
+        meter.stop()
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

@@ -73,11 +73,12 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, 
 
 def table(result: "Result") -> list[str]:
     """Lines for a person: classes with their share of the pixels, then the means."""
+    from cosub.runs.tables import align
+
     total = max(sum(score.pixels for score in result.classes), 1)
-    width = max(len("class"), *(len(score.name) for score in result.classes))
-    lines = [f"{'class':<{width}}    IoU  accuracy  pixels"]
+    lines = [["class", "IoU", "accuracy", "pixels"]]
     for score in result.classes:
-        iou, accuracy = ("     -" if value is None else f"{value:.4f}" for value in (score.iou, score.accuracy))
-        lines.append(f"{score.name:<{width}}  {iou}  {accuracy:>8}  {score.pixels / total:>6.1%}")
+        shares = ("-" if value is None else f"{value:.4f}" for value in (score.iou, score.accuracy))
+        lines.append([score.name, *shares, f"{score.pixels / total:.1%}"])
     means = f"mIoU {result.miou:.4f}  mean accuracy {result.mean_accuracy:.4f}  pixel accuracy {result.accuracy:.4f}"
-    return [*lines, f"{means}  ({result.num_images:,} images)"]
+    return [*align(lines, "<>>>"), f"{means}  ({result.num_images:,} images)"]

@@ -7,11 +7,14 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
+from cosub.evaluation.images import Images
 from cosub.recipes.config import Recipe
+from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import aside
 from cosub.runs.names import caption
 from cosub.runs.progress import Terminal, progress
-from cosub.slimming.images import Images, hold, some
+from cosub.runs.tables import align
+from cosub.slimming.images import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
@@ -51,13 +54,11 @@ def frontier(request: Request) -> dict[str, Any]:
 def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
     """Measures and writes into `place`, which will be `out`."""
     opened = open_run(request)
-    recipe, labels = opened.trained.recipe, opened.source.test.labels
+    recipe = opened.trained.recipe
     wanted, depths = _strategies(request, opened), request.depths or default_depths(opened.scorer.num_layers)
     for strategy in wanted:
         cost(strategy, opened.scorer.num_layers, min(depths), request.evaluations)  # refuses before work is done
-    test = hold(
-        opened.source.test, some(request.test_images, len(labels), request.seed, "frontier"), recipe, "test images"
-    )
+    test = load_at_random(opened.source.test, request.test_images, recipe, request.seed, "frontier")
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)
     _write(points, place / "frontier.csv")
@@ -138,9 +139,7 @@ def _write(points: Sequence[dict[str, Any]], target: Path) -> None:
 
 def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
     """Write a PNG: top-1 against milliseconds, and against parameters."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = new_figure(9, 4)
     panels = figure.subplots(1, 2, sharey=True)
     for strategy in dict.fromkeys(point["strategy"] for point in points):
         mine = [point for point in points if point["strategy"] in (strategy, FULL)]
@@ -158,30 +157,31 @@ def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
             axes.plot(*values, label=strategy, markeredgecolor="white", markeredgewidth=0.5, **look)
     panels[0].set(xlabel="milliseconds a forward pass", ylabel="top-1 on test images, %")
     panels[1].set(xlabel="parameters, millions")
-    for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    tidy(panels)
     panels[1].legend(frameon=False, fontsize="small", loc="lower right")
     figure.suptitle(title, fontsize="medium")
     figure.savefig(target, dpi=110)
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """A table for a person: a row a depth, a column a strategy, and where the files are."""
-    points = result["points"]
-    names = [name for name in dict.fromkeys(point["strategy"] for point in points) if name != FULL]
+    """A table for a person: a row per depth, a column per strategy, then where the files are."""
+    full, *points = result["points"]
+    names = list(dict.fromkeys(point["strategy"] for point in points))
     found = {(point["strategy"], point["layers"]): point for point in points}
-    (full,) = [point for point in points if point["strategy"] == FULL]
-    rows = [f"{'layers':>6} {'ms':>8}  " + "  ".join(f"{name:>13}" for name in names)]
-    rows.append(f"{full['layers']:>6} {full['milliseconds']:>8.2f}  {full['top1']:>13.4f}  (full network)")
-    for layers in dict.fromkeys(point["layers"] for point in points if point["strategy"] != FULL):
-        mine = [found[name, layers] for name in names]
-        tops = "  ".join(f"{point['top1']:>13.4f}" for point in mine)
-        rows.append(f"{layers:>6} {mine[0]['milliseconds']:>8.2f}  {tops}")
+    depths = dict.fromkeys(layers for _, layers in found)
+    rows = [["layers", "ms", *names], [*_row([full]), *[""] * (len(names) - 1)]]
+    rows += [_row([found[name, layers] for name in names]) for layers in depths]
     return [
-        *rows,
-        f"top-1 on {result['test_images']:,} test images, ms of every-other; {result['out']}/frontier.csv, .png",
+        *align(rows, ">" * len(rows[0])),
+        f"{full['layers']} layers are the full network; top-1 on {result['test_images']:,} test images, ms of "
+        f"every-other; {result['out']}/frontier.csv, .png",
     ]
+
+
+def _row(points: Sequence[dict[str, Any]]) -> list[str]:
+    """Of one depth, by strategy."""
+    first = points[0]
+    return [str(first["layers"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.4f}" for point in points)]
 
 
 def _title(request: Request, recipe: Recipe, test: Images) -> str:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cosub.attachment import active, state
 from cosub.choices import LabelLoss
+from cosub.evaluation.images import Images
 from cosub.losses import label_loss
-from cosub.slimming.images import Images
 from cosub.submodel import keep_layers
 from cosub.twins.twin import Twin
 

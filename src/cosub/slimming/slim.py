@@ -13,13 +13,14 @@ from cosub.choices import Strategy
 from cosub.data.sources import Source
 from cosub.errors import InputError
 from cosub.evaluation.classification import evaluate, shares_of
+from cosub.evaluation.images import source_of_run
 from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
-from cosub.slimming.images import calibration_images, source_of
+from cosub.slimming.images import calibration_images
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
 from cosub.slimming.scoring import Layers, Scorer, milliseconds
@@ -66,7 +67,7 @@ def open_run(request: Request) -> Opened:
     if world.size > 1:
         raise InputError("slim: runs in one process; leave torchrun out")
     trained.network.to(world.device)
-    source = source_of(recipe, request.data.path, trained.classes)
+    source = source_of_run(recipe.data, trained.classes, request.data.path)
     images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
     scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
     request.check(scorer.num_layers)

@@ -8,6 +8,7 @@ from cosub.errors import InputError
 from cosub.evaluation.metric import Metric, headline_metric
 from cosub.recipes.config import Recipe
 from cosub.recipes.files import read as read_recipe
+from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import caption
 from cosub.train.logs import read
@@ -20,9 +21,7 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
     Raises:
         InputError: if a folder holds no metrics or no recipe.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = new_figure(9, 3.6)
     loss, accuracy = figure.subplots(1, 2)
     metrics: set[Metric] = set()
     for run in runs:
@@ -49,26 +48,21 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
         xlabel="epoch",
         ylabel=" and ".join(sorted((metric.name for metric in metrics), key=str.lower)) + " on held-out images",
     )
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    tidy([loss, accuracy])
     accuracy.legend(frameon=False, fontsize="small", loc="lower right")
     figure.savefig(target, dpi=110)
 
 
 def plot_learning_rate(recipe: Recipe, steps_per_epoch: int, target: Path) -> None:
     """Write a PNG with the learning rate over the epochs of a recipe."""
-    from matplotlib.figure import Figure
-
     total = recipe.epochs * steps_per_epoch
     steps = sorted({*range(0, total, max(total // 1000, 1)), warmup_steps(recipe, steps_per_epoch), total - 1})
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    figure = new_figure(5, 3.2)
     axes = figure.subplots()
     epochs = [step / steps_per_epoch for step in steps]
     axes.plot(epochs, [learning_rate(recipe, step, steps_per_epoch) for step in steps])
     axes.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy([axes])
     figure.savefig(target, dpi=110)
 
 

@@ -9,7 +9,7 @@ from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subj
 from cosub.analysis.tables import plain, write_csv
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
-from cosub.evaluation.images import halves, in_memory, some
+from cosub.evaluation.images import halves, load_into_memory, some
 from cosub.runs import distributed
 from cosub.runs.progress import Terminal, progress
 
@@ -22,7 +22,7 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
     members, depths, bad = [], [], 0
     with progress("submodels", len(examples.labels) * sum(map(len, plans))) as advance:
         for subject, planned in zip(subjects, plans, strict=True):
-            images = in_memory(examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share)
+            images = load_into_memory(examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share)
             found = population.population(subject, images, planned, options.batch_size, advance)
             depths += population.by_depth(found, subject.num_layers)
             members, bad = members + found, len(images.bad)
@@ -43,7 +43,7 @@ def _layers(options: Layers, files: dict[str, Path]) -> dict[str, Any]:
         for subject in subjects:
             recipe = subject.recipe
             images = {
-                name: in_memory(examples, recipe.resolution, recipe.inputs, recipe.bad_share)
+                name: load_into_memory(examples, recipe.resolution, recipe.inputs, recipe.bad_share)
                 for name, examples in sets.items()
             }
             mine = layers.ablate(subject, images, options.unit, options.batch_size, advance)
@@ -112,7 +112,7 @@ def _subjects(options: Any) -> list[Subject]:
 def _sets(options: Any, subjects: Sequence[Subject], names: Sequence[str]) -> dict[str, Examples]:
     """The named sets, each cut to the limit."""
     opened = images_of_runs(subjects, names, options.data.path)
-    return {name: some(examples, options.limit, options.seed) for name, examples in opened.items()}
+    return {name: subsample(examples, options.limit, options.seed) for name, examples in opened.items()}
 
 
 def _write(files: dict[str, Path], rows: Sequence[Any], draw: Callable[[Path], None], **more: Sequence[Any]) -> None:

@@ -1,30 +1,13 @@
 """scikit-learn's digits."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from cosub.data.decoding import Read, rgb
+from cosub.data.sources.arrays import Arrays
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
 from cosub.recipes.config import Digits
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Images held in memory, `(N, H, W)` of uint8."""
-
-    pixels: np.ndarray
-    labels: Sequence[int]
-
-    def image(self, index: int, read: Read = rgb) -> Any:
-        return read(Image.fromarray(self.pixels[index]))
-
-    def name(self, index: int) -> str:
-        return f"digits[{index}]"
 
 
 def digits(config: Digits) -> Source:
@@ -46,6 +29,6 @@ def digits(config: Digits) -> Source:
     train, test, train_labels, test_labels = parts
     return Source(
         tuple(str(digit) for digit in range(10)),
-        Arrays(train, train_labels.tolist()),
-        Arrays(test, test_labels.tolist()),
+        Arrays(train, train_labels.tolist(), "train"),
+        Arrays(test, test_labels.tolist(), "test"),
     )

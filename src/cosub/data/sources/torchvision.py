@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cosub.data.sources.digits import Arrays
+from cosub.data.sources.arrays import Arrays
 from cosub.data.sources.folder import Files
 from cosub.data.sources.source import Source, existing, inside
 from cosub.errors import InputError
@@ -64,11 +64,11 @@ def _cifar(root: Path, kind: _Cifar) -> Source:
     if not folder.is_dir():
         return _pickled_cifar(root, kind)
     classes = tuple(name for name in _bytes(folder / kind.names).decode("utf-8", "replace").split("\n") if name.strip())
-    train = _records([folder / name for name in kind.train], kind.label_bytes)
-    return Source(classes, train, _records([folder / kind.test], kind.label_bytes))
+    train = _records([folder / name for name in kind.train], kind.label_bytes, "train")
+    return Source(classes, train, _records([folder / kind.test], kind.label_bytes, "test"))
 
 
-def _records(paths: Iterable[Path], label_bytes: int) -> Arrays:
+def _records(paths: Iterable[Path], label_bytes: int, split: str) -> Arrays:
     parts, length = [], label_bytes + 3 * 32 * 32
     for path in paths:
         content = _bytes(path)
@@ -77,7 +77,7 @@ def _records(paths: Iterable[Path], label_bytes: int) -> Arrays:
         parts.append(np.frombuffer(content, np.uint8).reshape(-1, length))
     records = np.concatenate(parts)
     pixels = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Arrays(np.ascontiguousarray(pixels), records[:, label_bytes - 1].tolist())
+    return Arrays(np.ascontiguousarray(pixels), records[:, label_bytes - 1].tolist(), split)
 
 
 def _pickled_cifar(root: Path, kind: _Cifar) -> Source:
@@ -85,14 +85,14 @@ def _pickled_cifar(root: Path, kind: _Cifar) -> Source:
 
     reader: Any = getattr(datasets, kind.reader)
     try:
-        train, test = (reader(root, train=train, download=False) for train in (True, False))
+        found = {"train": reader(root, train=True, download=False), "test": reader(root, train=False, download=False)}
     except (RuntimeError, OSError) as error:
         raise InputError(
             f"data.path: {root}: has neither {kind.folder} (the binary version) nor a {reader.base_folder} whose md5 "
             "is right; it holds pickles, and others than the published ones are not read"
         ) from error
-    images, tests = (Arrays(part.data, list(part.targets)) for part in (train, test))
-    return Source(tuple(train.classes), images, tests)
+    images = {split: Arrays(part.data, list(part.targets), split) for split, part in found.items()}
+    return Source(tuple(found["train"].classes), images["train"], images["test"])
 
 
 # --- Flowers and Cars: lists in MATLAB's format
@@ -143,7 +143,7 @@ def _matlab(path: Path, name: str) -> list[Any]:
         return list(np.atleast_1d(found[name]))
     except FileNotFoundError as error:
         raise InputError(f"data.path: {path}: is missing; torchvision's layout has it there") from error
-    except Exception as error:  # what a damaged file raises hangs on where it is damaged
+    except Exception as error:  # what is raised depends on where the file is damaged
         raise InputError(
             f"data.path: {path}: cannot be read ({type(error).__name__}: {error}); get it again"
         ) from error

@@ -6,6 +6,7 @@ from typing import Any
 
 from cosub.paper.studies.grid import Study
 from cosub.paper.studies.report import Row, what_of
+from cosub.runs.drawing import new_figure, tidy
 
 _STYLES = [("o", "-", "black", "black"), ("s", "--", "tab:blue", "white"), ("^", ":", "tab:gray", "tab:gray")]
 
@@ -15,13 +16,11 @@ def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
 
     Bars are 95 % intervals. Nothing is written, and False given, where nothing was run.
     """
-    from matplotlib.figure import Figure
-
     shown = [row for row in found if row.test is not None]
     if not shown:
         return False
     height = 3.2 if study.axis or study.points > 2 else 1.0 + 0.26 * len(shown)
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+    figure = new_figure(6.4, height)
     axes = figure.subplots()
     if study.points > 2:
         _curves(axes, shown)
@@ -29,8 +28,7 @@ def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
         _along(axes, study, shown)
     else:
         _dots(axes, shown)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy([axes])
     figure.savefig(target, dpi=100, metadata={"Software": None})
     return True
 
@@ -40,9 +38,7 @@ def gains(rows: Sequence[Row], target: Path) -> None:
 
     Bars are 95 % intervals of paired differences; a marker is filled where the interval leaves out zero.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 1.0 + 0.22 * len(rows)), layout="constrained")
+    figure = new_figure(6.4, 1.0 + 0.22 * len(rows))
     axes = figure.subplots()
     axes.axvline(0, color="tab:gray", linewidth=1)
     for place, row in enumerate(rows):
@@ -52,8 +48,7 @@ def gains(rows: Sequence[Row], target: Path) -> None:
     axes.set_yticks(range(len(rows)), [f"{what_of(row)} ({len(row.lines)})" for row in rows])
     axes.invert_yaxis()
     axes.set(xlabel="cosub minus supervised, points (in brackets: seeds)")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy([axes])
     figure.savefig(target, dpi=100, metadata={"Software": None})
 
 

@@ -1,0 +1,32 @@
+"""Tables of text for a person."""
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WHOLE = 10_000  # columns: each row is one line
+
+
+def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int = 0) -> list[str]:
+    """Rows of cells as lines of text in columns.
+
+    Args:
+        lines: the rows, titles among them.
+        aligns: "<" or ">" of each column, by default "<".
+        width: of a line at most; longer cells go on in a further line. By default that of the terminal. Where the
+            output is no terminal, each row is one line, for grep.
+    """
+    terminal = Console()
+    width = width or (terminal.width if terminal.is_terminal else WHOLE)
+    grid = Table.grid(padding=(0, 2))
+    for side in aligns or "<" * len(lines[0]):
+        grid.add_column(justify="right" if side == ">" else "left", overflow="fold")
+    for line in lines:
+        grid.add_row(*map(Text, line))
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
