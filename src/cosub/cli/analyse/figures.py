@@ -9,7 +9,7 @@ from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subj
 from cosub.analysis.tables import plain, write_csv
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
-from cosub.evaluation.images import halves, load_into_memory, some
+from cosub.evaluation.images import halves, load_into_memory
 from cosub.runs import distributed
 from cosub.runs.progress import Terminal, progress
 
@@ -22,7 +22,9 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
     members, depths, bad = [], [], 0
     with progress("submodels", len(examples.labels) * sum(map(len, plans))) as advance:
         for subject, planned in zip(subjects, plans, strict=True):
-            images = load_into_memory(examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share)
+            images = load_into_memory(
+                examples, subject.recipe.resolution, subject.recipe.inputs, subject.recipe.bad_share
+            )
             found = population.population(subject, images, planned, options.batch_size, advance)
             depths += population.by_depth(found, subject.num_layers)
             members, bad = members + found, len(images.bad)
