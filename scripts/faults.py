@@ -30,7 +30,7 @@ from unittest import mock
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from tiny import SPAWN, run, tiny, weights
+from tiny import SPAWN, before_steps, run, tiny, weights
 
 from cosub.cli import main
 from cosub.cli.parsing import recipe_flags
@@ -252,7 +252,7 @@ def _continued(recipe: Recipe, reference: Path) -> str:
 # --- processes that are killed
 
 _MOMENTS: dict[str, tuple[tuple[str, int], ...]] = {
-    "inside a step": (("cosub.train.trainer.Trainer._forward_backward", 20), ("cosub.train.trainer.Updates.make", 20)),
+    "inside a step": (("cosub.train.micro_step.MicroStep.run", 20), ("cosub.train.finite.Updates.make", 20)),
     "inside a checkpoint": (
         ("cosub.train.checkpoint.save_weights", 5),
         ("cosub.train.checkpoint.torch.save", 5),
@@ -372,7 +372,7 @@ def _stopped(folder: Path) -> Path:
     out = folder / "stopped"
     if not out.exists():
         process = SPAWN.Process(
-            target=_dies, args=(two_epochs(out), "cosub.train.trainer.Trainer._train_step", 22, False)
+            target=_dies, args=(two_epochs(out), "cosub.train.trainer.Trainer.train_step", 22, False)
         )
         process.start()
         process.join()
@@ -442,19 +442,15 @@ def leftovers(folder: Path, quick: bool) -> Case:
 
 def _waits(recipe: Recipe, go: str) -> None:
     """A run that waits in its first step until a file appears."""
-    from cosub.train.trainer import Trainer
-
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    step = Trainer._train_step
 
-    def waiting(self: Any, *words: Any) -> Any:
+    def wait(_trainer: Any) -> None:
         Path(go).with_suffix(".there").touch()
         while not Path(go).exists():
             time.sleep(0.05)
-        return step(self, *words)
 
-    Trainer._train_step = waiting  # type: ignore[method-assign]
-    run(recipe)
+    with before_steps(wait):
+        run(recipe)
 
 
 def two_at_once(folder: Path, quick: bool) -> Case:
@@ -567,24 +563,17 @@ def _disk(folder: Path, kilobytes: int) -> Iterator[Callable[[], object] | None]
 @contextlib.contextmanager
 def _filled_in(step: int, disk: Path) -> Iterator[None]:
     """In that step of a run the last byte of the disk is taken; what is written next may be anything."""
-    from cosub.train.trainer import Trainer
 
-    plain = Trainer._train_step
-
-    def filling(self: Any, *words: Any) -> Any:
-        if self.step == step:
+    def fill(trainer: Any) -> None:
+        if trainer.state.step == step:
             with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
                 for size in (1 << 16, 1 << 12, 1):
                     with contextlib.suppress(OSError):
                         while file.write(bytes(size)) == size:
                             pass
-        return plain(self, *words)
 
-    Trainer._train_step = filling  # type: ignore[method-assign]
-    try:
+    with before_steps(fill):
         yield
-    finally:
-        Trainer._train_step = plain  # type: ignore[method-assign]
 
 
 def full_disk(folder: Path, quick: bool) -> Case:
@@ -623,22 +612,19 @@ def full_disk(folder: Path, quick: bool) -> Case:
 def _measured(out: str, seconds: float, to: str) -> None:
     """A run of so many seconds that writes the memory of its process down, in kB, every ten steps."""
     from cosub.errors import Stopped
-    from cosub.train.trainer import Trainer
 
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    found, step, end = list[int](), Trainer._train_step, time.monotonic() + seconds
+    found, end = list[int](), time.monotonic() + seconds
 
-    def measured(self: Any, *words: Any) -> Any:
-        if self.step % 10 == 0:
+    def measure(trainer: Any) -> None:
+        if trainer.state.step % 10 == 0:
             status = Path("/proc/self/status").read_text()
             found.append(int(status.split("VmRSS:")[1].split()[0]))
             if time.monotonic() > end:
                 raise Stopped("long enough")
-        return step(self, *words)
 
-    Trainer._train_step = measured  # type: ignore[method-assign]
     recipe = dataclasses.replace(two_epochs(Path(out), evaluate_every=10, checkpoint_every=50), epochs=10**6)
-    with contextlib.suppress(CosubError):
+    with contextlib.suppress(CosubError), before_steps(measure):
         run(recipe)
     Path(to).write_text(json.dumps(found))
 

@@ -18,7 +18,8 @@ from cosub.cli import main
 from cosub.data.loading import Key
 from cosub.data.sources import fingerprint, open_source
 from cosub.errors import InputError
-from cosub.recipes import get
+from cosub.evaluation.metric import headline_metric
+from cosub.recipes import get, plugins
 from cosub.recipes.config import Classification, Inputs, Recipe, Scenes, Segmentation
 from cosub.recipes.files import parse
 from cosub.runs.distributed import World
@@ -31,6 +32,7 @@ from cosub.segmentation.losses import IGNORE, dense_cosub_loss, dense_label_loss
 from cosub.segmentation.methods import DenseCosub
 from cosub.segmentation.network import Classifier, Maps, Segmenter
 from cosub.segmentation.transforms import TrainingCrop
+from cosub.train.tasks import task_type
 
 TINY = {"patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 3, "init_values": 0.1}
 
@@ -536,3 +538,18 @@ def test_two_processes_train_together(scenes: Path, tmp_path: Path):
     facts = run_together(configure(given), 2)
     assert facts["processes"] == 2
     assert load_run(tmp_path / "two").classes == ("red", "green", "blue")
+
+
+# --- how the plug-in is found
+
+
+def test_what_the_tables_name_is_there_and_tasks_name_their_metric():
+    tables = (plugins.SOURCES, plugins.TASKS, plugins.NETWORKS, plugins.EVALUATORS)
+    assert all(callable(plugins.find(place)) for table in tables for place in table.values())
+    for task in (Segmentation(), Classification()):
+        assert headline_metric(task.kind) == task_type(recipe(task=task, data=data_for(task))).metric
+    assert {headline_metric(kind).key for kind in ("classification", "segmentation")} == {"top1", "miou"}
+
+
+def data_for(task):
+    return get("camvid").data if isinstance(task, Segmentation) else get("digits").data

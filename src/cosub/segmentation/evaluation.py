@@ -53,7 +53,7 @@ SINGLE, MULTI = Mode(), Mode(scales=SCALES, flip=True)
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Of one class over all pixels; None where it neither occurs nor was answered (accuracy: does not occur)."""
+    """Of one class over all pixels; None where it neither occurs nor is predicted (accuracy: does not occur)."""
 
     name: str
     iou: float | None
@@ -150,7 +150,7 @@ def viewer(recipe: Recipe, network: nn.Module, mode: Mode, device: torch.device)
     """A viewer for a recipe's network.
 
     Raises:
-        InputError: if whole images are asked of a network that takes one size alone.
+        InputError: for whole images and a network that takes one size alone.
     """
     shape = _segmenter(network).shape
     if mode.whole and not shape.any_size:
@@ -208,19 +208,19 @@ def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Se
     """Run the network on what `work` yields until no process has any left; gives what the work returns."""
     result = None
 
-    def following(answer: Tensor | None) -> Tensor | None:
+    def following(logits: Tensor | None) -> Tensor | None:
         nonlocal result
         try:
-            return next(work) if answer is None else work.send(answer)
+            return next(work) if logits is None else work.send(logits)
         except StopIteration as end:
             result = end.value
             return None
 
     request = following(None)
     while world.any(request is not None):
-        answer = _logits(network, idle if request is None else request, layers)
+        logits = _logits(network, idle if request is None else request, layers)
         if request is not None:
-            request = following(answer)
+            request = following(logits)
     return result
 
 
@@ -232,10 +232,13 @@ def drive_alone(work: Work, network: nn.Module, look: Viewer, layers: Sequence[i
 
 
 def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, bad: list[str]) -> Result:
-    """From the numbers of pixels, `matrix[truth, answer]`. A class that neither occurs nor is answered has no part."""
+    """From the numbers of pixels, `matrix[truth, prediction]`.
+
+    A class that neither occurs nor is predicted is left out of the means.
+    """
     counts = matrix.double().cpu()
-    right, there, answered = counts.diagonal(), counts.sum(1), counts.sum(0)
-    iou, accuracy = right / (there + answered - right), right / there
+    right, there, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    iou, accuracy = right / (there + predicted - right), right / there
     scores = tuple(
         ClassScore(name, _number(iou[index]), _number(accuracy[index]), int(there[index]))
         for index, name in enumerate(classes)

@@ -23,7 +23,7 @@ from cosub.train.networks import Networks
 from cosub.twins.compilation import structure
 from cosub.twins.twin import Twin
 
-SAVED = 4.5e-11  # seconds a value of the stream that a residual layer keeps
+SAVED = 4.5e-11  # seconds per value of the stream that a residual layer keeps
 STARTING, COMPILING = 10.0, 5.0  # seconds: once, and for each signature
 
 
@@ -54,7 +54,7 @@ class Choice:
 
 
 def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: Callable[[], Work]) -> Choice:
-    """What `--compile` means for a run of so many steps in all. `work` is asked only where it decides.
+    """What `--compile` means for a run of so many steps in all. `work` is called only where it decides.
 
     Args:
         wanted: the recipe's value.

@@ -43,7 +43,7 @@ class Memory:
     others: int
     """A second network, a teacher, or the mean teacher's averaged weights."""
     activations: int
-    """What is there between forward and backward: saved for backward, and the batch."""
+    """What is stored for backward, and the batch."""
     working: int
     """What is made and freed on the way, at most, beyond the activations."""
 

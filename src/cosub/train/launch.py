@@ -120,30 +120,36 @@ def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check before it does."""
     recipe = trainer.recipe
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
-    rows = trainer.method.copies * recipe.group_size
+    copies = trainer.method.copies
+    rows = copies * recipe.group_size
     kept = state(trainer.network).kept(rows)
     low, high = min(kept), max(kept)
     effective = effective_rate(recipe, trainer.network)
     return {
-        "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {_number(copies, 'submodel')} per image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(kept)),
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective:.4g} effective",
-        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} a layer and group",
+        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
         **told(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
         + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
-        "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}, "
-        f"{trainer.world.size} processes, {trainer.share.micro_steps} micro-steps",
-        "steps": f"{trainer.total_steps:,} ({recipe.epochs} epochs of {trainer.steps_per_epoch})",
+        "batch": f"{_number(recipe.batch_size, 'image')}, "
+        f"{_number(recipe.num_groups, 'group')} of {recipe.group_size}, "
+        f"{_number(trainer.world.size, 'process', 'es')}, {_number(trainer.share.micro_steps, 'micro-step')}",
+        "steps": f"{trainer.total_steps:,} ({_number(recipe.epochs, 'epoch')} of {trainer.steps_per_epoch})",
         "learning rate": f"{recipe.peak_lr:.3g} ({recipe.optimizer.name}, {recipe.optimizer.lr_rule} rule)",
         "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
         "folder": str(trainer.folder.path),
     }
+
+
+def _number(number: int, noun: str, ending: str = "s") -> str:
+    return f"{number:,} {noun}{ending if number != 1 else ''}"
 
 
 def _pairs(arguments: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ _IMAGENET = Inputs()
 
 
 class Teacher(nn.Module):
-    """A network that answers and is not trained: always in eval mode, without gradient.
+    """A network that is not trained: always in eval mode, without gradient.
 
     `about` holds plain values from which the same network can be built again, without weights: a run that continues
     takes those from its checkpoint, and needs neither the teacher's folder nor the Hub.
@@ -94,10 +94,10 @@ def load_teacher(
             "name one that was trained on these"
         )
     teacher = Teacher(about)
-    said = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
+    messages = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
     if about["resolution"] != resolution:
-        said.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
-    return teacher, said
+        messages.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
+    return teacher, messages
 
 
 def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[str, Any]:
