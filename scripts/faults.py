@@ -35,7 +35,9 @@ from tiny import SPAWN, run, tiny, weights
 from cosub.cli import main
 from cosub.cli.parsing import recipe_flags
 from cosub.errors import CosubError
-from cosub.recipes.config import METHODS, Digits, Recipe
+from cosub.recipes.data import Digits
+from cosub.recipes.methods import METHODS
+from cosub.recipes.recipe import Recipe
 from cosub.recipes.files import dump
 from cosub.train import checkpoint as checkpoints
 

@@ -12,7 +12,7 @@ import timm
 import torch
 
 import cosub
-from cosub.recipes.config import Inputs
+from cosub.recipes.inputs import Inputs
 from cosub.slimming.images import Images
 from cosub.slimming.scoring import Scorer
 from cosub.slimming.strategies import choose

@@ -22,8 +22,9 @@ from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import Stopped
 from cosub.recipes import get, recipes
-from cosub.recipes.config import METHODS, SOURCES, Supervised
+from cosub.recipes.data import SOURCES
 from cosub.recipes.files import dump
+from cosub.recipes.methods import METHODS, Supervised
 from cosub.runs.folder import load
 
 

@@ -19,8 +19,11 @@ from cosub.data.loading import Key
 from cosub.data.sources import fingerprint, open_source
 from cosub.errors import InputError
 from cosub.recipes import get
-from cosub.recipes.config import Classification, Inputs, Recipe, Scenes, Segmentation
+from cosub.recipes.data import Scenes
 from cosub.recipes.files import parse
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Classification, Segmentation
 from cosub.runs.distributed import World
 from cosub.runs.folder import load_run
 from cosub.runs.network import build_network

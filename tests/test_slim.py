@@ -19,7 +19,8 @@ from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.losses import label_loss
 from cosub.recipes import get
-from cosub.recipes.config import Digits, Inputs
+from cosub.recipes.data import Digits
+from cosub.recipes.inputs import Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
 from cosub.slimming.images import Images

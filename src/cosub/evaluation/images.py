@@ -11,7 +11,8 @@ from cosub.data.sources import BadImage, Examples, Part, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import DataConfig, Digits, Inputs
+from cosub.recipes.data import DataConfig, Digits
+from cosub.recipes.inputs import Inputs
 from cosub.seeds import derive
 
 

@@ -11,7 +11,7 @@ from cosub.attachment import active, layers_per_block
 from cosub.choices import LabelLoss
 from cosub.data.transforms import normalize
 from cosub.losses import label_loss
-from cosub.recipes.config import Inputs
+from cosub.recipes.inputs import Inputs
 from cosub.submodel import keep_layers
 
 _IMAGENET = Inputs()

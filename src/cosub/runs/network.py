@@ -9,7 +9,7 @@ import cosub.architectures  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, state
 from cosub.errors import InputError, nearest
 from cosub.recipes import plugins
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.seeds import derive
 from cosub.twins.removal import remove_layers
 from cosub.weights.heads import zero_heads

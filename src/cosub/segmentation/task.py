@@ -10,7 +10,8 @@ from cosub.data.loading import TrainingSet
 from cosub.data.sources import Examples, Source
 from cosub.data.transforms import normalize
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs.distributed import World
 from cosub.segmentation.evaluation import Result, evaluate
 from cosub.segmentation.loading import SceneSet

@@ -7,7 +7,7 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import aside
 from cosub.runs.names import caption
 from cosub.runs.progress import Terminal, progress

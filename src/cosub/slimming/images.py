@@ -14,7 +14,9 @@ from cosub.data.pixels import as_read
 from cosub.data.sources import BadImage, Examples, Source, all_images, open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.recipes.config import Folder, Hub, Inputs, Recipe
+from cosub.recipes.data import Folder, Hub
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
 from cosub.seeds import derive
 
 COMPARED = 5000  # test images that calibration images are compared with: decoding all of a large set takes minutes

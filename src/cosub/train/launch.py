@@ -22,7 +22,8 @@ from cosub.data.sources import Source, fingerprint, open_source, with_validation
 from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text

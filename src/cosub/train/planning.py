@@ -19,7 +19,11 @@ from cosub.attachment import active, state
 from cosub.choices import Checkpointing, Precision
 from cosub.data.imagenet import IMAGENET, IMAGES
 from cosub.data.transforms import training
-from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, Scenes, Segmentation, require
+from cosub.recipes.data import Digits, Scenes
+from cosub.recipes.methods import CosubDistill, Distill
+from cosub.recipes.ranges import require
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs.counting import Cost, cost, without_memory
 from cosub.runs.network import build_network
 from cosub.submodel import draw

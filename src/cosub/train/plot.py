@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import caption
 from cosub.train.logs import read

@@ -32,7 +32,7 @@ from cosub.data.marks import mark
 from cosub.data.sources import Examples, Source, fingerprint
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.network import build_network

@@ -10,7 +10,7 @@ from PIL import Image
 from cosub.data.decoding import Read, rgb
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
-from cosub.recipes.config import Digits
+from cosub.recipes.data import Digits
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
-from cosub.recipes.config import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
+from cosub.recipes.methods import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
 from cosub.train.methods.cosub import CosubMethod
 from cosub.train.methods.cosub_distill import CosubDistillMethod
 from cosub.train.methods.cotrain import CotrainMethod

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from cosub.data.loading import TrainingSet
 from cosub.data.sources import Examples, Source
 from cosub.recipes import plugins
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.train.methods import Method, build
 from cosub.train.tasks.classification import ClassificationTask

@@ -11,7 +11,7 @@ from cosub.data.mixing import mix_groups
 from cosub.data.sources import Examples, Source
 from cosub.data.transforms import normalize, training
 from cosub.evaluation.classification import Result, evaluate
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.network import build_network
 from cosub.train.methods import build
