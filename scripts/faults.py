@@ -35,8 +35,10 @@ from tiny import SPAWN, before_steps, run, tiny, weights
 from cosub.cli import main
 from cosub.cli.parsing import recipe_flags
 from cosub.errors import CosubError
-from cosub.recipes.config import METHODS, Digits, Recipe
+from cosub.recipes.data import Digits
 from cosub.recipes.files import dump
+from cosub.recipes.methods import METHODS
+from cosub.recipes.recipe import Recipe
 from cosub.train import checkpoint as checkpoints
 
 SECONDS = 20  # of processor time that a command may take

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from cosub.cli import main
-from cosub.recipes.config import METHODS
+from cosub.recipes.methods import METHODS
 from cosub.runs.folder import RunFolder
 
 SETTINGS = [

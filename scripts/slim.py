@@ -13,7 +13,7 @@ import torch
 
 import cosub
 from cosub.evaluation.images import Images
-from cosub.recipes.config import Inputs
+from cosub.recipes.inputs import Inputs
 from cosub.slimming.scoring import Scorer
 from cosub.slimming.strategies import choose
 

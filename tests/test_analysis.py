@@ -31,7 +31,9 @@ from cosub.evaluation.classification import evaluate
 from cosub.evaluation.images import Images, halves, images_of_run, load_into_memory, subsample
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.losses import label_loss
-from cosub.recipes.config import Digits, Folder, Inputs, Supervised
+from cosub.recipes.data import Digits, Folder
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.methods import Supervised
 from cosub.runs.distributed import World
 from cosub.runs.progress import progress
 from cosub.submodel import keep_layers

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cosub.data.sources import open_source
 from cosub.errors import InputError
-from cosub.recipes.config import Folder
+from cosub.recipes.data import Folder
 
 ROLES = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
          "dev": "validation", "test": "test", "testing": "test"}  # fmt: skip

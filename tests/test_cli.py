@@ -14,15 +14,18 @@ from sklearn.datasets import load_digits
 from test_data import parquet, picture
 from tiny import run, tiny
 
-from cosub.cli import VERBS, main
+import cosub
+from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import Stopped
 from cosub.recipes import get, recipes
-from cosub.recipes.config import METHODS, SOURCES, Supervised
+from cosub.recipes.data import SOURCES
 from cosub.recipes.files import dump
+from cosub.recipes.methods import METHODS, Supervised
+from cosub.runs.folder import load
 
 
 @pytest.fixture(scope="module")
@@ -400,8 +403,6 @@ def keys_of_analysis(capsys, name, run, out):
 
 
 def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys, tmp_path):
-    import cosub
-
     promised = json.loads((finished / "summary.json").read_text())
     segmentation = recipe_flags(get("camvid"))
     methods = {name: of_data(recipe_flags(configure(["--method", name])), False) for name in METHODS}
@@ -440,9 +441,6 @@ def test_the_promised_flags_are_those_of_the_help(words, capsys):
 
 @pytest.mark.parametrize("words", [["--out=~/r"], ["--out", "~/r"]])
 def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, capsys):
-    from cosub.cli import _at_home  # pyright: ignore[reportPrivateUsage]
-    from cosub.runs.folder import load
-
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert call(capsys, "train", "--epochs", "1", "--model-args", "depth=1", "embed_dim=16", *words)[0] == 0

@@ -14,7 +14,7 @@ from cosub.attachment import layers_per_block
 from cosub.cli import main
 from cosub.data.sources import open_source
 from cosub.recipes import get
-from cosub.recipes.config import Cotrain
+from cosub.recipes.methods import Cotrain
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter

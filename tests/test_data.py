@@ -20,7 +20,8 @@ from cosub.data.mixing import mix, mix_groups
 from cosub.data.sources import BadImage, all_images, fingerprint, open_source
 from cosub.data.transforms import evaluation, normalize, training
 from cosub.errors import InputError
-from cosub.recipes.config import Augment, Digits, Folder, Hub
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits, Folder, Hub
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (20, 16)) -> Image.Image:

@@ -20,8 +20,10 @@ from cosub.errors import InputError
 from cosub.evaluation.classification import best_answer, evaluate
 from cosub.evaluation.networks import open_network
 from cosub.evaluation.sets import open_set
-from cosub.recipes.config import Folder, Inputs, Recipe
+from cosub.recipes.data import Folder
 from cosub.recipes.files import dump
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World, join
 from cosub.runs.network import build_network
 from cosub.train.checkpoint import save_weights

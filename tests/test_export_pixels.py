@@ -12,7 +12,7 @@ from tiny import run
 from cosub.cli import main
 from cosub.data.pixels import Rule, decoded
 from cosub.export.opening import reading, with_opening
-from cosub.recipes.config import Digits, Folder
+from cosub.recipes.data import Digits, Folder
 
 
 @pytest.fixture

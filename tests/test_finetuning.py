@@ -13,8 +13,9 @@ from cosub.cli.train import understand
 from cosub.data.sources import fingerprint, open_source, with_validation
 from cosub.errors import InputError
 from cosub.recipes import get
-from cosub.recipes.config import Digits, Folder, Inputs
+from cosub.recipes.data import Digits, Folder
 from cosub.recipes.finetune import like
+from cosub.recipes.inputs import Inputs
 from cosub.train.finetuning import infer, pretrained_name
 
 

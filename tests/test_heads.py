@@ -11,8 +11,8 @@ from torch import nn
 
 import cosub
 from cosub.recipes import get
-from cosub.recipes.config import Recipe
 from cosub.recipes.files import dump, parse
+from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.weights.heads import zero_heads
 

@@ -22,7 +22,7 @@ from cosub.data.telling import told
 from cosub.errors import InputError
 from cosub.evaluation.sets import open_set
 from cosub.recipes import get
-from cosub.recipes.config import Folder
+from cosub.recipes.data import Folder
 from cosub.recipes.files import dump, parse
 
 CLASSES = ("cat", "dog", "eel")

@@ -23,7 +23,8 @@ from cosub.data.sources.folder import Files
 from cosub.data.transforms import RandomResizedCrop, evaluation, reduction, training
 from cosub.errors import RunError
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import Augment, Folder
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
 
 # --- repeated augmentation
 

@@ -19,8 +19,8 @@ from cosub.cli import main
 from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss
-from cosub.recipes.config import METHODS, Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, Supervised
 from cosub.recipes.files import dump, read
+from cosub.recipes.methods import METHODS, Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, Supervised
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.network import build_network
@@ -265,7 +265,7 @@ def test_the_mean_teacher_follows_the_closed_form(tmp_path):
 
 def lively():
     """A learning rate that moves the weights in a few steps."""
-    from cosub.recipes.config import Optimizer
+    from cosub.recipes.optimizer import Optimizer
 
     return Optimizer(warmup_epochs=0.0)
 

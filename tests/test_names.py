@@ -15,7 +15,8 @@ from cosub.cli import main
 from cosub.errors import InputError
 from cosub.evaluation.pictures import show_examples
 from cosub.recipes import get
-from cosub.recipes.config import Augment, Folder
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
 from cosub.recipes.files import dump, read
 from cosub.runs.folder import RunFolder, load_run, require_free
 from cosub.runs.names import caption

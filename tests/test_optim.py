@@ -11,7 +11,8 @@ from timm.scheduler.cosine_lr import CosineLRScheduler
 import cosub
 from cosub.errors import InputError
 from cosub.recipes import get
-from cosub.recipes.config import Optimizer, Recipe
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.optim import build_optimizer, depths, learning_rate, parameter_groups, rate_scales, rate_table
 

@@ -23,8 +23,12 @@ from cosub.paper.recipes.catalogue import PAPER
 from cosub.paper.recipes.listing import overview, page, purposes
 from cosub.paper.recipes.paper import LAMB, Entry, Printed
 from cosub.recipes import get, recipes
-from cosub.recipes.config import METHODS, Augment, Folder, Optimizer, Recipe, Supervised, method_for
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
 from cosub.recipes.files import dump, parse
+from cosub.recipes.methods import METHODS, Supervised
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe, method_for
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.network import build_network

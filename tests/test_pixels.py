@@ -21,7 +21,8 @@ from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
 from cosub.recipes import get, recipes
-from cosub.recipes.config import Augment, Folder, Hub, Shards
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder, Hub, Shards
 from cosub.recipes.files import as_begun, dump, identity, parse, read
 
 RULE = Rule()

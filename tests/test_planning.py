@@ -20,7 +20,10 @@ from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.paper.recipes.catalogue import PAPER
 from cosub.recipes import get, recipes
-from cosub.recipes.config import Cotrain, Digits, Folder, MeanTeacher, Optimizer, Recipe, Supervised
+from cosub.recipes.data import Digits, Folder
+from cosub.recipes.methods import Cotrain, MeanTeacher, Supervised
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import cost, saved_bytes
 from cosub.runs.network import build_network
 from cosub.submodel import draw

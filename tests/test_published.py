@@ -22,8 +22,9 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.networks import open_network
 from cosub.recipes import get
-from cosub.recipes.config import Folder, Inputs
+from cosub.recipes.data import Folder
 from cosub.recipes.files import read
+from cosub.recipes.inputs import Inputs
 from cosub.runs.network import build_network
 from cosub.runs.published import look_up, prepared_otherwise
 

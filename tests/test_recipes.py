@@ -8,22 +8,14 @@ from hypothesis import strategies as st
 
 from cosub.errors import InputError
 from cosub.recipes import get, recipes
-from cosub.recipes.config import (
-    Augment,
-    Cosub,
-    CosubDistill,
-    Digits,
-    Folder,
-    Inputs,
-    MeanTeacher,
-    Optimizer,
-    Runtime,
-    Scenes,
-    Segmentation,
-    Shards,
-    Supervised,
-)
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits, Folder, Scenes, Shards
 from cosub.recipes.files import differences, dump, identity, parse, read
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.methods import Cosub, CosubDistill, MeanTeacher, Supervised
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.runtime import Runtime
+from cosub.recipes.tasks import Segmentation
 
 
 @pytest.mark.parametrize("name", recipes())

@@ -12,7 +12,7 @@ from tiny import run
 
 from cosub.cli import main
 from cosub.errors import InputError
-from cosub.recipes.config import Hub, Shards
+from cosub.recipes.data import Hub, Shards
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tiny import tiny
 from cosub.cli import main
 from cosub.data.decoding import BadImage
 from cosub.data.sources import open_source
-from cosub.recipes.config import Hub
+from cosub.recipes.data import Hub
 from cosub.recipes.files import dump
 
 

@@ -20,8 +20,11 @@ from cosub.data.sources import fingerprint, open_source
 from cosub.errors import InputError
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes import get, plugins
-from cosub.recipes.config import Classification, Inputs, Recipe, Scenes, Segmentation
+from cosub.recipes.data import Scenes
 from cosub.recipes.files import parse
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Classification, Segmentation
 from cosub.runs.distributed import World
 from cosub.runs.folder import load_run
 from cosub.runs.network import build_network

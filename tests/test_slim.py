@@ -20,7 +20,8 @@ from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.losses import label_loss
 from cosub.recipes import get
-from cosub.recipes.config import Digits, Inputs
+from cosub.recipes.data import Digits
+from cosub.recipes.inputs import Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
 from cosub.slimming.making import make, recalibrate

@@ -19,7 +19,7 @@ from cosub.data.sources import open_source
 from cosub.data.sources.tar import read_index
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
-from cosub.recipes.config import Folder, Hub, INaturalist, Shards, Torchvision
+from cosub.recipes.data import Folder, Hub, INaturalist, Shards, Torchvision
 from cosub.recipes.files import identity
 from cosub.recipes.small import digits
 

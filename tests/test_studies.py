@@ -20,8 +20,10 @@ from cosub.paper.studies.report import command, compared, markdown, remarks, row
 from cosub.paper.studies.statistics import estimate, paired
 from cosub.paper.studies.work import Place, needed, work
 from cosub.recipes import get, recipes
-from cosub.recipes.config import Augment, Cosub, Digits, Supervised
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits
 from cosub.recipes.files import overrides
+from cosub.recipes.methods import Cosub, Supervised
 
 ROOT = Path(__file__).parents[1]
 

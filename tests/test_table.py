@@ -16,7 +16,7 @@ from cosub.cli import main
 from cosub.data.sources import all_images, open_source, with_validation
 from cosub.data.sources.grouping import hold_out
 from cosub.errors import InputError
-from cosub.recipes.config import Table
+from cosub.recipes.data import Table
 from cosub.recipes.files import dump, read
 from cosub.recipes.small import digits
 

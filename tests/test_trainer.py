@@ -17,7 +17,7 @@ from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.classification import evaluate
 from cosub.recipes import get
-from cosub.recipes.config import Cosub, Supervised
+from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter

@@ -15,7 +15,8 @@ from typing import Any
 from safetensors.torch import load_file
 
 from cosub.recipes import get
-from cosub.recipes.config import Augment, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.recipe import Recipe
 
 # The server that forks children imports what they need once; it has no threads, so forking it is safe.
 SPAWN = multiprocessing.get_context("forkserver")

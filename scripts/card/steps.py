@@ -10,7 +10,7 @@ from card.row import Setup
 from cosub.bench.step import Candidate, Case, Way, candidate, make_batch, take_turns
 from cosub.paper.sizes.models import speed
 from cosub.recipes import get
-from cosub.recipes.config import Cosub
+from cosub.recipes.methods import Cosub
 from cosub.train.machine import Machine
 from cosub.train.planning import plan
 

@@ -11,7 +11,7 @@ from cosub.attachment import layers_per_block, state
 from cosub.data.sources import Examples
 from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import load_classifier
 from cosub.train.methods import build
 

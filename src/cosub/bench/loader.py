@@ -25,7 +25,7 @@ from cosub.data.sources.splits import find_splits
 from cosub.data.sources.walking import Branch, LeftOut, Notes
 from cosub.data.transforms import RandomResizedCrop, normalize, reduce, training
 from cosub.errors import InputError
-from cosub.recipes.config import Augment
+from cosub.recipes.augmentation import Augment
 
 BATCH = 50
 AUGMENTS = {

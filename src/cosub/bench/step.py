@@ -22,7 +22,7 @@ from cosub.attachment import attach
 from cosub.choices import Operation
 from cosub.errors import InputError
 from cosub.losses import label_loss
-from cosub.recipes.config import METHODS
+from cosub.recipes.methods import METHODS
 from cosub.runs.counting import saved_bytes, without_memory
 from cosub.runs.network import check_resolution
 from cosub.train.methods import Method, build

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from cosub import __version__
 from cosub.errors import CosubError, InputError, nearest
 from cosub.runs.names import printable_everywhere
 
@@ -33,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if words[0] in ("-V", "--version"):
-        from cosub import __version__
-
         print(f"cosub {__version__}")
         return 0
     try:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe, require
+from cosub.recipes.ranges import PositiveInt, require
+from cosub.recipes.recipe import Recipe
 from cosub.train.machine import GB, Machine
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _PARTS = {
 class DryRun(Machine):
     """Plan a run without data, without memory for its model, and without writing anything."""
 
-    images: int | None = None
+    images: PositiveInt | None = None
     """Training images; by default those of digits, else ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
     plot: str = ""
     """Write the learning rate over the epochs to this PNG, which must not exist yet."""

@@ -16,7 +16,9 @@ from tyro.constructors import (
 )
 
 from cosub.errors import InputError, nearest
-from cosub.recipes.config import METHODS, SOURCES, Recipe
+from cosub.recipes.data import SOURCES
+from cosub.recipes.methods import METHODS
+from cosub.recipes.recipe import Recipe
 
 Options = TypeVar("Options")
 

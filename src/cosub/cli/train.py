@@ -13,8 +13,10 @@ from cosub.cli.parsing import parse, take
 from cosub.cli.preparation import require_mean
 from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get
-from cosub.recipes.config import METHODS, SOURCES, Photographs, Recipe, method_for
+from cosub.recipes.data import SOURCES, Photographs
 from cosub.recipes.files import read
+from cosub.recipes.methods import METHODS
+from cosub.recipes.recipe import Recipe, method_for
 
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder continues where it stopped.
 

@@ -11,7 +11,7 @@ from cosub.data.decoding import BadImage
 from cosub.data.pixels import Limits, Prepared, is_deep, is_deep_colour, limits_of, plain
 from cosub.data.sources import Examples, open_source
 from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits
+from cosub.recipes.data import DataConfig, Digits
 
 LOOKED_AT = 64  # training images, spread over the set, for a warning
 LEAST = 1 / 8  # of the type's range

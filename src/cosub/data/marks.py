@@ -12,7 +12,7 @@ from cosub.data.sources import Part, Source
 from cosub.data.sources.folder import Files
 from cosub.data.sources.walking import listed
 from cosub.data.telling import splits
-from cosub.recipes.config import DataConfig, Digits
+from cosub.recipes.data import DataConfig, Digits
 
 _CONTAINERS = (".parquet", ".tar", ".bin")  # hold the images that have no files of their own
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cosub.choices import LabelLoss
 from cosub.losses import mixed_targets
-from cosub.recipes.config import Augment
+from cosub.recipes.augmentation import Augment
 from cosub.seeds import derive
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from cosub.data.decoding import Read, decode, rgb
 from cosub.errors import InputError
-from cosub.recipes.config import DataConfig, Digits, Folder, Photographs, Scenes
+from cosub.recipes.data import DataConfig, Digits, Folder, Photographs, Scenes
 
 if TYPE_CHECKING:
     from cosub.data.sources.source import Examples

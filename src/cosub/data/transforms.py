@@ -21,7 +21,8 @@ from torchvision import transforms
 from cosub.choices import Interpolation
 from cosub.data.decoding import Read, rgb
 from cosub.errors import InputError
-from cosub.recipes.config import Augment, Inputs
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.inputs import Inputs
 
 _IMAGENET = Inputs()
 _RATIOS = (3 / 4, 4 / 3)

@@ -16,7 +16,7 @@ from cosub.data.loading import Batch, TestSet, test_loader
 from cosub.data.sources import Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import RunError
-from cosub.recipes.config import Inputs
+from cosub.recipes.inputs import Inputs
 from cosub.runs.distributed import World
 from cosub.submodel import evenly, keep_layers
 

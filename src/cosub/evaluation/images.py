@@ -13,7 +13,8 @@ from cosub.data.sources import BadImage, Examples, Part, Source, all_images, ope
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import DataConfig, Digits, Inputs
+from cosub.recipes.data import DataConfig, Digits
+from cosub.recipes.inputs import Inputs
 from cosub.seeds import derive
 
 

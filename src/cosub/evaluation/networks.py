@@ -14,8 +14,8 @@ from cosub.attachment import attach, layers_per_block
 from cosub.data.imagenet import describe, synsets
 from cosub.data.pixels import reading_of
 from cosub.errors import InputError, nearest
-from cosub.recipes.config import Recipe
 from cosub.recipes.files import is_run
+from cosub.recipes.recipe import Recipe
 from cosub.runs import standalone
 from cosub.runs.folder import load_run
 from cosub.runs.network import build_network, build_plain

@@ -9,7 +9,7 @@ from timm.models._hub import generate_readme
 import cosub
 from cosub.export.opening import with_opening
 from cosub.export.plain import Plain
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 _PAPER = """@inproceedings{touvron2023cosub,
   title = {Co-training 2^L Submodels for Visual Recognition},

@@ -9,7 +9,7 @@ from torch import Tensor
 from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError, RunError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 IMAGES = 100
 SAME = 1e-5  # for timm's model

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cosub.data.pixels import GROUND, LONGEST, rule_of
-from cosub.recipes.config import DataConfig
+from cosub.recipes.data import DataConfig
 
 _PLAINLY = 'Image.open("image.png").convert("RGB")'
 

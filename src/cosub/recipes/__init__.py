@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from cosub.errors import InputError, nearest
 from cosub.recipes import finetune, plugins, small
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 DEFAULT = "digits"
 FINETUNE = "finetune"

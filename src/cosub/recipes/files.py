@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cosub.errors import InputError, nearest
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import SOURCES
@@ -65,8 +67,6 @@ def read(path: Path) -> Recipe:
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
-    from pydantic import ValidationError
-
     if isinstance(data := values.get("data"), dict):
         values = {**values, "data": {**_before(data.get("kind")), **data}}
     try:

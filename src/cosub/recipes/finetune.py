@@ -3,7 +3,11 @@
 import math
 
 from cosub.recipes.architectures import ARCHITECTURES, Architecture
-from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 # Parameters of table A.1's sizes, in millions; other networks take the values of the nearest.
 _SIZES = {22.1: "deit3-s", 38.8: "deit3-m", 86.6: "deit3-b", 304.4: "deit3-l", 632.1: "deit3-h"}

@@ -1,6 +1,10 @@
 """Recipes that train on a laptop: digits and CIFAR-10."""
 
-from cosub.recipes.config import Augment, Cosub, Digits, Hub, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits, Hub
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 
 def digits() -> Recipe:

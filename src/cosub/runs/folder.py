@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from cosub.errors import InputError
-from cosub.recipes.config import Classification, Recipe
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Classification
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cosub.architectures  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, state
 from cosub.errors import InputError, nearest
 from cosub.recipes import plugins
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.seeds import derive
 from cosub.twins.removal import remove_layers
 from cosub.weights.heads import zero_heads
@@ -97,7 +97,7 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
         known = timm.list_models()
         raise InputError(f"model: {recipe.model!r}: timm does not know it{nearest(recipe.model, known)}")
     if fixed := sorted(set(recipe.model_args) & _OURS):
-        raise InputError(f"model_args: {fixed[0]}: is not yours to give; resolution, drop_rate and data decide it")
+        raise InputError(f"model_args: {fixed[0]}: cannot be overridden: set by resolution, drop_rate and data")
     try:
         with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
             torch.default_generator.manual_seed(derive("init", recipe.seed))

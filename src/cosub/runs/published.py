@@ -21,8 +21,9 @@ from timm.models._hub import download_from_hf
 
 from cosub.choices import Interpolation
 from cosub.errors import InputError
-from cosub.recipes.config import Inputs, Recipe
 from cosub.recipes.files import is_run, read
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
 from cosub.weights.hub import FILE, require_hub_name
 
 CONFIG = "config.json"

@@ -20,7 +20,8 @@ from cosub.attachment import active, layers_per_block
 from cosub.data.transforms import normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs.distributed import World
 from cosub.segmentation.loading import scene_loader
 from cosub.segmentation.losses import IGNORE

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosub.choices import CosubKind, LabelLoss
-from cosub.recipes.config import Cosub, MethodConfig, Supervised
+from cosub.recipes.methods import Cosub, MethodConfig, Supervised
 from cosub.segmentation.losses import dense_cosub_loss, dense_label_loss
 from cosub.segmentation.network import Maps
 from cosub.train.methods import Method

@@ -9,7 +9,8 @@ from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs.network import ANY_WRONG, attach_as, check_resolution, create_model
 from cosub.seeds import derive
 from cosub.segmentation.backbones import ANY_SIZE, Shape, look

@@ -4,7 +4,11 @@ Table 13 has Swin's schedule: 160,000 iterations of 16 crops. 127 epochs of ADE2
 Learning rate, weight decay and drop rates are those of Swin and of the backbones; the paper prints none.
 """
 
-from cosub.recipes.config import Optimizer, Recipe, Scenes, Segmentation, Supervised
+from cosub.recipes.data import Scenes
+from cosub.recipes.methods import Supervised
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 
 _ITERATIONS_AN_EPOCH = 20_210 // 16
 

@@ -21,7 +21,7 @@ from cosub.data.sources.hub import load
 from cosub.data.sources.source import Source
 from cosub.data.sources.walking import Branch, Notes
 from cosub.errors import InputError
-from cosub.recipes.config import Hub, Scenes
+from cosub.recipes.data import Hub, Scenes
 from cosub.segmentation.losses import IGNORE
 
 _INSPECTED = 100  # of each set, when a run begins

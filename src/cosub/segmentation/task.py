@@ -12,7 +12,9 @@ from cosub.data.sources import Examples
 from cosub.data.transforms import normalize
 from cosub.errors import InputError
 from cosub.evaluation.metric import Metric
-from cosub.recipes.config import Recipe, Scenes, Segmentation
+from cosub.recipes.data import Scenes
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.tasks import Segmentation
 from cosub.runs.distributed import World
 from cosub.segmentation.evaluation import Result, evaluate
 from cosub.segmentation.loading import SceneSet

@@ -11,7 +11,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from cosub.recipes.config import Inputs, Segmentation
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.tasks import Segmentation
 from cosub.segmentation.losses import IGNORE
 
 _LONGEST = 4  # times the shorter side, as 2048 is of 512

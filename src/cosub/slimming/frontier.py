@@ -8,7 +8,7 @@ from typing import Any
 from cosub.choices import Strategy
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import aside
 from cosub.runs.names import caption

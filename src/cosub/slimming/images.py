@@ -6,7 +6,8 @@ from cosub.data.pixels import as_read, digest
 from cosub.data.sources import BadImage, Examples, Part, Source, all_images
 from cosub.errors import InputError
 from cosub.evaluation.images import Images, draw_indices, load_into_memory, source_of_run
-from cosub.recipes.config import Folder, Hub, Recipe
+from cosub.recipes.data import Folder, Hub
+from cosub.recipes.recipe import Recipe
 
 COMPARED = 5000  # test images that calibration images are compared with: decoding all of a large set takes minutes
 SHARED = 0.01  # photographs that a training and a test set have in common by accident are fewer

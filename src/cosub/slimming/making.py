@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cosub.attachment import state
 from cosub.choices import LabelLoss
 from cosub.evaluation.images import Images
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import Trained
 from cosub.runs.network import build_network
 from cosub.slimming.scoring import Layers, loss_of

@@ -8,12 +8,13 @@ from tyro.conf import Positional
 from cosub.choices import Strategy
 from cosub.errors import InputError
 from cosub.recipes.data import DataPath
+from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Checked):
     """Make a smaller network of a run: keep some of its residual layers. The result is a run's folder as any other."""
 
     run: Positional[str]
@@ -28,13 +29,13 @@ class Request:
     calibration: str = ""
     """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default on training
     images of the run."""
-    images: int = 1000
+    images: PositiveInt = 1000
     """Calibration images, drawn at random from there."""
     seed: int = 0
     """Of that draw, and of that of the test images of a frontier."""
-    evaluations: int = 0
+    evaluations: NonNegativeInt = 0
     """How many submodels the search may evaluate; 0: four times as many as greedy does."""
-    heal: int = 0
+    heal: NonNegativeInt = 0
     """Train the slimmed network for so many epochs, with the full one as its teacher, into OUT-healed."""
     frontier: bool = False
     """Instead of one network: accuracy against latency and parameters over depths and strategies, CSV and PNG."""
@@ -42,22 +43,19 @@ class Request:
     """Of the frontier: residual layers to keep; by default eighths of all, down to a quarter."""
     strategies: tuple[Strategy, ...] = STRATEGIES
     """Of the frontier; every-other is always there."""
-    test_images: int = 5000
+    test_images: PositiveInt = 5000
     """Of the frontier: test images, drawn at random where there are more."""
     out: str = ""
     """The folder of the result; by default RUN-slim-N, or RUN-frontier."""
     data: DataPath = field(default_factory=DataPath)
-    latency_batch: int = 1
+    latency_batch: PositiveInt = 1
     """Images at a time when time is measured."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Images at a time elsewhere; memory for a batch's activations at every block is needed."""
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        least = {"images": 1, "evaluations": 0, "heal": 0, "test_images": 1, "latency_batch": 1, "batch_size": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise InputError(f"{name}: {getattr(self, name)}: must be {smallest} or more")
+        super().__post_init__()
         if self.frontier and (self.keep is not None or self.heal):
             raise InputError("frontier: goes over depths and heals none; leave --keep and --heal out")
         if not self.frontier and self.keep is None:

@@ -14,8 +14,9 @@ from cosub.data.sources import Source
 from cosub.errors import InputError
 from cosub.evaluation.classification import evaluate, shares_of
 from cosub.evaluation.images import source_of_run
-from cosub.recipes.config import Distill, Recipe
 from cosub.recipes.files import read
+from cosub.recipes.methods import Distill
+from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from cosub.attachment import state
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.progress import Reporter
 from cosub.runs.published import prepared_otherwise

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosub.attachment import state
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.twins.twin import Twin
 
 NO_FASTER = 0.1  # the paper's figure (section 4); measured on a CPU too

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.train.networks import BEST, Networks
 from cosub.train.state import Counters
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cosub.attachment import state
 from cosub.choices import Compile, Rounding
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.methods import Method
 from cosub.train.networks import Networks

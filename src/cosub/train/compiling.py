@@ -8,7 +8,7 @@ from torch import nn
 
 from cosub.attachment import active
 from cosub.errors import InputError, RunError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.progress import Reporter
 from cosub.train.checkpoint import Checkpoint

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cosub.attachment import active, state
 from cosub.choices import Checkpointing, Precision
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import Cost, without_memory
 from cosub.runs.counting import cost as count_cost
 from cosub.runs.network import build_network

@@ -9,9 +9,10 @@ import torch
 from timm.models import get_pretrained_cfg
 
 from cosub.errors import InputError, nearest
-from cosub.recipes.config import Photographs, Recipe
+from cosub.recipes.data import Photographs
 from cosub.recipes.files import is_run, read
 from cosub.recipes.finetune import like
+from cosub.recipes.recipe import Recipe
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import Published, look_up, told
 

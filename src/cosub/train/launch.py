@@ -24,7 +24,7 @@ from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.evaluation.metric import headline_metric
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text

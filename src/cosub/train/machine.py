@@ -1,10 +1,9 @@
 """The devices that a run is planned for: how many, how large, how fast."""
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from cosub.choices import Precision
-from cosub.recipes.config import require
+from cosub.recipes.ranges import Checked, PositiveFloat, PositiveInt, PositiveShare
 
 GB = 10**9
 
@@ -13,30 +12,15 @@ _H100 = {"bf16": 989.0, "fp16": 989.0, "fp32": 67.0}
 
 
 @dataclass(frozen=True)
-class Machine:
-    devices: int = 1
+class Machine(Checked):
+    devices: PositiveInt = 1
     """Processes, each with one device."""
-    device_memory_gb: float = 80.0
+    device_memory_gb: PositiveFloat = 80.0
     """Memory of a device, in GB of 10^9 bytes."""
-    device_tflops: float | None = None
+    device_tflops: PositiveFloat | None = None
     """Peak TFLOP/s of a device; by default an H100 SXM's: 989 in bf16 and fp16 (dense), 67 in fp32."""
-    utilisation: float = 0.4
+    utilisation: PositiveShare = 0.4
     """Share of the peak that training reaches."""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float):
-                require(math.isfinite(value), item.name, value, "must be a finite number")
-        require(self.devices >= 1, "devices", self.devices, "must be 1 or more")
-        require(self.device_memory_gb > 0, "device_memory_gb", self.device_memory_gb, "must be positive")
-        require(
-            self.device_tflops is None or self.device_tflops > 0,
-            "device_tflops",
-            self.device_tflops,
-            "must be positive",
-        )
-        require(0 < self.utilisation <= 1, "utilisation", self.utilisation, "must be in (0, 1]")
 
     @property
     def memory(self) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cosub.attachment import active, state
 from cosub.data.loading import Batch, Slice
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.seeds import derive
 from cosub.submodel import Submodel, concatenate
 from cosub.train.few_rows import enough_rows

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cosub.data.loading import Batch
 from cosub.errors import RunError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.progress import Reporter
 from cosub.train.checkpoint import save_weights

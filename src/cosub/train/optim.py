@@ -11,7 +11,7 @@ from torch import nn
 
 from cosub.choices import DecayRule, OptimizerName
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.twins.twin import Twin
 
 # Tensors of a parameter's size and type that an optimizer keeps for it: moments, or momentum.

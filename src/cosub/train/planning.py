@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from cosub.choices import Precision
 from cosub.data.transforms import training
-from cosub.recipes.config import Digits, Recipe, require
+from cosub.recipes.data import Digits
+from cosub.recipes.ranges import require
+from cosub.recipes.recipe import Recipe
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.compile_choice import Choice
 from cosub.train.estimate import Estimate, Memory, Setting

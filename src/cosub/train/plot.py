@@ -6,8 +6,8 @@ from typing import Any
 
 from cosub.errors import InputError
 from cosub.evaluation.metric import Metric, headline_metric
-from cosub.recipes.config import Recipe
 from cosub.recipes.files import read as read_recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import caption

@@ -7,7 +7,7 @@ from typing import Any
 from cosub.data.marks import mark
 from cosub.data.sources import Source, fingerprint
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from cosub.data.loading import Slice, StepSampler, distinct_images
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 
 def steps_per_epoch(recipe: Recipe, num_images: int) -> int:

@@ -18,7 +18,7 @@ from cosub.data.loading import Batch, training_loader
 from cosub.data.sources import Examples, Source
 from cosub.errors import Stopped
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter

@@ -19,7 +19,7 @@ from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
 from cosub.recipes import plugins
-from cosub.recipes.config import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Table, Torchvision
+from cosub.recipes.data import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Table, Torchvision
 
 __all__ = [
     "EXTENSIONS",

@@ -7,7 +7,7 @@ import numpy as np
 from cosub.data.sources.arrays import Arrays
 from cosub.data.sources.source import Source
 from cosub.errors import InputError
-from cosub.recipes.config import Digits
+from cosub.recipes.data import Digits
 
 
 def digits(config: Digits) -> Source:

@@ -10,7 +10,7 @@ from typing import Any
 from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
 from cosub.data.sources.source import Source, existing
 from cosub.errors import InputError
-from cosub.recipes.config import Folder
+from cosub.recipes.data import Folder
 
 
 @dataclass(frozen=True)

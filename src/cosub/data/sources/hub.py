@@ -12,7 +12,7 @@ from cosub.data.decoding import BadImage, Read, decode, rgb
 from cosub.data.sources.source import Source, numbered
 from cosub.data.sources.walking import listed
 from cosub.errors import InputError
-from cosub.recipes.config import Hub
+from cosub.recipes.data import Hub
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from cosub.data.sources.folder import Files
 from cosub.data.sources.source import Source, existing, inside
 from cosub.errors import InputError
-from cosub.recipes.config import INaturalist
+from cosub.recipes.data import INaturalist
 
 
 def inaturalist(config: INaturalist) -> Source:

@@ -12,7 +12,7 @@ from cosub.data.sources.source import Source, existing
 from cosub.data.sources.splits import find_splits
 from cosub.data.sources.walking import Branch, Notes, told
 from cosub.errors import InputError
-from cosub.recipes.config import Folder
+from cosub.recipes.data import Folder
 
 # Folders of images whose classes their names do not say, such as those that are to be predicted.
 _NO_CLASSES = {"images", "image", "imgs", "img", "all", "unknown", "unlabelled", "unlabeled"}

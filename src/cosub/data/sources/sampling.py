@@ -11,7 +11,7 @@ from cosub.data.decoding import Read, rgb
 from cosub.data.sources.grouping import hold_out
 from cosub.data.sources.source import Examples, Source
 from cosub.errors import InputError
-from cosub.recipes.config import Sampled
+from cosub.recipes.data import Sampled
 from cosub.seeds import derive
 
 _VALIDATION_SHARE = 0.1

@@ -13,7 +13,7 @@ from cosub.data.sources.source import Source, existing, inside, numbered
 from cosub.data.sources.tar import Index, TarImages, read_index
 from cosub.data.sources.walking import listed
 from cosub.errors import InputError
-from cosub.recipes.config import Shards
+from cosub.recipes.data import Shards
 
 
 @dataclass(frozen=True)

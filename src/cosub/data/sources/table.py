@@ -15,7 +15,7 @@ from cosub.data.sources.grouping import hold_out
 from cosub.data.sources.source import Source
 from cosub.data.sources.splits import settled
 from cosub.errors import InputError
-from cosub.recipes.config import Table
+from cosub.recipes.data import Table
 from cosub.seeds import derive
 
 COLUMNS = ("path", "label", "split", "group")

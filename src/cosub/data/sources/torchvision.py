@@ -10,7 +10,7 @@ from cosub.data.sources.arrays import Arrays
 from cosub.data.sources.folder import Files
 from cosub.data.sources.source import Source, existing, inside
 from cosub.errors import InputError
-from cosub.recipes.config import Torchvision
+from cosub.recipes.data import Torchvision
 
 
 def torchvision(config: Torchvision) -> Source:

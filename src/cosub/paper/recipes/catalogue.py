@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cosub.paper.recipes import convnets, few, imagenet, imagenet21k, selfsupervised, transfer
 from cosub.paper.recipes.paper import Entry, function
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 # With the rows of the paper's tables that each leads to.
 PAPER: dict[str, Entry] = {

@@ -2,7 +2,11 @@
 
 import dataclasses
 
-from cosub.recipes.config import Augment, Cosub, Digits, Hub, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits, Hub
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 
 def digits_few() -> Recipe:

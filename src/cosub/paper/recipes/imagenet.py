@@ -7,7 +7,11 @@ have the LAMB of DeiT-III, 3e-3 (ViT-S: 4e-3). Weight decay is the paper's 0.02 
 from cosub.data.imagenet import IMAGENET
 from cosub.paper.recipes.paper import TEACHER, Entry, Printed, cost, pair, with_lamb
 from cosub.recipes.architectures import ARCHITECTURES, group_size, inferred_drop_rate
-from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 VIT = "ImageNet-1k from scratch: ViT"
 OTHERS = "ImageNet-1k from scratch: other transformers"

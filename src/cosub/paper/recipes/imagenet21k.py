@@ -7,7 +7,11 @@ Recipes that end in -lamb have DeiT-III's LAMB: 1e-3, then 3e-4 without layer de
 from cosub.data.imagenet import IMAGENET, IMAGENET21K
 from cosub.paper.recipes.paper import Entry, Printed, cost, pair, with_lamb
 from cosub.recipes.architectures import ARCHITECTURES, MORE, Architecture, group_size, inferred_drop_rate
-from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 VIT = "ImageNet-21k: ViT"
 OTHERS = "ImageNet-21k: other architectures"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cosub.data.imagenet import IMAGES
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 LAMB = "-lamb"  # ends the name of the second preset
 TEACHER = "--teacher regnety_160.deit_in1k"

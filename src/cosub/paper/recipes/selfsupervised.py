@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from cosub.data.imagenet import IMAGENET
 from cosub.paper.recipes.paper import Entry, Printed, Scores, cost, named
 from cosub.recipes.architectures import ARCHITECTURES
-from cosub.recipes.config import Augment, Cosub, Folder, Inputs, Optimizer, Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Folder
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 GROUP = "ImageNet-1k from self-supervised weights: MAE, BEiT"
 

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from cosub.paper.recipes.imagenet import RAND_AUGMENT
 from cosub.paper.recipes.paper import Entry, Printed, pair
 from cosub.recipes.architectures import ARCHITECTURES
-from cosub.recipes.config import Cosub, INaturalist, Optimizer, Recipe, Torchvision
+from cosub.recipes.data import INaturalist, Torchvision
+from cosub.recipes.methods import Cosub
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
 
 GROUP = "Transfer from ImageNet-1k"
 

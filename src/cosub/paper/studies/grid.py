@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cosub.recipes.config import Recipe
 from cosub.recipes.files import identity
+from cosub.recipes.recipe import Recipe
 
 T = TypeVar("T")
 

@@ -7,18 +7,10 @@ from typing import Any, get_args
 from cosub.choices import CosubKind
 from cosub.errors import InputError
 from cosub.paper.studies.grid import Cell, Make, Study, changed
-from cosub.recipes.config import (
-    Augment,
-    Cosub,
-    CosubDistill,
-    Cotrain,
-    Digits,
-    Distill,
-    MeanTeacher,
-    MethodConfig,
-    Recipe,
-    Supervised,
-)
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits
+from cosub.recipes.methods import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
+from cosub.recipes.recipe import Recipe
 
 Changes = Mapping[str, Any]
 BASELINE = "supervised"

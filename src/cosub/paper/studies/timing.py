@@ -9,7 +9,7 @@ from typing import Any
 from cosub.paper.studies.grid import Study
 from cosub.paper.studies.ledger import Line
 from cosub.paper.studies.work import Place
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 
 _SHAPE = ("model", "model_args", "resolution", "drop_rate", "schedule", "rounding", "batch_size")
 _WARM, _TIMED = 1, 3

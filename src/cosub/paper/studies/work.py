@@ -13,7 +13,7 @@ from typing import Any
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.paper.studies.grid import Run, Study, changed
 from cosub.paper.studies.ledger import Ledger, commit
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint
 from cosub.train.signals import StopRequest

@@ -1,6 +1,6 @@
 """Training methods (figure 2 and table 4), one per file. The loop knows none of them."""
 
-from cosub.recipes.config import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
+from cosub.recipes.methods import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
 from cosub.train.methods.cosub import CosubMethod
 from cosub.train.methods.cosub_distill import CosubDistillMethod
 from cosub.train.methods.cotrain import CotrainMethod

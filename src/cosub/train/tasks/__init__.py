@@ -1,7 +1,7 @@
 """Tasks: classification here, others as plug-ins. The trainer knows none by name."""
 
 from cosub.recipes import plugins
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.train.tasks.classification import ClassificationTask
 from cosub.train.tasks.task import Assumed, Score, Task
 

@@ -14,7 +14,7 @@ from cosub.data.sources import Examples
 from cosub.data.transforms import normalize, training
 from cosub.evaluation.classification import Result, evaluate
 from cosub.evaluation.metric import TOP1, Metric
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.network import build_network
 from cosub.train.methods import Method, build

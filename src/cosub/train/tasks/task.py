@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cosub.data.loading import TrainingSet
 from cosub.data.sources import Examples, Source, open_source, with_validation
 from cosub.evaluation.metric import Metric
-from cosub.recipes.config import Recipe
+from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.train.methods import Method
 
