@@ -10,13 +10,6 @@ from tyro.conf import Positional
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 
-# Table 7: GPUs, peak GB, minutes an epoch at 224 pixels and a batch of 2048.
-TABLE7 = {
-    "ViT-L": ("deit3_large_patch16_224", 0.45, 64, {"DeiT-III": (21.4, 8), "+ ESD": (15.1, 9), "cosub": (26.9, 16)}),
-    "ViT-H": ("deit3_huge_patch14_224", 0.6, 32, {"DeiT-III": (27.6, 12), "+ ESD": (15.2, 11), "cosub": (25.0, 17)}),
-}
-
-
 # Of bench models: key, title, form.
 _COLUMNS = (
     ("table", "table", ""),
@@ -133,19 +126,22 @@ def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
     """The paper's table beside what one step counts here, both as ratios to the supervised baseline."""
     parse(Table7, words, "cosub bench table7")
     from cosub.bench.step import Case, count
+    from cosub.paper.sizes.table7 import TABLE7
+    from cosub.recipes.architectures import ARCHITECTURES, group_size
 
+    architectures = {known.title: known for known in ARCHITECTURES.values()}
     rows = []
-    for name, (model, rate, local_batch, paper) in TABLE7.items():
-        ours = count(Case(model, rate, local_batch, bf16=True, ways=("masked", "efficient", "cosub")))["ratio"]
-        base = paper["DeiT-III"]
-        for label, way in (("+ ESD", "efficient"), ("cosub", "cosub")):
-            memory, minutes = paper[label]
+    for name, paper in TABLE7.items():
+        known = architectures[name]
+        case = Case(known.model, known.imagenet, group_size(known), bf16=True, ways=("masked", "efficient", "cosub"))
+        ours, base = count(case)["ratio"], paper.supervised
+        for label, way, costs in (("+ ESD", "efficient", paper.esd), ("cosub", "cosub", paper.cosub)):
             rows.append(
                 {
                     "model": name,
                     "method": label,
-                    "paper_peak_memory": round(memory / base[0], 2),
-                    "paper_time": round(minutes / base[1], 2),
+                    "paper_peak_memory": round(costs.peak_gb / base.peak_gb, 2),
+                    "paper_time": round(costs.minutes / base.minutes, 2),
                     "saved_bytes": ours["saved_bytes"][way],
                     "flops": ours["flops"][way],
                 }
