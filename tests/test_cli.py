@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,9 +19,9 @@ from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
 from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
-from cosub.errors import InputError, Stopped
+from cosub.errors import Stopped
 from cosub.recipes import get, recipes
-from cosub.recipes.config import Supervised
+from cosub.recipes.config import METHODS, SOURCES, Supervised
 from cosub.recipes.files import dump
 
 
@@ -35,6 +36,13 @@ def call(capsys, *words):
     status = main([str(word) for word in words])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+def is_drawn(path):
+    """Whether a picture has more than its background."""
+    with Image.open(path) as picture:
+        low, high = picture.convert("L").getextrema()
+    return low < high
 
 
 # --- what is right
@@ -93,8 +101,7 @@ def test_evaluate_gives_the_summarys_top1(finished, capsys):
 
 def test_evaluate_shows_pictures(finished, capsys):
     assert call(capsys, "evaluate", finished, "--show", 10)[0] == 0
-    with Image.open(finished / "examples.png") as page:
-        assert page.width > 400
+    assert is_drawn(finished / "examples.png")
 
 
 def test_predict_answers_for_files_and_folders(finished, capsys, tmp_path):
@@ -137,8 +144,7 @@ def test_plot_of_one_run_and_of_several(finished, capsys, tmp_path, monkeypatch)
     assert call(capsys, "plot", finished, "--json")[0] == 0
     status, out, _ = call(capsys, "plot", finished, finished)
     assert (status, out.strip()) == (0, "curves.png")
-    with Image.open(tmp_path / "curves.png") as page:
-        assert page.width > 500
+    assert is_drawn(tmp_path / "curves.png")
     assert "exists; name another file" in call(capsys, "plot", finished, finished)[2]
 
 
@@ -161,97 +167,116 @@ def test_method_source_and_model_bring_their_own_options():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "field"),
     [
-        (["trian"], "verb: 'trian': there is none of that name (did you mean train?)"),
-        (["train", "digit"], "did you mean digits?"),
-        (["train", "--drop-rat", "0.1"], "--drop-rat: there is no such option (did you mean --drop-rate?)"),
-        (["train", "--epochs", "ten"], "--epochs: "),
-        (["train", "--epochs"], "--epochs: needs a value"),
-        (["train", "--epochs", "0"], "epochs: 0: must be 1 or more"),
-        (["train", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
-        (["train", "--drop-rate", "nan"], "drop_rate: nan: must be a finite number"),
-        (["train", "--weight", "1.1"], "weight: 1.1: must be in [0, 1]"),
-        (["train", "--method", "supervised", "--weight", "0.5"], "--weight: belongs to --method distill or"),
-        (["train", "--method", "cosubb"], "--method: 'cosubb': must be one of supervised, distill"),
-        (["train", "--data.path", "x"], "--data.path: belongs to --source folder or table or hub"),
-        (["train", "--rounding", "up"], "--rounding: 'up': must be one of nearest, floor, ceil, spread"),
-        (["train", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
-        (["train", "--model", "hf_hub:somebody/model"], "timm does not know it"),
-        (["train", "--model", "../model"], "timm does not know it"),
-        (["train", "--model", "vgg11"], "VGG has no block that has a twin; supported families: ViT"),
-        (["train", "--model", "edgenext_xx_small"], "blocks without a twin: ConvBlock"),
-        (
-            ["train", "--model-args", "drop_path_rate=0.1"],
-            "model_args: drop_path_rate: is not yours to give; resolution, drop_rate",
-        ),
-        (["train", "--model-args", "dept=3"], "unexpected keyword argument 'dept'"),
-        (["train", "--model-args", "depth"], "must be key=value"),
-        (["train", "--model-args", "patch_size=3"], "is not a multiple of the patch size 3"),
-        (["train", "--model-args", "img_size=16"], "model_args: img_size: is not yours to give"),
-        (["train", "--model-args", "checkpoint_path=/nope"], "model_args: checkpoint_path"),
-        (["train", "--model-args", "pretrained=true"], "model_args: pretrained"),
-        (["train", "--model-args", "act_layer=nope"], "cannot be built at resolution 8"),
-        (["train", "--model-args", "global_pool="], "an image gives (1, 17, 10)"),
-        (["train", "--model-args", "norm_layer=batchnorm2d"], "cannot be built at resolution 8"),
-        (["train", "--optimizer.warmup-epochs", "inf"], "optimizer.warmup_epochs: inf: must be a finite number"),
-        (["train", "--data.test-share", "0.001"], "data.test_share: 0.001: cannot split"),
-        (["train", "--data.split-seed", "-1"], "cannot split"),
-        (["train", "--data.kind", "hub"], "--data.kind: there is no such option"),
-        (["train", "--out", "x" * 300], "File name too long"),
-        (["train", "--resolution", "9"], "resolution: 9: is not a multiple of the patch size 2"),
-        (["train", "--augment.policy", "nonsense"], "augment.policy: 'nonsense'"),
-        (["train", "--batch-size", "100"], "must be a multiple of group_size"),
-        (["train", "--micro-steps", "3"], "do not divide"),
-        (["train", "--device", "tpu"], "device: 'tpu': must be auto, cpu"),
-        (["train", "--device", "cuda:99"], "CUDA devices; try cpu"),
-        (["train", "--precision", "fp16", "--device", "cpu"], "precision: 'fp16': needs a GPU"),
-        (["train", "cifar10"], "data.path: is not given"),
-        (["train", "cifar10", "--data.path", "./nowhere"], "data.path: ./nowhere: is not a folder"),
-        (["train", "extra", "words"], "recipe: 'extra'"),
-        (["train", "--devices", "8"], "--devices: belongs to --dry-run; add --dry-run, or leave it out"),
-        (["train", "--plot=x.png"], "--plot: belongs to --dry-run"),
-        (["train", "--dry-run", "--deviices", "8"], "did you mean --devices?"),
-        (["train", "--dry-run", "--devices", "0"], "devices: 0: must be 1 or more"),
-        (["train", "--dry-run", "--devices", "-8"], "devices: -8: must be 1 or more"),
-        (["train", "--dry-run", "--devices", "2.5"], "--devices: "),
-        (["train", "--dry-run", "--devices"], "--devices: needs a value"),
-        (["train", "--dry-run", "--devices", "3"], "3 processes of 1 micro-steps do not divide the 1 groups"),
-        (["train", "--dry-run", "--device-memory-gb", "0"], "device_memory_gb: 0.0: must be positive"),
-        (["train", "--dry-run", "--device-memory-gb", "nan"], "device_memory_gb: nan: must be a finite number"),
-        (["train", "--dry-run", "--device-tflops", "-1"], "device_tflops: -1.0: must be positive"),
-        (["train", "--dry-run", "--utilisation", "1.5"], "utilisation: 1.5: must be in (0, 1]"),
-        (["train", "--dry-run", "--images", "0"], "images: 0: must be 1 or more"),
-        (["train", "--dry-run", "--images", "63"], "batch_size: 64: is more than the 63 training images"),
-        (["train", "--dry-run", "--classes", "1"], "classes: 1: must be 2 or more"),
-        (["train", "--classes", "-2"], "classes: -2: must be 2 or more"),
-        (["train", "--dry-run", "--plot", "x.gif"], "plot: 'x.gif': must end in .png"),
-        (["train", "--dry-run", "--plot", "no/x.png"], "plot: 'no/x.png': its folder does not exist"),
-        (["train", "--dry-run", "--model", "vit_tiny_patch16_22"], "did you mean vit_tiny_patch16_224?"),
-        (["train", "--dry-run", "--model", "vgg11"], "has no block that has a twin"),
-        (["train", "--dry-run", "--resolution", "9"], "resolution: 9: is not a multiple of the patch size 2"),
-        (["train", "--dry-run", "--augment.policy", "nonsense"], "augment.policy: 'nonsense'"),
-        (["train", "digits", "words"], "words"),
-        (["evaluate"], "RUN: is missing"),
-        (["evaluate", "nowhere"], "run: nowhere: holds no run"),
-        (["predict", "nowhere"], "IMAGES: is missing"),
-        (["plot"], "RUNS: is missing"),
-        (["plot", "nowhere"], "run: nowhere: holds no run"),
-        (["recipes", "digit"], "did you mean digits?"),
+        ("train --epochs ten", "--epochs"),
+        ("train --epochs", "--epochs"),
+        ("train --epochs 0", "epochs"),
+        ("train --drop-rate 1", "drop_rate"),
+        ("train --drop-rate nan", "drop_rate"),
+        ("train --weight 1.1", "weight"),
+        ("train --method supervised --weight 0.5", "--weight"),
+        ("train --method cosubb", "--method"),
+        ("train --data.path x", "--data.path"),
+        ("train --rounding up", "--rounding"),
+        ("train --model hf_hub:somebody/model", "model"),
+        ("train --model ../model", "model"),
+        ("train --model vgg11", "model"),
+        ("train --model edgenext_xx_small", "model"),
+        ("train --model-args drop_path_rate=0.1", "model_args: drop_path_rate"),
+        ("train --model-args dept=3", "model"),
+        ("train --model-args depth", "--model-args"),
+        ("train --model-args patch_size=3", "resolution"),
+        ("train --model-args img_size=16", "model_args: img_size"),
+        ("train --model-args checkpoint_path=/nope", "model_args: checkpoint_path"),
+        ("train --model-args pretrained=true", "model_args: pretrained"),
+        ("train --model-args act_layer=nope", "model"),
+        ("train --model-args global_pool=", "model"),
+        ("train --model-args norm_layer=batchnorm2d", "model"),
+        ("train --optimizer.warmup-epochs inf", "optimizer.warmup_epochs"),
+        ("train --data.test-share 0.001", "data.test_share"),
+        ("train --data.split-seed -1", "data.test_share"),
+        ("train --data.kind hub", "--data.kind"),
+        (f"train --out {'x' * 300}", f"{'x' * 300}/recipe.json"),
+        ("train --resolution 9", "resolution"),
+        ("train --augment.policy nonsense", "augment.policy"),
+        ("train --batch-size 100", "batch_size"),
+        ("train --micro-steps 3", "micro_steps"),
+        ("train --device tpu", "device"),
+        ("train --device cuda:99", "device"),
+        ("train --precision fp16 --device cpu", "precision"),
+        ("train cifar10", "data.path"),
+        ("train cifar10 --data.path ./nowhere", "data.path"),
+        ("train extra words", "recipe"),
+        ("train --devices 8", "--devices"),
+        ("train --plot=x.png", "--plot"),
+        ("train --dry-run --devices 0", "devices"),
+        ("train --dry-run --devices -8", "devices"),
+        ("train --dry-run --devices 2.5", "--devices"),
+        ("train --dry-run --devices", "--devices"),
+        ("train --dry-run --devices 3", "micro_steps"),
+        ("train --dry-run --device-memory-gb 0", "device_memory_gb"),
+        ("train --dry-run --device-memory-gb nan", "device_memory_gb"),
+        ("train --dry-run --device-tflops -1", "device_tflops"),
+        ("train --dry-run --utilisation 1.5", "utilisation"),
+        ("train --dry-run --images 0", "images"),
+        ("train --dry-run --images 63", "batch_size"),
+        ("train --dry-run --classes 1", "classes"),
+        ("train --classes -2", "classes"),
+        ("train --dry-run --plot x.gif", "plot"),
+        ("train --dry-run --plot no/x.png", "plot"),
+        ("train --dry-run --model vgg11", "model"),
+        ("train --dry-run --resolution 9", "resolution"),
+        ("train --dry-run --augment.policy nonsense", "augment.policy"),
+        ("train digits words", "'words'"),
+        ("evaluate", "RUN"),
+        ("evaluate nowhere", "run"),
+        ("predict nowhere", "IMAGES"),
+        ("plot", "RUNS"),
+        ("plot nowhere", "run"),
+        ("bench", "bench"),
+        ("bench stop", "bench"),
+        ("bench table7 now", "'now'"),
+        ("bench step --drop-rate 1", "drop_rate"),
+        ("bench step --model nope", "model"),
+        ("bench step --meta --model edgenext_xx_small", "model"),
+        ("bench step --meta --resolution 17", "resolution"),
+        ("bench step --repeats 0", "repeats"),
+        ("bench step --methods magic", "--methods"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda text: text[:60],
 )
-def test_wrong_words(words, message, capsys, tmp_path, monkeypatch):
+def test_wrong_words_name_the_field(words, field, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = call(capsys, *words)
+    status, out, err = call(capsys, *words.split())
     last = err.rstrip("\n").splitlines()[-1]
     assert status == 2, err
-    assert message in last
-    assert last.startswith("cosub: ")
+    assert last.startswith(f"cosub: {field}: ")
     assert out == ""
     assert "Traceback" not in err
-    assert "─" not in err
+    assert "─" not in err  # tyro's own boxes
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("trian", "train"),
+        ("train digit", "digits"),
+        ("train --drop-rat 0.1", "--drop-rate"),
+        ("train --model vit_tiny_patch16_22", "vit_tiny_patch16_224"),
+        ("train --dry-run --deviices 8", "--devices"),
+        ("train --dry-run --model vit_tiny_patch16_22", "vit_tiny_patch16_224"),
+        ("recipes digit", "digits"),
+        ("train --method cosubb", "cosub"),
+        ("bench stop", "step"),
+        ("analyse populations", "population"),
+        ("study tabel5", "table5"),
+    ],
+)
+def test_an_unknown_name_has_the_nearest(words, name, capsys):
+    status, _, err = call(capsys, *words.split())
+    assert (status, f"did you mean {name}?" in err) == (2, True), err
 
 
 def test_wrong_run_folders(finished, capsys, tmp_path):
@@ -357,6 +382,16 @@ def flags_of_help(capsys, *words):
     return sorted(set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out)) - {"--help"})
 
 
+def of_data(flags, wanted):
+    return [flag for flag in flags if flag.startswith("--data.") == wanted]
+
+
+def without_common(verb, flags):
+    """What all of them have once, under the verb, and for each what it has besides."""
+    common = set.intersection(*map(set, flags.values()))
+    return {verb: sorted(common), **{f"{verb} {name}": sorted(set(found) - common) for name, found in flags.items()}}
+
+
 def keys_of_analysis(capsys, name, run, out):
     quick = {"counts": [], "quantisation": [], "population": ["--limit", 10, "--submodels", 1]}
     quick["tradeoff"] = ["--limit", 10, "--repeats", 1, "--batch-size", 2]
@@ -368,25 +403,27 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys, tmp_p
     import cosub
 
     promised = json.loads((finished / "summary.json").read_text())
+    segmentation = recipe_flags(get("camvid"))
+    methods = {name: of_data(recipe_flags(configure(["--method", name])), False) for name in METHODS}
+    sources = {name: of_data(recipe_flags(configure(["--source", name])), True) for name in SOURCES if name != "scenes"}
+    sources["scenes"] = of_data(segmentation, True)
     evaluated = json.loads(call(capsys, "evaluate", finished, "--json")[1])
     planned = json.loads(call(capsys, "train", "--dry-run", "--json")[1])
     now = {
         "names": cosub.__all__,
         "verbs": sorted(VERBS),
         "flags": {
-            "digits": recipe_flags(get("digits")),
-            "cifar10 supervised": recipe_flags(configure(["cifar10", "--method", "supervised"])),
-            "folder": recipe_flags(configure(["--source", "folder"])),
+            **without_common("train --method", methods),
+            **without_common("train --source", sources),
+            "train camvid": [flag for flag in segmentation if flag.startswith("--task.")],
             "dry run": sorted(FLAGS),
-            **{f"analyse {name}": flags_of_help(capsys, "analyse", name) for name in ANALYSES},
+            **without_common("analyse", {name: flags_of_help(capsys, "analyse", name) for name in ANALYSES}),
         },
         "summary": sorted(promised),
         "evaluate": sorted(evaluated),
         "plan": sorted(planned),
         "analyse": {name: keys_of_analysis(capsys, name, finished, tmp_path / name) for name in ANALYSES},
     }
-    from pathlib import Path
-
     path = Path(__file__).with_name("promised.json")
     if "COSUB_WRITE_PROMISED" in os.environ:
         path.write_text(json.dumps(now, indent=1) + "\n")
@@ -458,32 +495,8 @@ def test_bench_measures(capsys):
     assert status == 0
     result = json.loads(out)
     assert set(result["seconds"]) == {"masked", "plain", "efficient", "cosub"}
-    assert result["ratio"]["seconds"]["masked"] == 1
+    assert all(seconds > 0 for seconds in result["seconds"].values())
     assert call(capsys, "bench", "step", *words)[1].count("of masked") == 4
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["bench"], "bench: is not said; one of step, models, coverage, loader or table7"),
-        (["bench", "stop"], "bench: 'stop': must be step, models, coverage, loader or table7"),
-        (["bench", "table7", "now"], "'now': is a word too many"),
-        (["bench", "step", "--drop-rate", "1"], "drop_rate: 1.0: must be in [0, 1)"),
-        (["bench", "step", "--model", "nope"], "timm does not know it"),
-        (["bench", "step", "--meta", "--model", "edgenext_xx_small"], "supported families"),
-        (["bench", "step", "--meta", "--resolution", "17"], "resolution: 17"),
-        (["bench", "step", "--repeats", "0"], "repeats: 0: must be 1 or more"),
-        (["bench", "step", "--methods", "magic"], "must be one of all, masked"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_words_of_bench(words, message, capsys):
-    status, out, err = call(capsys, *words)
-    assert (status, message in err, len(err.splitlines()), out) == (2, True, 1, "")
-
-
-def test_input_errors_are_value_errors():
-    assert issubclass(InputError, ValueError)
 
 
 def test_table7_puts_the_paper_beside_ours(capsys):

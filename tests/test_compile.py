@@ -362,11 +362,10 @@ def test_where_blocks_cannot_be_compiled_the_run_says_so(tmp_path, capfd, monkey
     from tiny import run, tiny
 
     from cosub.errors import RunError
-    from cosub.train.trainer import Trainer
 
-    def fail(_trainer):
+    def fail(*_):
         raise RuntimeError("no compiler here")
 
-    monkeypatch.setattr(Trainer, "_rehearse", fail)
+    monkeypatch.setattr("cosub.train.compiling.rehearse", fail)
     with pytest.raises(RunError, match="cannot be compiled here"):
         run(tiny(tmp_path / "on", compile="on"))

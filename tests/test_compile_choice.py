@@ -19,7 +19,7 @@ from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
 from cosub.train.checkpoint import Checkpoint
-from cosub.train.compile_choice import Choice, Work, choose, count_work
+from cosub.train.compile_choice import Choice, Work, choose, count_work, work_of
 from cosub.train.machine import Machine
 from cosub.train.planning import plan
 from cosub.train.trainer import Trainer
@@ -109,29 +109,33 @@ def on_a_card(tmp_path):
 
     world = distributed.join("cpu", 600)
     trainer = Trainer(recipe, open_source(recipe.data), world, RunFolder(tmp_path / "run"), Listening())
-    trainer.world = dataclasses.replace(world, device=torch.device("cuda"))
+    trainer.compilation.world = dataclasses.replace(world, device=torch.device("cuda"))
     return trainer, said
 
 
 def test_a_run_says_what_it_chose_and_goes_on_as_it_began(on_a_card):
     """Whatever the rule is by then. Checkpoints from before there was one are of runs that were compiled."""
     trainer, said = on_a_card
-    assert not trainer._whether_compiled(None)
+    compilation = trainer.compilation
+    steps, work = trainer.total_steps, lambda: work_of(trainer.recipe, 10, trainer.method, trainer.networks)
+    compilation.decide(steps, work, None)
+    assert not compilation.on
     assert said.pop().startswith("compile: auto: off, because 22 steps save")
     for counters, compiled in (({"compiled": True}, True), ({"compiled": False}, False), ({}, True)):
-        assert trainer._whether_compiled(Checkpoint(1, {}, {}, counters)) is compiled
+        compilation.decide(steps, work, Checkpoint(1, {}, {}, counters))
+        assert compilation.on is compiled
         assert said.pop() == f"compile: auto: {'on' if compiled else 'off'}, as the run was begun"
 
 
 def test_a_run_that_cannot_be_compiled_is_not_compiled_later(on_a_card, monkeypatch):
     """A step that is not finite is looked at uncompiled, and blocks are compiled again after that."""
     trainer, _ = on_a_card
-    trainer.world = distributed.join("cpu", 600)
-    monkeypatch.setattr(trainer, "_whether_compiled", lambda found: True)
-    monkeypatch.setattr(trainer, "_rehearse", lambda network: 1 / 0)
+    compilation = trainer.compilation
+    monkeypatch.setattr("cosub.train.compiling.rehearse", lambda *_: 1 / 0)
     trainer.prepare()
-    trainer._try_compiled()
-    assert not trainer.compiled
+    compilation.on = True
+    compilation.rehearse(trainer.networks, trainer.micro_step)
+    assert not compilation.on
 
 
 def test_the_dry_run_says_it(capsys):

@@ -11,8 +11,10 @@ import pytest
 import timm
 import torch
 from conftest import SMALL
+from outside import OUTSIDE
 from test_cli import call
 from test_data import picture
+from test_twins import VARIANTS
 from tiny import run, tiny, weights
 from torch import nn
 
@@ -26,11 +28,12 @@ from cosub.export.folder import write_timm
 from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
 from cosub.recipes import get
 from cosub.recipes.files import dump
+from cosub.runs import standalone
 from cosub.runs.folder import aside, load_run
-from cosub.runs.standalone import _LAYERS
 from cosub.train.checkpoint import save_weights
 from cosub.twins import TWINS
 from cosub.twins.removal import blocks_of, remove_layers
+from cosub.twins.twin import Twin
 
 # Families of which whole blocks may go by timm's own argument.
 BY_DEPTH = sorted(
@@ -115,13 +118,64 @@ def test_swin_with_other_shifts_is_not_a_matter_of_depth(images):
     assert plain_model(model, kept).removed == {"layers.0.blocks.0": [0, 1]}
 
 
-def test_the_written_module_knows_the_branches_of_the_twins():
-    """Of timm's networks; others cannot be slimmed."""
-    exported = {kind: twin for kind, twin in TWINS.items() if kind.__module__.split(".")[0] in ("timm", "cosub")}
-    told = {
-        kind.__name__: twin.branches for kind, twin in exported.items() if twin.layers > 1 and kind.__name__ != "Block"
-    }
-    assert told == {name: layers for name, layers in _LAYERS.items() if name != "Block"}
+def alive(model):
+    """Without what starts at zero and would hide a factor, and without dropout, which some small ones come with."""
+    for value in model.parameters():
+        if not value.any():
+            nn.init.normal_(value, std=0.5)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.eval()
+
+
+ALL_KINDS = {**SMALL, **VARIANTS}
+
+
+@pytest.mark.parametrize("name", sorted(ALL_KINDS))
+@pytest.mark.parametrize("first", [0, 1])
+def test_every_twin_is_exported_with_a_factor(name, first, images, tmp_path):
+    """Half of the layers, times 1.25: timm's own forward, in the model at hand and in one built from the JSON."""
+    torch.manual_seed(0)
+    model = alive(ALL_KINDS[name]())
+    kept = every(model)[first::2]
+    expected = submodel_logits(model, images, kept, 1.25)
+    keys = remove_layers(copy.deepcopy(model), kept).state_dict().keys()
+    again = copy.deepcopy(model)
+    plain = plain_model(spoiled(model, kept), kept, 1.25)
+    models = [plain.model]
+    if plain.replaced:
+        assert plain.model.state_dict().keys() == keys
+        replaced = json.loads(json.dumps(plain.replaced))
+        standalone.replace(again, replaced)
+        again.load_state_dict(plain.model.state_dict())
+        models.append(again)
+    assert expected.std() > 1e-3
+    for found in models:
+        assert not any(isinstance(module, Twin) for module in found.modules())
+        with torch.no_grad():
+            torch.testing.assert_close(found(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_every_twin_of_timm_is_among_them():
+    found = {type(block) for make in ALL_KINDS.values() for block in blocks_of(make())}
+    assert {kind for kind in TWINS if kind.__module__.split(".")[0] in ("timm", "cosub")} - found == set()
+
+
+@pytest.mark.parametrize("name", sorted(OUTSIDE))
+def test_networks_from_outside_timm_are_refused(name):
+    """timm builds none of them, so there is no network that an export could be loaded into."""
+    with pytest.raises(ValueError, match="timm's networks alone"):
+        remove_layers(OUTSIDE[name](), [0])
+
+
+def test_a_branch_that_can_take_no_factor_is_refused():
+    model = SMALL["vit"]()
+    for block in blocks_of(model):
+        block.ls1, block.attn.proj = nn.Identity(), nn.Sequential(block.attn.proj, nn.Tanh())
+        del block.drop_path1, block.drop_path2
+    with pytest.raises(InputError, match=r"kept_scale: 1\.25: a branch of Block"):
+        plain_model(model, every(model)[1:], 1.25)
 
 
 def test_a_branch_that_ends_in_a_gate_is_scaled_by_the_module(images):
@@ -137,8 +191,8 @@ def test_a_branch_that_ends_in_a_gate_is_scaled_by_the_module(images):
 
 
 def test_the_module_file_says_nothing_of_cosub():
-    patchconvnet = Plain(SMALL["patchconvnet"](), {}, {})
-    for plain in (patchconvnet, Plain(SMALL["vit"](), {"blocks.1": [0]}, {})):
+    patchconvnet = Plain(SMALL["patchconvnet"](), {}, {}, {})
+    for plain in (patchconvnet, Plain(SMALL["vit"](), {"blocks.1": [0]}, {}, {"blocks.1.norm1": "pass"})):
         text = module_text(plain)
         assert "import cosub" not in text
         assert "from cosub" not in text

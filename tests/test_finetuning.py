@@ -174,7 +174,7 @@ def test_an_early_best_epoch_is_kept_while_training_goes_on(tmp_path, monkeypatc
     def scripted(self, *args, **settings):
         result = evaluate(self, *args, **settings)
         if settings.get("network") is not None:
-            seen.append({name: value.clone() for name, value in self.latest.state_dict().items()})
+            seen.append({name: value.clone() for name, value in self.networks.latest.state_dict().items()})
             result = dataclasses.replace(result, top1=[0.1, 0.8, 0.8, 0.3][len(seen) - 1])
         return result
 
@@ -189,7 +189,7 @@ def test_an_early_best_epoch_is_kept_while_training_goes_on(tmp_path, monkeypatc
 def test_the_choice_survives_a_kill(chosen, tmp_path):
     out, summary = chosen
     recipe = best(tmp_path / "run", checkpoint_every=1)
-    run_and_kill(recipe, 7, "_train_step")  # after the last epoch has begun
+    run_and_kill(recipe, 7)  # after the last epoch has begun
     again = run(recipe)
     assert again["chosen_epoch"] == summary["chosen_epoch"]
     assert all(torch.equal(value, weights(out)[name]) for name, value in weights(tmp_path / "run").items())

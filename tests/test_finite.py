@@ -12,7 +12,8 @@ from tiny import run, tiny, weights
 
 from cosub.errors import RunError
 from cosub.train import checkpoint as checkpoints
-from cosub.train.finite import MOST_IN_A_ROW, first_spoiled
+from cosub.train.finite import MOST_IN_A_ROW, find_first_nonfinite
+from cosub.train.micro_step import MicroStep
 from cosub.train.trainer import Trainer
 
 
@@ -21,19 +22,19 @@ def spoil(monkeypatch):
     """Make the input of the last norm not finite in some steps, as long as the test runs."""
 
     def spoil(steps) -> None:
-        forward_backward = Trainer._forward_backward
+        micro_step = MicroStep.run
 
-        def spoiled(self, *args):
-            if self.step not in steps:
-                return forward_backward(self, *args)
-            norm = self.network.get_submodule("norm")
+        def spoiled(self, networks, runners, batch, step, part):
+            if step not in steps:
+                return micro_step(self, networks, runners, batch, step, part)
+            norm = networks.student.get_submodule("norm")
             handle = norm.register_forward_pre_hook(lambda _module, inputs: (inputs[0] * math.nan,))
             try:
-                return forward_backward(self, *args)
+                return micro_step(self, networks, runners, batch, step, part)
             finally:
                 handle.remove()
 
-        monkeypatch.setattr(Trainer, "_forward_backward", spoiled)
+        monkeypatch.setattr(MicroStep, "run", spoiled)
 
     return spoil
 
@@ -81,7 +82,7 @@ def test_too_many_in_a_row_end_the_run(tmp_path, spoil):
         run(tiny(tmp_path / "run", non_finite="skip"))
 
 
-def test_first_spoiled_names_output_loss_and_gradient():
+def test_find_first_nonfinite_names_output_loss_and_gradient():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
     images = torch.ones(1, 2)
 
@@ -90,21 +91,21 @@ def test_first_spoiled_names_output_loss_and_gradient():
         value.backward()
         return value.item()
 
-    assert first_spoiled({"network": network}, loss) == ""
-    assert first_spoiled({"network": network}, lambda: loss(math.inf)) == "in the loss"
+    assert find_first_nonfinite({"network": network}, loss) == ""
+    assert find_first_nonfinite({"network": network}, lambda: loss(math.inf)) == "in the loss"
     network.zero_grad()
     handle = network[1].bias.register_hook(lambda gradient: gradient * math.nan)
-    assert first_spoiled({"network": network}, loss) == "in the gradient of network.1.bias"
+    assert find_first_nonfinite({"network": network}, loss) == "in the gradient of network.1.bias"
     handle.remove()
     network[1].weight.data.fill_(math.inf)
-    assert first_spoiled({"network": network}, loss) == "in the output of network.1"
+    assert find_first_nonfinite({"network": network}, loss) == "in the output of network.1"
 
 
 @pytest.fixture
 def scales(monkeypatch):
     """fp16 with its loss scaler, on the CPU too, from a scale that overflows; the scale after each step."""
     seen: list[float] = []
-    train_step = Trainer._train_step
+    train_step = Trainer.train_step
 
     def watched(self, *args):
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
@@ -115,9 +116,9 @@ def scales(monkeypatch):
         seen.append(self.scaler.get_scale())
         return values
 
-    monkeypatch.setattr("cosub.train.trainer._precision", lambda *_: torch.float16)
+    monkeypatch.setattr("cosub.train.trainer.choose_precision", lambda *_: torch.float16)
     monkeypatch.setattr(torch, "GradScaler", functools.partial(torch.GradScaler, init_scale=2.0**30))
-    monkeypatch.setattr(Trainer, "_train_step", watched)
+    monkeypatch.setattr(Trainer, "train_step", watched)
     return seen
 
 

@@ -138,7 +138,7 @@ def test_a_deterministic_run_is_killed_and_continued_to_the_bit(tmp_path, device
     settings = {"device": device, "compile": compiled, "deterministic": True, "checkpoint_every": 3}
     whole, broken = (tiny(tmp_path / name, **settings) for name in ("whole", "broken"))
     _alone(whole)
-    run_and_kill(broken, 8, "_train_step")
+    run_and_kill(broken, 8)
     _alone(broken)
     expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     assert expected.keys() == found.keys()

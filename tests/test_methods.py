@@ -11,7 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from tiny import TINY, run, run_and_kill, run_together, tiny, weights
+from tiny import TINY, before_steps, run, run_and_kill, run_together, tiny, weights
 from torch import nn
 
 import cosub
@@ -122,22 +122,53 @@ class Given(nn.Module):
         return self.logits
 
 
+class Asked:
+    """A builder that remembers what it was asked for, and gives networks with logits of ours."""
+
+    def __init__(self, logits):
+        self.logits, self.calls = logits, []
+
+    def another(self, name):
+        self.calls.append(("another", name))
+        return Given(self.logits)
+
+    def average(self, momentum):
+        self.calls.append(("average", momentum))
+        return Given(self.logits)
+
+    def teacher(self, source):
+        self.calls.append(("teacher", source))
+        return Given(self.logits)
+
+
 @pytest.mark.parametrize("kind", METHODS)
 def test_each_method_asks_its_networks_once_and_its_teacher_without_gradient(kind, batch):
     method = build(METHODS[kind]())
     images = torch.randn(4, 3, 8, 8)
-    networks = {"network": Given(batch["z"][: 4 * method.copies])}
-    if method.needs:
-        networks[method.needs] = Given(batch["t"])
+    more = method.networks(Asked(batch["t"]))
+    networks = {"network": Given(batch["z"][: 4 * method.copies]), **more.all}
     loss, logits = method(networks, images, batch["y"])
     assert logits is networks["network"].logits
     assert all(len(network.seen) == 1 and network.seen[0][0] is images for network in networks.values())
-    if method.needs in ("teacher", "mean-teacher"):
-        assert networks[method.needs].seen[0][1] is False
-        assert torch.autograd.grad(loss, batch["t"], allow_unused=True)[0] is None
-    if method.needs == "peer":
+    for name in more.others:
+        assert networks[name].seen[0][1] is False
+        assert torch.autograd.grad(loss, batch["t"], allow_unused=True, retain_graph=True)[0] is None
+    for _ in more.trained:
         other = torch.autograd.grad(loss, batch["t"])[0]
         assert other.abs().sum() > 0
+
+
+def test_each_method_asks_for_the_networks_of_figure_2():
+    def asked(config):
+        build_networks = Asked(torch.zeros(4, 5))
+        more = build(config).networks(build_networks)
+        return build_networks.calls, list(more.trained), list(more.others)
+
+    assert asked(Supervised()) == asked(Cosub()) == ([], [], [])
+    assert asked(Cotrain()) == ([("another", "peer")], ["peer"], [])
+    assert asked(MeanTeacher(momentum=0.9)) == ([("average", 0.9)], [], ["mean-teacher"])
+    for kind in (Distill, CosubDistill):
+        assert asked(kind(teacher="run")) == ([("teacher", "run")], [], ["teacher"])
 
 
 def test_cosub_with_weight_1_is_supervised_training_on_two_submodels(batch):
@@ -193,11 +224,13 @@ def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
         folder.exists() or folder.symlink_to(teacher)
         recipes.append(tiny(tmp_path / name, method=method_of(kind, folder), checkpoint_every=4, ema=0.9))
     run(recipes[0])
-    run_and_kill(recipes[1], 9, "_train_step")
+    run_and_kill(recipes[1], 9)
     folder.unlink()  # a run that goes on has its teacher in the checkpoint
     run(recipes[1])
     ours, theirs = (checkpoints.latest(tmp_path / name / "checkpoints") for name in ("killed", "whole"))
-    assert set(ours.weights) == {"network", "averaged"} | ({build(recipes[0].method).needs} - {""})
+    assert set(ours.weights) == {"network", "averaged"} | set(
+        build(recipes[0].method).networks(Asked(torch.zeros(1))).all
+    )
     for name, tensors in theirs.weights.items():
         assert all(torch.equal(ours.weights[name][key], value) for key, value in tensors.items()), name
     assert RunFolder(tmp_path / "killed").read_summary()["method"] == kind
@@ -205,35 +238,29 @@ def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
 
 def test_the_teacher_does_not_change_and_gets_no_gradient(teacher, tmp_path):
     trainer = trainer_of(tmp_path / "run", Distill(teacher=str(teacher)))
-    inside = trainer.others["teacher"].network
+    inside = trainer.networks.others["teacher"].network
     before = copy.deepcopy(inside.state_dict())
     trainer.fit()
     assert all(torch.equal(before[name], value) for name, value in inside.state_dict().items())
     assert all(parameter.grad is None for parameter in inside.parameters())
     assert all(torch.equal(before[name], value) for name, value in weights(teacher).items())
-    held = {id(parameter) for group in trainer.optimizer.param_groups for parameter in group["params"]}
+    held = {id(parameter) for group in trainer.state.optimizer.param_groups for parameter in group["params"]}
     assert not held & {id(parameter) for parameter in inside.parameters()}
 
 
-def test_the_mean_teacher_follows_the_closed_form(tmp_path, monkeypatch):
+def test_the_mean_teacher_follows_the_closed_form(tmp_path):
     """t_n = m^n x_0 + (1 - m) sum_k m^(n-k) x_k over the steps' weights x_k."""
     trainer = trainer_of(tmp_path / "run", MeanTeacher(momentum=0.9), optimizer=lively())
-    history = [copy.deepcopy(trainer.network.state_dict())]
-    step = Trainer._train_step
-
-    def recorded(self, *args):
-        value = step(self, *args)
-        history.append(copy.deepcopy(self.network.state_dict()))
-        return value
-
-    monkeypatch.setattr(Trainer, "_train_step", recorded)
-    trainer.fit()
+    history = []
+    with before_steps(lambda trainer: history.append(copy.deepcopy(trainer.network.state_dict()))):
+        trainer.fit()
+    history.append(copy.deepcopy(trainer.network.state_dict()))
     assert len(history) == 23
-    for name, value in trainer.others["mean-teacher"].module.state_dict().items():
+    for name, value in trainer.networks.others["mean-teacher"].module.state_dict().items():
         expected = 0.9**22 * history[0][name]
         expected += sum(0.1 * 0.9 ** (22 - k) * history[k][name] for k in range(1, 23))
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
-    assert not any(module.training for module in trainer.others["mean-teacher"].modules())
+    assert not any(module.training for module in trainer.networks.others["mean-teacher"].modules())
 
 
 def lively():
@@ -245,16 +272,16 @@ def lively():
 
 def test_two_networks_differ_and_both_learn(tmp_path):
     trainer = trainer_of(tmp_path / "run", Cotrain(), optimizer=lively())
-    before = {name: copy.deepcopy(network.state_dict()) for name, network in trainer.trained.items()}
+    before = {name: copy.deepcopy(network.state_dict()) for name, network in trainer.networks.trained.items()}
     assert not torch.equal(before["network"]["head.weight"], before["peer"]["head.weight"])
-    tables = [trainer.submodel(range(2), name) for name in ("network", "peer")]
+    tables = [trainer.micro_step.submodel(trainer.networks, name, 0, range(2)) for name in ("network", "peer")]
     assert tables[0].kept == tables[1].kept
     assert not torch.equal(tables[0].order, tables[1].order)
     trainer.fit()
-    for name, network in trainer.trained.items():
+    for name, network in trainer.networks.trained.items():
         unmoved = [key for key, value in network.state_dict().items() if torch.equal(value, before[name][key])]
         assert unmoved == []
-    state = trainer.optimizer.state_dict()["state"]
+    state = trainer.state.optimizer.state_dict()["state"]
     assert len(state) == 2 * len(list(trainer.network.parameters()))
 
 
@@ -390,7 +417,7 @@ def test_wrong_words(words, message, tmp_path, monkeypatch, capsys):
 
 def test_a_teacher_that_is_the_students_own_unfinished_run(teacher, tmp_path):
     out = tmp_path / "run"
-    run_and_kill(tiny(out, checkpoint_every=4), 9, "_train_step")
+    run_and_kill(tiny(out, checkpoint_every=4), 9)
     other = tiny(tmp_path / "other", method=Distill(teacher=str(out)))
     with pytest.raises(InputError, match=r"has no model\.safetensors yet"):
         run(other)

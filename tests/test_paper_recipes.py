@@ -171,9 +171,9 @@ def take_a_step(recipe: Recipe) -> None:
     trainer = Trainer(recipe, open_source(recipe.data), World(0, 1, torch.device("cpu")), folder, Reporter())
     trainer.prepare()
     trainer.network.train()
-    trainer.step = trainer.total_steps // 2  # where the rate is not that of warm-up's first step
+    trainer.state.step = trainer.total_steps // 2  # where the rate is not that of warm-up's first step
     before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
-    loss, *_, norm = trainer._train_step(dict(trainer.trained), trainer._batches(), Window(recipe.batch_size))
+    loss, *_, norm = trainer.train_step(trainer.networks.trained, trainer.batches(), Window(recipe.batch_size))
     assert loss.isfinite()
     assert norm > 0
     after = list(trainer.network.parameters())
@@ -316,7 +316,7 @@ def test_lamb_has_a_second_preset():
         assert back == first
 
 
-def test_the_grain_of_the_drop_rate_is_that_of_table_7():
+def test_the_granularity_of_the_drop_rate_is_that_of_table_7():
     """2048 images on 32 GPUs and on 64."""
     assert (get("deit3-l-800").group_size, get("deit3-h-800").group_size) == (64, 32)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, run, run_and_kill, run_together, tiny, together, weights
+from tiny import TINY, before_steps, run, run_and_kill, run_together, tiny, together, weights
 
-from cosub.errors import InputError
+from cosub.errors import InputError, Stopped
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train import trainer as trainers
@@ -82,7 +82,7 @@ def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, afte
     if before:
         run_together(stop, 2, stop_at=9)  # by a signal to one of them
     else:
-        run_and_kill(stop, 11, "_train_step")
+        run_and_kill(stop, 11)
     assert checkpoints.latest(out / "checkpoints").step == 10
     go_on = recipe(out, **({"parallel": after} if after else {}))
     if after:
@@ -148,16 +148,12 @@ def test_a_process_whose_torchrun_has_died_asks_to_stop(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
-def test_each_signal_ends_a_run_after_its_step(tmp_path, number, monkeypatch):
-    step = trainers.Trainer._train_step
-
-    def signalled(self, *args):
-        if self.step == 3:
+def test_each_signal_ends_a_run_after_its_step(tmp_path, number):
+    def signalled(trainer):
+        if trainer.state.step == 3:
             os.kill(os.getpid(), number)
-        return step(self, *args)
 
-    monkeypatch.setattr(trainers.Trainer, "_train_step", signalled)
-    with pytest.raises(trainers.Stopped, match="stopped at step 4 of 28"):
+    with before_steps(signalled), pytest.raises(Stopped, match="stopped at step 4 of 28"):
         run(recipe(tmp_path / "run"))
     assert RunFolder(tmp_path / "run").state() == "stopped"
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 4
@@ -173,7 +169,7 @@ def test_a_slow_checkpoint_is_said(tmp_path, monkeypatch, capfd):
 
 def test_two_commands_on_one_folder(tmp_path, monkeypatch):
     out = tmp_path / "run"
-    run_and_kill(recipe(out, checkpoint_every=5), 7, "_train_step")
+    run_and_kill(recipe(out, checkpoint_every=5), 7)
     monkeypatch.setattr("cosub.train.launch.LOCK_WAIT", 0.0)
     said = []
     with (

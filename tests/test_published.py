@@ -243,13 +243,13 @@ def test_what_is_given_overrides_and_must_make_sense(tmp_path, capsys):
     assert (found["mean"], found["std"], found["crop_ratio"]) == ([0, 0.5, 1], [1, 1, 2], 0.75)
     assert "but for crop_ratio, interpolation, mean, std as given" in err
     for wrong, message in (
-        (["--std", "0", "1", "1"], "std: (0.0, 1.0, 1.0): must be positive"),
+        (["--std", "0", "1", "1"], "std: 0.0: "),
         (["--interpolation", "nearest"], "'nearest': must be one of bicubic, bilinear"),
         (["--interpolation", "None"], "'None': must be one of bicubic, bilinear"),
         (["--mean", "0.5"], "mean: needs 3 values"),
         (["--mean", "a", "0", "0"], "mean: 'a', '0', '0': must be numbers"),
         (["--mean", "127", "127", "127"], "must be in [0, 1], as pixels are; divide values of 0 to 255 by 255"),
-        (["--crop-ratio", "3"], "crop-ratio: 3.0: must be in (0, 1]"),
+        (["--crop-ratio", "3"], "crop_ratio: 3.0: "),
     ):
         assert main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err

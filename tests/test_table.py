@@ -220,7 +220,7 @@ def test_check_data_writes_a_table_from_a_folder(tmp_path, capsys):
     assert sizes(open_source(Table(path=str(target)))) == (36, 15, 12)
     assert main(["check-data", str(target), "--workers", "1"]) == 0
     assert "36 train, 15 validation, 12 test" in capsys.readouterr().err
-    for path, message in ((target, "is there already"), (tmp_path / "none" / "t.csv", "its folder is not there")):
+    for path, message in ((target, "exists"), (tmp_path / "none" / "t.csv", "its folder")):
         assert main(["check-data", str(tmp_path / "data"), "--table", str(path)]) == 2
         assert message in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from tiny import run, run_and_kill, tiny, weights
+from tiny import before_steps, run, run_and_kill, tiny, weights
 
 import cosub
 from cosub.data.sources import open_source
@@ -24,6 +24,7 @@ from cosub.runs.progress import Reporter
 from cosub.submodel import keep_layers
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions
+from cosub.train.micro_step import MicroStep
 from cosub.train.optim import build_optimizer
 from cosub.train.trainer import Trainer
 
@@ -73,7 +74,7 @@ def test_killed_at_five_random_steps_and_continued_to_the_bit(reference, tmp_pat
     recipe = tiny(tmp_path / "run", workers=workers, checkpoint_every=2)
     steps = sorted(random.Random(workers).sample(range(1, 22), 5))
     for step in steps:
-        run_and_kill(recipe, step, random.Random(step).choice(["_train_step", "_forward_backward", "save"]))
+        run_and_kill(recipe, step, random.Random(step).choice(["step", "micro-step", "checkpoint"]))
     summary = run(recipe)
     assert summary["steps"] == 22
     assert equal(weights(out), weights(tmp_path / "run"))
@@ -94,7 +95,7 @@ def test_continued_to_the_bit_whatever_the_state(tmp_path, changes):
         return made
 
     run(recipe("whole"))
-    run_and_kill(recipe("killed"), 9, "_train_step")
+    run_and_kill(recipe("killed"), 9)
     run(recipe("killed"))
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
@@ -142,19 +143,15 @@ def test_a_finished_run_is_not_run_again(reference):
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_stopped_by_a_signal_and_continued(reference, tmp_path, monkeypatch):
+def test_stopped_by_a_signal_and_continued(reference, tmp_path):
     out, _ = reference
-    step = Trainer._train_step
 
-    def signalled(self, *args):
-        if self.step == 5:
+    def signalled(trainer):
+        if trainer.state.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *args)
 
-    monkeypatch.setattr(Trainer, "_train_step", signalled)
-    with pytest.raises(Stopped, match="stopped at step 6 of 22"):
+    with before_steps(signalled), pytest.raises(Stopped, match="stopped at step 6 of 22"):
         run(tiny(tmp_path / "run"))
-    monkeypatch.undo()
     assert RunFolder(tmp_path / "run").state() == "stopped"
     run(tiny(tmp_path / "run"))
     assert equal(weights(out), weights(tmp_path / "run"))
@@ -163,7 +160,7 @@ def test_stopped_by_a_signal_and_continued(reference, tmp_path, monkeypatch):
 def test_damaged_last_checkpoint_is_one_warning_and_the_one_before(reference, tmp_path, capfd):
     out, _ = reference
     recipe = tiny(tmp_path / "run", checkpoint_every=4)
-    run_and_kill(recipe, 13, "_train_step")
+    run_and_kill(recipe, 13)
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))[-1]
     content = bytearray((newest / "network.safetensors").read_bytes())
     content[len(content) // 2] ^= 1
@@ -177,13 +174,13 @@ def test_damaged_last_checkpoint_is_one_warning_and_the_one_before(reference, tm
 
 
 def test_non_finite_loss_ends_the_run_with_the_last_checkpoint_whole(tmp_path, monkeypatch):
-    forward_backward = Trainer._forward_backward
+    micro_step = MicroStep.run
 
-    def spoiled(self, runner, batch, groups):
-        value = forward_backward(self, runner, batch, groups)
-        return value * math.nan if self.step == 9 else value
+    def spoiled(self, networks, runners, batch, step, part):
+        value = micro_step(self, networks, runners, batch, step, part)
+        return value * math.nan if step == 9 else value
 
-    monkeypatch.setattr(Trainer, "_forward_backward", spoiled)
+    monkeypatch.setattr(MicroStep, "run", spoiled)
     with pytest.raises(
         RunError, match=r"step 10: loss nan.*not finite first in the loss \(learning rate .*step-10-process-0"
     ):
@@ -275,7 +272,7 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
     import dataclasses
 
     recipe = tiny(tmp_path / "run", checkpoint_every=4)
-    run_and_kill(recipe, 9, "_train_step")
+    run_and_kill(recipe, 9)
     source = open_source(recipe.data)
     other = dataclasses.replace(source, classes=(*source.classes[:-1], "nine"))
     trainer = Trainer(recipe, other, CPU, RunFolder(tmp_path / "run"), Reporter())

@@ -25,6 +25,13 @@ def _byob(*kinds: str) -> nn.Module:
     return ByobNet(ByoModelCfg(blocks=blocks, stem_chs=8, num_features=0), num_classes=5)
 
 
+def _attentive() -> nn.Module:
+    blocks = [ByoBlockCfg(type="self_attn", d=depth, c=16, s=2, gs=0, br=1.0) for depth in (1, 2)]
+    attention = {"self_attn_layer": "bottleneck", "self_attn_kwargs": {"dim_head": 8, "num_heads": 2}}
+    shape = ByoModelCfg(blocks, stem_chs=8, num_features=0, fixed_input_size=True, **attention)
+    return ByobNet(shape, num_classes=5, img_size=32)
+
+
 def _csp(block: str, stage: str) -> nn.Module:
     stages = CspStagesCfg(depth=(2, 2), out_chs=(16, 32), expand_ratio=2.0, block_type=block, stage_type=stage)
     return CspNet(CspModelCfg(CspStemCfg(out_chs=8), stages, zero_init_last=False), num_classes=5)
@@ -36,6 +43,7 @@ VARIANTS = {
     "rope of each block": lambda: _vit("vit_small_patch16_rope_mixed_224", depth=2),
     "eva with split projections": lambda: _vit("eva02_base_patch14_224", depth=2),
     "maps of conditional kernels": lambda: _mobilenet(["ir_r3_k3_s2_e2_c16_se0.25_cc2"]),
+    "separable": lambda: _mobilenet(["ds_r2_k3_s1_c8_se0.25"], ["ds_r2_k3_s2_c16"]),
     "mobilenetv4 without attention": lambda: _mobilenet(["cn_r1_k3_s2_c16"], ["uir_r2_a5_k0_s1_e2_c16"]),
     "hiera without a projection": lambda: timm.create_model(
         "hiera_tiny_224", img_size=32, embed_dim=8, stages=(1, 1, 1, 1), use_expand_proj=False, num_classes=5
@@ -51,6 +59,7 @@ VARIANTS = {
     "relative positions": lambda: _vit("vit_relpos_small_patch16_224", depth=2),
     "relative positions, norms after": lambda: _vit("vit_relpos_small_patch16_rpn_224", depth=2),
     "byobnet": lambda: _byob("basic", "bottle", "dark", "edge"),
+    "byobnet of attention": _attentive,
     "cspnet": lambda: _csp("bottle", "csp"),
     "darknet": lambda: _csp("dark", "dark"),
     "cspnet of edges": lambda: _csp("edge", "cs3"),

@@ -18,7 +18,7 @@ from timm.models import get_pretrained_cfg, is_model_pretrained
 from timm.models.cait import Cait
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.xcit import Xcit
-from tiny import TINY, run, tiny
+from tiny import TINY, before_steps, run, tiny
 from torch import Tensor, nn
 
 import cosub
@@ -594,28 +594,24 @@ def test_a_run_begins_with_its_weights(tmp_path, pretrained, ema):
     load_weights(reference, pretrained)
     reference.head.weight.data = head
     reference.head.bias.data.zero_()
-    same(reference, trainer.result, 8)
+    same(reference, trainer.networks.result, 8)
     same(reference, trainer.network, 8)
 
 
-def test_continued_to_the_bit_after_the_file_has_gone(tmp_path, pretrained, monkeypatch, capfd):
+def test_continued_to_the_bit_after_the_file_has_gone(tmp_path, pretrained, capfd):
     gone = tmp_path / "gone.safetensors"
     gone.write_bytes(pretrained.read_bytes())
     whole = tiny(tmp_path / "whole", weights=str(gone))
     run(whole)
     assert "weights: position embedding resampled from 4x4 to 2x2" in capfd.readouterr().err
     recipe = dataclasses.replace(whole, runtime=dataclasses.replace(whole.runtime, out=str(tmp_path / "run")))
-    step = Trainer._train_step
 
-    def stopped(self, *args):
-        if self.step == 5:
-            self.stop.note(signal.SIGTERM, None)
-        return step(self, *args)
+    def stop(trainer):
+        if trainer.state.step == 5:
+            trainer.stop.note(signal.SIGTERM, None)
 
-    monkeypatch.setattr(Trainer, "_train_step", stopped)
-    with pytest.raises(Stopped):
+    with before_steps(stop), pytest.raises(Stopped):
         run(recipe)
-    monkeypatch.undo()
     gone.unlink()
     capfd.readouterr()
     run(recipe)

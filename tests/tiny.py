@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,29 @@ def run(recipe: Recipe) -> dict[str, Any]:
     return train(recipe)
 
 
-def run_and_kill(recipe: Recipe, step: int, where: str) -> None:
-    """Run in a process of its own that gets SIGKILL inside step `step`; return when it is gone."""
+@contextmanager
+def before_steps(act: Callable[[Any], object]) -> Iterator[None]:
+    """Call `act(trainer)` before each step of all runs in this process; its number is `trainer.state.step`."""
+    from cosub.train.trainer import Trainer
+
+    train_step = Trainer.train_step
+
+    def acting(self: Any, *args: Any) -> Any:
+        act(self)
+        return train_step(self, *args)
+
+    Trainer.train_step = acting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Trainer.train_step = train_step  # type: ignore[method-assign]
+
+
+def run_and_kill(recipe: Recipe, step: int, where: str = "step") -> None:
+    """Run in a process of its own that gets SIGKILL at step `step`; return when it is gone.
+
+    `where`: after the step, its first micro-step, or the next checkpoint.
+    """
     process = SPAWN.Process(target=_killed, args=(recipe, step, where))
     process.start()
     process.join()
@@ -53,18 +75,22 @@ def run_and_kill(recipe: Recipe, step: int, where: str) -> None:
 
 
 def _killed(recipe: Recipe, step: int, where: str) -> None:
+    from cosub.train.micro_step import MicroStep
     from cosub.train.trainer import Trainer
 
-    method = getattr(Trainer, where)
+    places = {"step": (Trainer, "train_step"), "checkpoint": (Trainer, "save"), "micro-step": (MicroStep, "run")}
+    kind, name = places[where]
+    method, trainers = getattr(kind, name), []
 
-    def until(self: Any, *args: Any) -> Any:
-        value = method(self, *args)
-        if self.step >= step:
+    def until(*args: Any) -> Any:
+        value = method(*args)
+        if trainers[-1].state.step >= step:
             os.kill(os.getpid(), signal.SIGKILL)
         return value
 
-    setattr(Trainer, where, until)
-    run(recipe)
+    setattr(kind, name, until)
+    with before_steps(trainers.append):
+        run(recipe)
 
 
 def weights(out: Path) -> dict[str, Any]:
@@ -120,7 +146,7 @@ def _seen(recipe: Recipe, facts: str, stop_at: int) -> None:
 
     from cosub.train.trainer import Trainer
 
-    fit, train_step = Trainer.fit, Trainer._train_step
+    fit = Trainer.fit
 
     def seen(self: Any) -> None:
         kinds = {isinstance(parameter, DTensor) for parameter in self.network.parameters()}
@@ -128,10 +154,10 @@ def _seen(recipe: Recipe, facts: str, stop_at: int) -> None:
             Path(facts).write_text(json.dumps({"processes": self.world.size, "sharded": sorted(kinds)}))
         fit(self)
 
-    def signalled(self: Any, *args: Any) -> Any:
-        if self.step == stop_at and self.world.rank == self.world.size - 1:
+    def signal_last(trainer: Any) -> None:
+        if trainer.state.step == stop_at and trainer.world.rank == trainer.world.size - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(self, *args)
 
-    Trainer.fit, Trainer._train_step = seen, signalled  # type: ignore[method-assign]
-    run(recipe)
+    Trainer.fit = seen  # type: ignore[method-assign]
+    with before_steps(signal_last):
+        run(recipe)

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 
+from tiny import before_steps
+
 from cosub.cli import main
-from cosub.train.trainer import Trainer
 
 (what, detail), at = sys.argv[1].split(":"), int(sys.argv[2])
-train_step = Trainer._train_step
 
 
 def accident() -> None:
@@ -21,11 +21,10 @@ def accident() -> None:
         os.kill(os.getpid() if what == "worker" else os.getppid(), int(detail))
 
 
-def step(self, *args):
-    if self.step == at and self.world.rank == 1:
+def meet(trainer) -> None:
+    if trainer.state.step == at and trainer.world.rank == 1:
         accident()
-    return train_step(self, *args)
 
 
-Trainer._train_step = step
-sys.exit(main(sys.argv[3:]))
+with before_steps(meet):
+    sys.exit(main(sys.argv[3:]))

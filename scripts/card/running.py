@@ -64,7 +64,7 @@ class Runner:
         target.unlink(missing_ok=True)
         shutil.rmtree(self.out / row.name, ignore_errors=True)
         (self.out / row.name).mkdir(parents=True)
-        words = [sys.executable, str(ROOT / "runs" / "card.py"), "--row", row.name, "--device", self.device]
+        words = [sys.executable, str(ROOT / "scripts" / "card.py"), "--row", row.name, "--device", self.device]
         words += ["--out", str(self.out.resolve()), *(["--tiny"] if self.tiny else [])]
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as cache, (self.out / f"{row.name}.log").open("wb") as log:

@@ -3,7 +3,6 @@
 All ways are interleaved in one process, so that their ratios mean something.
 """
 
-import functools
 import itertools
 import statistics
 from collections.abc import Callable, Mapping
@@ -27,6 +26,8 @@ from cosub.runs.counting import saved_bytes, without_memory
 from cosub.runs.network import check_resolution
 from cosub.runs.timing import seconds_of, start_peak
 from cosub.train.methods import Method, build
+from cosub.train.methods.alike import networks_alike
+from cosub.train.networks import STUDENT, Networks
 from cosub.twins import TWINS
 from cosub.twins.compilation import compile_blocks
 
@@ -97,7 +98,7 @@ def count(case: Case) -> dict[str, Any]:
         empty = {way: _networks(case, way) for way in case.ways}
     with FakeTensorMode():
         for way in case.ways:
-            for network in empty[way].values():
+            for network in empty[way].all.values():
                 without_memory(network)
             candidate = _candidate(case, way, empty[way])
             batch = _batch(case, candidate.networks["network"], torch.device("cpu"))
@@ -161,11 +162,12 @@ def take_turns(
     return {name: Timed(tuple(found[2:]), found[0], peak[name]) for name, found in seconds.items()}
 
 
-def _networks(case: Case, way: Way) -> nn.ModuleDict:
+def _networks(case: Case, way: Way) -> Networks:
     """The networks that a way needs, all of the same architecture: a teacher is as large as its student."""
     method = _method(way)
-    names = ["network", *([method.needs] if method is not None and method.needs else [])]
-    return nn.ModuleDict({name: _model(case) for name in names})
+    if method is None:
+        return Networks({STUDENT: _model(case)})
+    return networks_alike(method, lambda: _model(case))
 
 
 def _method(way: Way) -> Method | None:
@@ -173,16 +175,11 @@ def _method(way: Way) -> Method | None:
     return build(METHODS[way]()) if way in METHODS else None
 
 
-def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
-    network, method = networks["network"].train(), _method(way)
-    others = {name: other for name, other in networks.items() if name != "network"}
-    trained = [network, *(other.train() for name, other in others.items() if name == "peer")]
-    after: Callable[[], None] = lambda: None  # noqa: E731
-    for name, other in others.items():
-        if name != "peer":
-            other.requires_grad_(False).eval()
-        if name == "mean-teacher":
-            after = functools.partial(_average, other, network)
+def _candidate(case: Case, way: Way, networks: Networks) -> Candidate:
+    method, trained = _method(way), list(networks.trained.values())
+    for model in trained:
+        model.train()
+    network = networks.student
     if way == "masked":
         _mask(network, case.drop_rate)
         run: dict[str, Any] = {"network": _compile_masked(network, case) if case.compiled else network}
@@ -190,11 +187,9 @@ def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
         operation = "plain" if way == "plain" else "efficient"
         for model in trained:
             _attach(case, model, method.copies if method is not None else 1, operation)
-        run = {"network": network, **others}
+        run = networks.all
         if case.compiled:
-            run |= {
-                name: compile_blocks(model, backend=case.backend) for name, model in run.items() if model in trained
-            }
+            run |= {name: compile_blocks(model, backend=case.backend) for name, model in networks.trained.items()}
 
     def loss(images: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=case.bf16):
@@ -202,7 +197,11 @@ def _candidate(case: Case, way: Way, networks: nn.ModuleDict) -> Candidate:
                 return label_loss(run["network"](images), targets)
             return method(run, images, targets)[0]
 
-    return Candidate(networks, nn.ModuleList(trained), loss, after)
+    def after() -> None:
+        if method is not None:
+            method.after_step(networks.all)
+
+    return Candidate(nn.ModuleDict(networks.all), nn.ModuleList(trained), loss, after)
 
 
 def _compile_masked(network: nn.Module, case: Case) -> Callable[[Tensor], Tensor]:
@@ -218,12 +217,6 @@ def _attach(case: Case, model: nn.Module, copies: int, operation: Operation) -> 
         attach(model, case.drop_rate, copies=copies, operation=operation)
     except ValueError as error:
         raise InputError(f"model: {case.model}: {error}") from error
-
-
-@torch.no_grad()
-def _average(teacher: nn.Module, network: nn.Module) -> None:
-    for averaged, parameter in zip(teacher.parameters(), network.parameters(), strict=True):
-        averaged.lerp_(parameter, 0.001)
 
 
 def _figure2(candidates: Mapping[Any, Candidate]) -> dict[str, dict[str, Any]]:

@@ -7,26 +7,26 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cosub.errors import CosubError
+from cosub.errors import CosubError, InputError, nearest
 from cosub.runs.names import printable_everywhere
 
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
-    "evaluate": "accuracy of a run's network, or of a submodel",
-    "analyse": "what submodels are worth: analyse population, layers, counts, quantisation, overfitting, tradeoff",
+    "evaluate": "accuracy of a network, or of a submodel of it",
+    "analyse": "figures of submodels: analyse population, layers, counts, quantisation, overfitting, tradeoff",
     "predict": "the most likely classes of images",
     "export": "write a run's network as a timm checkpoint or ONNX, or push it to the Hub",
-    "slim": "a smaller network of a run: choose residual layers, take the others out",
-    "plot": "curves of one or more runs",
-    "bench": "what a training step costs: bench step, table7; the networks: bench models, coverage; bench loader",
-    "check-data": "damaged, odd and doubled images of a data set",
+    "slim": "a smaller network of a run: keep some residual layers, remove the others",
+    "plot": "learning curves of one or more runs",
+    "bench": "cost of a training step: bench step, table7; sizes: bench models; twins: bench coverage; bench loader",
+    "check-data": "damaged and odd images of a data set, and duplicates",
     "recipes": "list the recipes, or print one",
-    "study": "a table or figure of the paper in small, with intervals",
+    "study": "a table or figure of the paper at small scale, with confidence intervals",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot go on, 75 stopped, 1 a fault of ours."""
+    """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot continue, 75 stopped, 1 internal error."""
     printable_everywhere()
     words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or words[0] in ("-h", "--help"):
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CosubError as error:
         print(f"cosub: {' '.join(str(error).split())}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # the reader of our output has gone; Python would complain once more at exit
+    except BrokenPipeError:  # the reader of standard output is gone; Python would warn again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -56,24 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _at_home(word: str) -> str:
-    """~ in a path, as shells expand it where it begins a word, and not in --out=~/runs or --set val=~/images."""
+    """~ expanded where a path begins: shells do that at the start of a word, but not in --out=~/runs."""
     before, sign, path = word.rpartition("=~")
     return f"{before}={os.path.expanduser('~' + path)}" if sign else os.path.expanduser(word)
 
 
 def usage() -> str:
     lines = ["usage: cosub VERB ...", ""]
-    lines += [f"  {verb:<10} {purpose}" for verb, purpose in VERBS.items()]
+    lines += [f"  {verb:<11} {purpose}" for verb, purpose in VERBS.items()]
     lines += ["", "cosub VERB --help tells more; every verb takes --json for one JSON object on standard output."]
     return "\n".join(lines)
 
 
 def _run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
-        from cosub.errors import InputError
-        from cosub.recipes.files import nearest
-
-        raise InputError(f"verb: {verb!r}: there is none of that name{nearest(verb, list(VERBS))}; see cosub --help")
+        raise InputError(f"verb: {verb!r}: unknown{nearest(verb, list(VERBS))}; see cosub --help")
     as_json = "--json" in words
     words = [word for word in words if word != "--json"]
     module = importlib.import_module(f"cosub.cli.{verb.replace('-', '_')}")

@@ -2,15 +2,17 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from cosub.cli.parsing import parse
-from cosub.errors import InputError
+from cosub.errors import InputError, nearest
+from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 
-# Of bench models: key, title, form.
+# Columns of bench models: key, title, format.
 _COLUMNS = (
     ("table", "table", ""),
     ("model", "model", ""),
@@ -28,36 +30,29 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Step:
-    """Cost of a training step: masked drop path, the plain operation, ours, co-training and others, in one process."""
+class Step(Checked):
+    """Cost of a training step, in one process: timm's masking, the plain operation, ours, co-training and others."""
 
     model: str = "deit3_small_patch16_224"
-    drop_rate: float = 0.5
-    batch_size: int = 16
-    """Images; co-training makes two rows of each."""
+    drop_rate: Rate = 0.5
+    batch_size: PositiveInt = 16
+    """Images; co-training has two rows per image."""
     resolution: int | None = None
     """Pixels; by default the model's."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
-    """Count FLOPs and bytes saved for backward, without allocating anything."""
+    """Count FLOPs and bytes stored for backward, without allocating anything."""
     methods: tuple[
         Literal[
             *("all", "masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill")
         ],
         ...,
     ] = ("masked", "plain", "efficient", "cosub")
-    """all: those of figure 2 as well, with a teacher as large as the model, beside the paper's costs."""
-    repeats: int = 10
+    """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
+    repeats: PositiveInt = 10
     device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.drop_rate < 1:
-            raise InputError(f"drop_rate: {self.drop_rate}: must be in [0, 1)")
-        for name in ("batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -65,26 +60,21 @@ class Models:
     """Size of every network in the paper's tables 11, 12, B.1 and 13, beside the size that the paper prints."""
 
     device: str = "cpu"
-    """With a card, e.g. cuda, also images a second and peak memory: forward, 256 images, mixed precision."""
+    """With a card, e.g. cuda, also images per second and peak memory: forward, 256 images, mixed precision."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help"):
-        print("usage: cosub bench step|models|coverage|loader|table7 [OPTIONS]\n\ncosub bench PART --help tells more")
+        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help tells more")
         raise SystemExit(0)
-    if what == "table7":
-        return _table7(words[1:], as_json)
-    if what == "models":
-        return _models(words[1:], as_json)
-    if what == "coverage":
-        return _coverage(words[1:], as_json)
-    if what == "loader":
-        return _loader(words[1:], as_json)
-    if what != "step":
-        wrong = f"{what!r}: must be" if what else "is not said; one of"
-        raise InputError(f"bench: {wrong} step, models, coverage, loader or table7")
-    options = parse(Step, words[1:], "cosub bench step")
+    if what not in BENCHMARKS:
+        raise InputError(f"bench: {what!r}: must be {', '.join(BENCHMARKS)}{nearest(what, list(BENCHMARKS))}")
+    return BENCHMARKS[what](words[1:], as_json)
+
+
+def _step(words: list[str], as_json: bool) -> dict[str, Any]:
+    options = parse(Step, words, "cosub bench step")
     from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
     from cosub.runs import distributed
 
@@ -104,11 +94,15 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from cosub.runs.tables import align
+
     print(f"{result['model']}, {result['batch_size']} images, rate {result['drop_rate']}, {result['device']}")
+    lines = []
     for measure in ("seconds", "flops", "saved_bytes", "peak_bytes"):
         for way, value in result.get(measure, {}).items():
             ratio = result["ratio"].get(measure, {}).get(way)
-            print(f"  {measure:<12}{way:<14}{value:>12.4g}" + ("" if ratio is None else f"{ratio:>9.3f} of masked"))
+            lines.append([measure, way, f"{value:.4g}", "" if ratio is None else f"{ratio:.3f} of masked"])
+    print("\n".join(align(lines, "<<>>")))
     for way, found in result.get("figure2", {}).items():
         paper = found["paper"] or {}
         printed = "".join(
@@ -119,11 +113,11 @@ def _print(result: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Table7:
-    """Table 7: what a step of co-training costs, counted here, beside what the paper prints. Nothing is allocated."""
+    """Table 7: the cost of a step of co-training, counted here, beside the paper's. Nothing is allocated."""
 
 
 def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
-    """The paper's table beside what one step counts here, both as ratios to the supervised baseline."""
+    """The paper's table beside the costs counted here for one step, both as ratios to the supervised baseline."""
     parse(Table7, words, "cosub bench table7")
     from cosub.bench.step import Case, count
     from cosub.paper.sizes.table7 import TABLE7
@@ -147,7 +141,7 @@ def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
                 }
             )
     if not as_json:
-        print("ratios to masked supervised training; bf16, the paper's images a GPU")
+        print("ratios to masked supervised training; bf16, the paper's images per GPU")
         print("\n".join(json.dumps(row) for row in rows))
     return {"rows": rows}
 
@@ -163,31 +157,30 @@ def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
 
     rows = coverage()
     if not as_json:
-        print("\n".join(f"{row['cosub']:<6}{row['file']:<26}{row['block']}" for row in rows))
+        from cosub.runs.tables import align
+
+        print("\n".join(align([[row["cosub"], row["file"], row["block"]] for row in rows])))
     return {"blocks": rows}
 
 
 @dataclass(frozen=True)
-class Loader:
-    """Images that are loaded a second of a core: ours beside timm's create_loader, on the same files."""
+class Loader(Checked):
+    """Images loaded per second and core: ours beside timm's create_loader, on the same files."""
 
     path: Positional[str] = ""
     """A folder of images; of one with splits, those of train."""
-    resolutions: tuple[int, ...] = (128, 224)
+    resolutions: tuple[PositiveInt, ...] = (128, 224)
     """Pixels."""
-    workers: int = 1
+    workers: NonNegativeInt = 1
     """Processes that load, for each of the two; 0 loads in this process."""
-    images: int = 1000
-    """Images a repeat; where the folder has fewer, they come again."""
-    repeats: int = 5
+    images: PositiveInt = 1000
+    """Images per repeat; a folder with fewer is read again."""
+    repeats: PositiveInt = 5
     """Repeats of each of the two in turn; medians are given."""
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("images", 1), ("repeats", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
-        if min(self.resolutions, default=0) < 1:
-            raise InputError(f"resolutions: {self.resolutions}: must be one or more numbers of pixels")
+        super().__post_init__()
+        require(bool(self.resolutions), "resolutions", self.resolutions, "needs a value, e.g. --resolutions 224")
 
 
 def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -222,13 +215,18 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _print_loader(result: dict[str, Any]) -> None:
-    print(f"{result['files']} files, {result['workers']} workers; images a second of a core, and by the clock")
+    from cosub.runs.tables import align
+
+    print(f"{result['files']} files, {result['workers']} workers; images per second, of a core and of wall time")
+    lines = [["pixels", "augmentation", "ours", "timm", "ratio", "clock: ours", "timm", "ratio"]]
     for row in result["rows"]:
-        core, clock = row["per_core"], row["per_second"]
-        print(
-            f"  {row['resolution']:>4}  {row['augment']:<14}ours {core['ours']:>7.1f}  timm {core['timm']:>7.1f}  "
-            f"ratio {core['ratio']:.2f}   clock {clock['ours']:>7.1f} {clock['timm']:>7.1f}  ratio {clock['ratio']:.2f}"
-        )
+        speeds = [
+            cell
+            for speed in (row["per_core"], row["per_second"])
+            for cell in (f"{speed['ours']:.1f}", f"{speed['timm']:.1f}", f"{speed['ratio']:.2f}")
+        ]
+        lines.append([str(row["resolution"]), row["augment"], *speeds])
+    print("\n".join(align(lines, "><>>>>>>")))
     print("milliseconds to decode at " + ", ".join(f"{scale}: {ms:.2f}" for scale, ms in result["decoding_ms"].items()))
     print("crops decoded at reduced scale: share, mean absolute difference to a full decode, of 255 levels")
     for row in result["difference"]:
@@ -250,17 +248,23 @@ def _models(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Aligned lines; below them each note once, with the number that marks its rows."""
+    """Lines in columns; below them each note once, with the number that marks its rows."""
+    from cosub.runs.tables import align
+
     columns = [(key, title, form) for key, title, form in _COLUMNS if key in rows[0]]
     notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     cells = [[title for _, title, _ in columns]]
     for row in rows:
         shown = {**row, "note": notes.index(row["note"]) + 1 if row["note"] else ""}
         cells.append(["-" if shown[key] is None else f"{shown[key]:{form}}" for key, _, form in columns])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     aligns = ["<" if key in ("table", "model", "timm") else ">" for key, _, _ in columns]
-    lines = [
-        "  ".join(f"{cell:{align}{width}}" for cell, align, width in zip(line, aligns, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-    return [*lines, "", *(f"{number}  {note}" for number, note in enumerate(notes, 1))]
+    return [*align(cells, aligns), "", *(f"{number}  {note}" for number, note in enumerate(notes, 1))]
+
+
+BENCHMARKS: dict[str, Callable[[list[str], bool], dict[str, Any]]] = {
+    "step": _step,
+    "models": _models,
+    "coverage": _coverage,
+    "loader": _loader,
+    "table7": _table7,
+}

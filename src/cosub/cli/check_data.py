@@ -12,7 +12,8 @@ from tyro.conf import Positional
 
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError, RunError, nearest
-from cosub.recipes.config import SOURCES, DataConfig, Folder
+from cosub.recipes.data import SOURCES, DataConfig, Folder
+from cosub.recipes.ranges import Checked, NonNegativeInt, require
 
 _SIGNS = {
     "hub": ("*.parquet", "*/*.parquet"),
@@ -21,33 +22,32 @@ _SIGNS = {
     "torchvision": ("cifar-10-batches-*", "cifar-100-*", "flowers-102", "stanford_cars"),
 }
 
-DESCRIPTION = """List what is wrong with the images of a data set, one a line: damaged ones, odd ones (CMYK, 16-bit,
-palette, alpha, animated, wrong extension, EXIF that does not parse or turns the image), those with the same pixels
-in train and in validation or test, and what of a folder is not read; then where the splits lie, and the images of each
-class. Every image is decoded whole. Status 0: none is damaged; 3: some are.
---source {sources} says how PATH is laid out; by default it is seen from the files there.
+DESCRIPTION = """List what is wrong with the images of a data set, one per line: damaged ones, odd ones (CMYK, 16-bit,
+palette, alpha, animated, wrong extension, EXIF that cannot be parsed or rotates the image), those with the same pixels
+in train and in validation or test, and files of a folder that are not read; then the path of each split, and the images
+per class. Every image is decoded in full. Status 0: none is damaged; 3: some are.
+--source {sources} says how PATH is laid out; by default that is detected from its files.
 Options of a source are those of `cosub train`, e.g. --data.val-share."""
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Checked):
     path: Positional[str] = ""
     """The folder, or a name that the source understands."""
     data: DataConfig = field(default_factory=Folder)
     table: str = ""
     """Write the images of a folder into this CSV file, for --source table; images with the same pixels are a group."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes; 0: as many as there are cores."""
 
     def __post_init__(self) -> None:
-        if self.table and self.data.kind != "folder":
-            raise InputError(f"table: {self.table}: is written of a folder; leave it out, or name --source folder")
-        if self.table and Path(self.table).exists():
-            raise InputError(f"table: {self.table}: is there already; name another file")
-        if self.table and not Path(self.table).absolute().parent.is_dir():
-            raise InputError(f"table: {self.table}: its folder is not there; make it first, or name another file")
-        if self.workers < 0:
-            raise InputError(f"workers: {self.workers}: must be 0 or more")
+        super().__post_init__()
+        if self.table:
+            path, folder = Path(self.table), self.data.kind == "folder"
+            require(folder, "table", self.table, "is for a folder; leave it out, or name --source folder")
+            require(not path.exists(), "table", self.table, "exists; name another file")
+            made = path.absolute().parent.is_dir()
+            require(made, "table", self.table, "its folder does not exist; make it first, or name another file")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
@@ -59,7 +59,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.data.telling import balance, splits, told
     from cosub.runs.progress import counted
 
-    config = plain(options.data)  # looked at as the files have them
+    config = plain(options.data)  # pixels as stored in the files
     source = open_source(dataclasses.replace(config, path=options.path))  # pyright: ignore[reportCallIssue]
     number = sum(len(examples.labels) for examples in splits(source).values())
     rule, report = rule_of(options.data), Report()
@@ -80,7 +80,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result, told(dataclasses.replace(source, left_out=())))  # those are among the findings
+        _print(result, told(dataclasses.replace(source, left_out=())))  # the findings list those
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
@@ -100,12 +100,12 @@ def _understand(words: list[str]) -> Check:
     if not options.path:
         raise InputError("PATH: is missing; name the folder of the data set")
     if kind == "folder" and not Path(options.path).expanduser().is_dir():
-        raise InputError(f"PATH: {options.path}: is no folder; name that of the data set")
+        raise InputError(f"PATH: {options.path}: is not a folder; name that of the data set")
     return options
 
 
 def _kind(path: str) -> str:
-    """The source that a folder's files suggest."""
+    """The kind of source, detected from a folder's files."""
     if path.lower().endswith(".csv"):
         return "table"
     from cosub.data.sources.walking import listed
@@ -117,7 +117,7 @@ def _kind(path: str) -> str:
 
 
 def _print(result: dict[str, Any], table: dict[str, str]) -> None:
-    """Findings on standard output; where the splits lie, their classes, and how many findings on standard error."""
+    """Findings on standard output; splits, classes and numbers of findings on standard error."""
     for item in result["skipped"]:
         print(f"skipped  {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
     for line in result["damaged"]:

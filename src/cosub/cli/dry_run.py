@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _CURVE = 40  # characters of the learning rate's curve
-_COMPILED = "counted for eager blocks; where they are compiled, the compiler decides what is saved"
+_COMPILED = "counted for eager blocks; a compiler decides itself what is stored"
 _NOT_COUNTED = "not counted: CUDA's context, communication, what FSDP2 gathers, fragmentation; leave a tenth free"
 _PARTS = {
     "weights": "weights",
@@ -23,8 +23,8 @@ _PARTS = {
     "optimizer": "optimizer state",
     "averaged": "averaged weights",
     "others": "teacher or second network",
-    "activations": "activations, saved for backward",
-    "working": "working memory, on the way",
+    "activations": "activations, stored for backward",
+    "working": "temporary memory",
     "total": "total",
 }
 
@@ -64,7 +64,7 @@ def take_dry_run(words: list[str]) -> DryRun | None:
 
 
 def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
-    """Plan the recipe, write the plot where one is asked for, and print what people read."""
+    """Plan the recipe, write the plot if --plot names one, and print the plan."""
     target = _target(options.plot) if options.plot else None
     from cosub.train.planning import plan
 
@@ -101,22 +101,25 @@ def _lines(plan: "Plan") -> list[str]:
 
 
 def _run(plan: "Plan") -> dict[str, str]:
+    from cosub.train.tasks import task_type
+
     recipe, size = plan.recipe, plan.size
-    whose = "ADE20K's" if recipe.task.kind == "segmentation" else "ImageNet's"
-    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {whose}; say --images N"}
+    name = task_type(recipe).assumed(recipe).name
+    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {name}'s; set --images N"}
+    groups = "1 group" if recipe.num_groups == 1 else f"{recipe.num_groups} groups"
     arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
     kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))
     return {
-        "method": f"{recipe.method.kind} ({recipe.method.loss}, {plan.copies} submodels an image)",
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {plan.copies} submodels per image)",
         "model": " ".join([recipe.model, *arguments, f"at {recipe.resolution} pixels"]),
         "parameters": f"{plan.parameters:,}",
         "images": f"{size.images:,} to train ({known[size.known]}), {size.classes} classes",
-        "batch": f"{recipe.batch_size} images, {recipe.num_groups} groups of {recipe.group_size}",
-        "devices": f"{plan.machine.devices}; groups a device: {share}, micro-steps: {recipe.runtime.micro_steps}",
+        "batch": f"{recipe.batch_size} images, {groups} of {recipe.group_size}",
+        "devices": f"{plan.machine.devices}; groups per device: {share}, micro-steps: {recipe.runtime.micro_steps}",
         "residual layers": str(len(plan.kept)),
-        "rows kept": f"{kept} of {plan.rows} a layer and group; {kept_share} of {plan.rows * share} a layer and device",
-        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {plan.effective_drop_rate:.4g} effective",
+        "rows kept": f"{kept} of {plan.rows} per layer and group, {kept_share} of {plan.rows * share} per device",
+        "drop rate": f"{recipe.drop_rate:g} requested ({recipe.schedule}), {plan.effective_drop_rate:.4g} effective",
         "steps": f"{plan.steps:,} ({recipe.epochs} epochs of {plan.steps_per_epoch:,})",
         "compile": plan.compiled.why,
     }
@@ -126,8 +129,8 @@ def _cost(plan: "Plan") -> dict[str, str]:
     machine, peak = plan.machine, plan.machine.peak(plan.precision)
     speed = f"{machine.utilisation:.0%} of {peak:g} TFLOP/s ({machine.peak_source(plan.precision)})"
     return {
-        "FLOPs": f"{plan.flops:.4g} a step, {plan.flops * plan.steps:.4g} in all (forward and backward, all devices)",
-        "time": f"{plan.hours:.3g} hours, {plan.seconds_per_step:.3g} s a step, at {speed}; training alone",
+        "FLOPs": f"{plan.flops:.4g} per step, {plan.flops * plan.steps:.4g} in total (backward included, all devices)",
+        "time": f"{plan.hours:.3g} hours, {plan.seconds_per_step:.3g} s per step, at {speed}; without evaluation",
     }
 
 
@@ -142,8 +145,8 @@ def _learning_rate(plan: "Plan") -> list[str]:
 
 
 def _memory(plan: "Plan") -> list[str]:
-    """A line for each part, replicated and sharded. Parts that are nothing both ways are left out."""
-    lines = [f"memory a device, GB ({plan.precision})     replicated (DDP)   sharded (FSDP2)"]
+    """A line for each part, replicated and sharded. Parts that are zero in both are left out."""
+    lines = [f"memory per device, GB ({plan.precision})     replicated (DDP)   sharded (FSDP2)"]
     both = plan.replicated, plan.sharded
     for item in [*(item.name for item in fields(plan.replicated)), "total"]:
         replicated, sharded = (getattr(memory, item) / GB for memory in both)
@@ -161,12 +164,12 @@ def _verdict(plan: "Plan") -> list[str]:
     if remedies := [setting for setting in plan.settings if setting.fits and not _pointless(setting, plan.settings)]:
         return [*lines, "what fits:", *(f"  {_setting(plan, remedy)}" for remedy in remedies)]
     least = min(plan.settings, key=lambda setting: setting.bytes)
-    lines.append(f"nothing that was tried fits; the least is {' '.join(_setting(plan, least).split())}")
+    lines.append(f"no setting that was tried fits; the smallest is {' '.join(_setting(plan, least).split())}")
     return [*lines, "take more devices, a smaller --group-size (another recipe), or a smaller model"]
 
 
 def _pointless(setting: "Setting", settings: Sequence["Setting"]) -> bool:
-    """Whether less checkpointing, sharded or not as this one, needs no more memory and micro-steps."""
+    """Whether less checkpointing with the same sharding needs no more memory and micro-steps."""
     less = settings[: settings.index(setting)]
     return any(
         other.bytes <= setting.bytes and other.micro_steps <= setting.micro_steps
@@ -176,7 +179,7 @@ def _pointless(setting: "Setting", settings: Sequence["Setting"]) -> bool:
 
 
 def _setting(plan: "Plan", setting: "Setting") -> str:
-    """What to change, and what comes out."""
+    """The options to change, then memory and FLOPs."""
     runtime = plan.recipe.runtime
     changes = []
     if setting.micro_steps != runtime.micro_steps:

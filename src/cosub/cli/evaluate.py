@@ -14,15 +14,12 @@ from cosub.choices import Protocol
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
+from cosub.recipes import plugins
+from cosub.recipes.data import DataPath
 from cosub.recipes.files import is_run
+from cosub.recipes.ranges import NonNegativeInt, PositiveInt, PositiveShare
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
-
-
-@dataclass(frozen=True)
-class DataPath:
-    path: str = ""
-    """Where the data lie now; by default where the run found them."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +37,27 @@ class Evaluate(Preparation):
     """val=PATH, v2=PATH or real=PATH. Given several times, the sets are scored one after the other (Figure 5)."""
     real: str = ""
     """ReaL's real.json; by default the copy that comes with timm."""
-    keep: float | None = None
+    keep: PositiveShare | None = None
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
-    show: int = 0
+    show: NonNegativeInt = 0
     """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
     multi_scale: Annotated[bool, arg(name="multi-scale")] = False
     """Segmentation: mean over six scales and their mirror images."""
     whole: bool = False
     """Segmentation: whole images instead of windows of the training crop's size."""
     device: str = "auto"
-    workers: int = 0
-    batch_size: Annotated[int, arg(name="batch-size")] = 256
+    workers: NonNegativeInt = 0
+    batch_size: Annotated[PositiveInt, arg(name="batch-size")] = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("show", 0), ("workers", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: {getattr(self, name)}: must be {least} or more")
-        if self.keep is not None and not 0 < self.keep <= 1:
-            raise InputError(f"keep: {self.keep}: must be in (0, 1]")
         if self.set and (self.protocol or self.data.path):
             raise InputError(f"set: cannot go with --protocol and --data.path; name all with {_FORM}")
         if self.protocol and not self.data.path:
             raise InputError(f"protocol: {self.protocol}: needs the folder, --data.path PATH; or {_FORM}")
 
     def sets(self) -> list[tuple[Protocol, str]]:
-        """The sets that are named, with how to read them; none for the run's own data."""
+        """The named sets, each with the protocol by which it is read; none for the run's own data."""
         if self.protocol:
             return [(self.protocol, self.data.path)]
         return [_named(word) for word in self.set]
@@ -97,8 +89,8 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     from cosub.runs import distributed
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
-    if candidate.recipe.task.kind == "segmentation":
-        return _scenes(options, candidate, as_json)
+    if place := plugins.EVALUATORS.get(candidate.recipe.task.kind):
+        return plugins.find(place)(options, candidate, as_json)
     for name in ("multi_scale", "whole"):
         if getattr(options, name):
             raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
@@ -123,15 +115,6 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     return {**values, "sets": rows, **picture}
 
 
-def _scenes(options: Evaluate, candidate: Any, as_json: bool) -> dict[str, Any] | None:
-    from cosub.segmentation.command import evaluate_scenes
-
-    for name in ("set", "protocol", "real", "resolution", *options.inputs()):
-        if getattr(options, name):
-            raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
-    return evaluate_scenes(options, candidate, _own(candidate, options.data.path).examples, as_json)
-
-
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:
     from cosub.data.pixels import by_rule
     from cosub.evaluation.sets import open_set
@@ -149,7 +132,7 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 
 
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
-    """One set's row: what it is, accuracies in [0, 1], how many images were scored, unreadable and without label."""
+    """One set: its name and path, accuracies in [0, 1], numbers of images scored, unreadable and without label."""
     from cosub.evaluation.classification import evaluate
     from cosub.runs.progress import counted
 
@@ -197,7 +180,7 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> str:
-    """Draws a page of images; where it is."""
+    """Draw a page of images. Returns its path."""
     from cosub.evaluation.pictures import show_examples
 
     recipe, target = candidate.recipe, Path(options.run) / "examples.png"

@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cosub.cli.evaluate import DataPath
 from cosub.cli.parsing import parse
+from cosub.errors import InputError
+from cosub.recipes.data import DataPath
 from cosub.recipes.files import require_run
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's network as one that works without cosub, after comparing it with the run on real images."""
+    """Write a run's network for use without cosub, after comparing it with the run on real images."""
 
     run: Positional[str]
     """The run's folder; it may be a slimmed one."""
@@ -70,15 +71,13 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _refuse(options: Export, folder: Path) -> None:
-    """What can be refused before anything is read."""
-    from cosub.errors import InputError
-
+    """Raise for what is wrong before anything is read."""
     if options.format == "hub":
         from cosub.export.hub import require_name
 
         require_name(options.repo)
         if options.out:
-            raise InputError(f"out: {options.out}: the Hub gets it, no folder; leave it out, or take --format timm")
+            raise InputError(f"out: {options.out}: nothing is written for the Hub; leave it out, or take --format timm")
         return
     if options.repo or options.private:
         raise InputError(f"repo, private: belong to --format hub, not to {options.format}; leave them out")

@@ -20,7 +20,7 @@ from cosub.recipes.config import METHODS, SOURCES, Recipe
 
 Options = TypeVar("Options")
 
-# Fields of these parts of a recipe are flags of their own: --weight, --mean, --out.
+# Fields of these parts of a recipe have flags without a prefix: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
 _NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels")
 
@@ -29,7 +29,7 @@ _RULES = ConstructorRegistry()
 
 @_RULES.primitive_rule
 def _optional(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
-    """What may be left out is not given as None: tyro would offer that, and take it for a value in its messages."""
+    """An optional value is left out, not given as None, which tyro would offer as a value in help and messages."""
     kinds = [kind for kind in get_args(about.type) if kind is not NoneType]
     if about.type_origin not in (Union, UnionType) or len(kinds) != 1:
         return None
@@ -51,7 +51,7 @@ def parse(
     description: str = "",
     others: Sequence[str] = (),
 ) -> Options:
-    """Parse the words of a command line into a dataclass. `others` are flags that were taken out of them before.
+    """Parse the words of a command line into a dataclass. `others` are flags that were taken out before.
 
     Raises:
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
@@ -106,11 +106,11 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
             names = ", ".join(_name(missing.arg) for missing in event.missing_arguments)
             raise InputError(f"{names}: is missing; {event.prog} --help shows its form")
         case _:
-            raise InputError(f"{event.prog}: cannot be understood; {event.prog} --help shows the form")
+            raise InputError(f"{event.prog}: cannot be parsed; {event.prog} --help shows the form")
 
 
 def _plainly(message: str) -> str:
-    """Python's and tyro's own words for a text that is no number, or none of several kinds of values, in ours."""
+    """The messages of Python and tyro for a value of the wrong type, as `VALUE: must be TYPE`."""
     for pattern, form in (
         (r"invalid literal for int\(\).*: (.*)", "{0}: must be a whole number"),
         (r".*to float: (.*)", "{0}: must be a number"),
@@ -125,7 +125,7 @@ def _plainly(message: str) -> str:
 def _unknown(tokens: list[str], flags: list[str]) -> str:
     flag = next((token for token in tokens if token.startswith("-")), "").split("=")[0]
     if not flag:
-        return f"{tokens[0]!r}: is a word too many; leave it out, or see --help"
+        return f"{tokens[0]!r}: unexpected argument; leave it out, or see --help"
     for option, kinds in (("method", METHODS), ("source", SOURCES)):
         owners = [
             name for name, kind in kinds.items() if flag in _flags(kind, "--data." if option == "source" else "--")

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
+from cosub.recipes.ranges import PositiveInt, PositiveShare
 
 if TYPE_CHECKING:
     from cosub.data.sources.walking import LeftOut
@@ -23,18 +24,11 @@ class Predict(Preparation):
     or a name of timm's weights (NAME or timm:NAME)."""
     images: Positional[tuple[str, ...]]
     """Image files, or folders of them."""
-    top: int = 5
-    """Classes an image."""
-    keep: float | None = None
+    top: PositiveInt = 5
+    """Classes per image."""
+    keep: PositiveShare | None = None
     """Use a submodel with this share of the blocks, spread evenly over depth."""
     device: str = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.top < 1:
-            raise InputError(f"top: {self.top}: must be 1 or more")
-        if self.keep is not None and not 0 < self.keep <= 1:
-            raise InputError(f"keep: {self.keep}: must be in (0, 1]")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -71,11 +65,11 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         with torch.inference_mode():
             logits = logits_of(network, normalize(image[None].to(device), recipe.inputs), kept)
         values, order = logits.softmax(1)[0].cpu().topk(min(options.top, len(candidate.classes)))
-        answers = [
+        classes = [
             {"class": candidate.classes[int(index)], "probability": float(value)}
             for index, value in zip(order, values, strict=True)
         ]
-        predictions.append({"image": str(path), "classes": answers})
+        predictions.append({"image": str(path), "classes": classes})
     if bad and not predictions:
         raise InputError(f"images: {bad[0]}: cannot be read as an image")
     say([f"weights: {line}" for line in candidate.said])
@@ -86,7 +80,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
-    """The images, and what of the folders is left out."""
+    """The images, and which files of the folders are left out."""
     from cosub.data.sources import EXTENSIONS
     from cosub.data.sources.walking import Branch, Notes, told
 
@@ -110,6 +104,6 @@ def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
 
 def _print(predictions: list[dict[str, Any]], bad: list[str], left_out: str) -> None:
     for prediction in predictions:
-        answers = "  ".join(f"{item['class']} {item['probability']:.3f}" for item in prediction["classes"])
-        print(f"{prediction['image']}: {answers}")
+        classes = "  ".join(f"{item['class']} {item['probability']:.3f}" for item in prediction["classes"])
+        print(f"{prediction['image']}: {classes}")
     say([f"cannot be read: {name}" for name in bad] + ([f"not read: {left_out}"] if left_out else []))

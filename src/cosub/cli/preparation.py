@@ -1,4 +1,4 @@
-"""What can be said of weights that do not say it themselves, or that is to be other than they say."""
+"""How images are prepared for given weights, where the weights do not say it or it is to differ."""
 
 import sys
 from collections.abc import Sequence
@@ -9,17 +9,18 @@ from tyro.conf import arg
 
 from cosub.choices import Interpolation
 from cosub.errors import InputError
+from cosub.recipes.ranges import Checked, NonNegativeInt, Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Preparation(Checked):
     """The model of weights, and how images are prepared for them; by default as `published.look_up` finds it."""
 
     model: str = ""
     """The timm model of weights that do not name it."""
-    resolution: int = 0
+    resolution: NonNegativeInt = 0
     """Height and width in pixels; 0: what the network was made for."""
-    crop_ratio: Annotated[float, arg(name="crop-ratio")] = 0.0
+    crop_ratio: Annotated[Share, arg(name="crop-ratio")] = 0.0
     """Share of the shorter side that the centre crop keeps; 0: that of the weights. The paper's is 1."""
     interpolation: Interpolation | None = None
     """How images are resized; by default as for the weights."""
@@ -29,10 +30,7 @@ class Preparation:
     """What the difference is divided by; by default that of the weights."""
 
     def __post_init__(self) -> None:
-        if self.resolution < 0:
-            raise InputError(f"resolution: {self.resolution}: must be 0 or more")
-        if not 0 <= self.crop_ratio <= 1:
-            raise InputError(f"crop-ratio: {self.crop_ratio}: must be in (0, 1], or 0")
+        super().__post_init__()
         require_mean(self.mean)
 
     def inputs(self) -> dict[str, Any]:
@@ -42,12 +40,12 @@ class Preparation:
 
 
 def require_mean(mean: tuple[float, ...] | None) -> None:
-    """That a mean that a person gives is one of pixels in [0, 1]; recipes of before may have any."""
+    """That a mean on the command line is one of pixels in [0, 1]; earlier recipes may have any."""
     if mean is not None and not all(0 <= value <= 1 for value in mean):
         raise InputError(f"mean: {mean}: must be in [0, 1], as pixels are; divide values of 0 to 255 by 255")
 
 
 def say(lines: Sequence[str]) -> None:
-    """To a person, beside the results."""
+    """Print messages on standard error, apart from the results."""
     for line in lines:
         print(line, file=sys.stderr)

@@ -16,7 +16,7 @@ from cosub.recipes.files import dump
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes, or print one: cost, expected numbers, and its values as JSON."""
+    """List the recipes, or print one: cost, the paper's numbers, and its values as JSON."""
 
     name: Positional[str] = ""
     """A recipe."""

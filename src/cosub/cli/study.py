@@ -10,21 +10,21 @@ from tyro.conf import Positional, arg
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
 from cosub.paper.studies import STUDIES, Scale, printed, study
-from cosub.recipes.config import require
+from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
-class DataPath:
+class DataFolder:
     path: str = ""
-    """Where the photographs lie, for recipes that need some."""
+    """The folder of photographs, for recipes that need some."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """A table or figure of the paper in small: trains what is missing of it, then prints the table.
+class Options(Checked):
+    """A table or figure of the paper at small scale: trains the missing runs, then prints the table.
 
-    Without a name: lists the studies. The same command goes on where it stopped. Each finished run adds a line to the
-    ledger, and is not trained again as long as the line is there.
+    Without a name: lists the studies. The same command continues where it stopped. Each finished run adds a line to
+    the ledger, and is not trained again while the line is there.
     """
 
     name: Positional[str] = ""
@@ -33,34 +33,23 @@ class Options:
     """minutes: one core, a minute or two a run; hour: one GPU; paper: lists the real recipes and their commands."""
     recipe: str = ""
     """Start from this recipe instead of the scale's."""
-    seeds: int = 0
+    seeds: NonNegativeInt = 0
     """Seeds of each cell; 0: as many as the study asks for."""
-    jobs: int = 1
-    """Runs at a time; where there are several, each has one thread."""
-    budget_minutes: Annotated[float | None, arg(name="budget-minutes")] = None
-    """Stop after so many minutes; what runs then goes on next time."""
+    jobs: PositiveInt = 1
+    """Runs at a time; several have one thread each."""
+    budget_minutes: Annotated[PositiveFloat | None, arg(name="budget-minutes")] = None
+    """Stop after so many minutes; the same command continues."""
     dry_run: Annotated[bool, arg(name="dry-run")] = False
-    """List the runs, what is there of them and what they cost; train none."""
+    """List the runs, their state and their cost; train none."""
     write: bool = False
     """Write studies.md and its pictures from the ledger, beside it; train nothing."""
     out: str = "out/studies"
     """Folder of the run folders, shared by all studies."""
     ledger: str = "docs/runs.jsonl"
     """A line for each finished run."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes that load images, for each run; 0 loads in the run's own."""
-    data: DataPath = field(default_factory=DataPath)
-
-    def __post_init__(self) -> None:
-        require(self.seeds >= 0, "seeds", self.seeds, "must be 0 or more")
-        require(self.workers >= 0, "workers", self.workers, "must be 0 or more")
-        require(self.jobs >= 1, "jobs", self.jobs, "must be 1 or more")
-        require(
-            self.budget_minutes is None or self.budget_minutes > 0,
-            "budget_minutes",
-            self.budget_minutes,
-            "must be positive",
-        )
+    data: DataFolder = field(default_factory=DataFolder)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -90,7 +79,7 @@ def _list(as_json: bool) -> dict[str, Any]:
 
 
 def _paper(rows: list[dict[str, str]], as_json: bool) -> dict[str, Any]:
-    """What trains the paper's own rows: `cosub train`, on many GPUs."""
+    """The commands that train the paper's own rows, on many GPUs."""
     if not as_json:
         from cosub.runs.tables import align
 
@@ -114,14 +103,14 @@ def _study(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     missing = needed(made, seeds, place)
     _say(f"{made.name}: {len(missing)} runs to train, {options.jobs} at a time; logs in {place.out / 'logs'}")
     left = work(missing, place, options.jobs, options.budget_minutes, _say)
-    collect(made, seeds, place)  # what this study shares with another that was trained meanwhile
+    collect(made, seeds, place)  # runs shared with another study that was trained meanwhile
     found = report.rows(made, place.ledger, seeds)
     folder = place.out / made.name
     folder.mkdir(parents=True, exist_ok=True)
     drawn = picture.draw(made, found, folder / "picture.png")
     (folder / "table.md").write_text(report.markdown(made, found, "picture.png" if drawn else ""))
     if left:
-        _say(f"{left} runs left; the same command goes on")
+        _say(f"{left} runs left; the same command continues")
     networks = [str(run.folder(place.out)) for run in made.runs(seeds) if run.cell.shown]
     if not as_json:
         print("\n".join([report.table(found), *report.remarks(made, found), str(folder / "table.md")]))
@@ -149,7 +138,7 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     known = all(item["seconds"] is not None for item in left)
     total = sum(item["seconds"] or 0.0 for item in left) / options.jobs
     if not as_json:
-        cost = f"about {total / 60:.0f} minutes with --jobs {options.jobs}" if known else "for a time that is not known"
+        cost = f"about {total / 60:.0f} minutes with --jobs {options.jobs}" if known else "of unknown duration"
         print(f"{len(left)} of {len(listed)} runs to train, {cost}")
     return {"study": made.name, "runs": listed, "left": len(left), "minutes": round(total / 60, 1) if known else None}
 
@@ -166,7 +155,7 @@ def _write(options: Options, as_json: bool) -> dict[str, Any]:
     files = [str(path) for path in write(Path(options.ledger))]
     lost = [f"{line['study']}, {line['cell']}, seed {line['seed']}" for line in orphans(Ledger(Path(options.ledger)))]
     for name in lost:
-        _say(f"not on the page: {name}: no study has this run any more")
+        _say(f"not on the page: {name}: this run belongs to no study")
     if not as_json:
         print("\n".join(files))
     return {"files": files, "not_shown": lost}

@@ -16,16 +16,16 @@ from cosub.recipes import DEFAULT, FINETUNE, get
 from cosub.recipes.config import METHODS, SOURCES, Photographs, Recipe, method_for
 from cosub.recipes.files import read
 
-DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder goes on where it stopped.
+DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder continues where it stopped.
 
 RECIPE is a name (see `cosub recipes`) or the recipe.json of an earlier run; the default is digits.
---method {methods} and --source {sources} come with options of their own, shown below for the ones chosen.
+--method {methods} and --source {sources} have options of their own; those of the chosen ones are below.
 --model NAME is any timm model of a supported family (here {model}), and --model-args depth=12 embed_dim=192 ...
 its arguments (here {arguments}), added to the recipe's unless --model names another model.
 --pretrained starts from the weights that timm publishes for the model; --weights from a file or a run.
 --json prints the summary as one JSON object.
---dry-run plans the run instead, without its data: steps, FLOPs, time, memory a device, and what to change where it
-does not fit. It has options of its own; with --help added it shows them."""
+--dry-run plans the run instead, without its data: steps, FLOPs, time, memory per device, and what to change where it
+does not fit. Its options: cosub train --dry-run --help."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
@@ -43,14 +43,14 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 
 def understand(words: list[str]) -> tuple[Recipe, DryRun | None]:
-    """The recipe that a command line means, and how to plan it where it is not to be trained."""
+    """The recipe of a command line, and how to plan it; None where it is to be trained."""
     words = list(words)
     dry_run = take_dry_run(words)
     return configure(words), dry_run
 
 
 def configure(words: list[str]) -> Recipe:
-    """The recipe that a command line means. Method, source and model are chosen first: other options hang on them."""
+    """The recipe of a command line. Method, source and model come first: the other options depend on them."""
     words = list(words)
     named = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
     recipe = _recipe(named)
@@ -78,12 +78,12 @@ def configure(words: list[str]) -> Recipe:
 
 
 def _start(recipe: Recipe, words: list[str]) -> Recipe:
-    """The weights to start from. What else fine-tuning takes from them comes before the other options."""
+    """The recipe with the weights to start from, where some are named."""
     weights = take(words, "--weights")
     if "--pretrained" in words:
         words[:] = [word for word in words if word != "--pretrained"]
         if weights is not None:
-            raise InputError("--pretrained: is for timm's weights, and --weights names others; leave one out")
+            raise InputError("--pretrained: cannot go with --weights, which names other weights; leave one out")
         from cosub.train.finetuning import pretrained_name
 
         weights = pretrained_name(recipe.model)
@@ -91,7 +91,7 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
 
 
 def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
-    """With what follows from the weights: how images are prepared, or all that fine-tuning needs."""
+    """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs."""
     from cosub.train.finetuning import as_begun, follow, infer, turned_as_begun
     from cosub.train.launch import default_folder
 
@@ -109,7 +109,7 @@ def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
 def _recipe(named: str) -> Recipe:
     path = Path(named)
     if path.suffix == ".json" or path.is_file():
-        recipe = read(path)  # its folder holds a run already: another is named, or the default taken
+        recipe = read(path)  # not into the folder of that run
         return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out=""))
     return get(named)
 
@@ -161,6 +161,6 @@ def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str |
 
 
 def _data(recipe: Recipe, name: str) -> Any:
-    """A source of that name; where the recipe turns images, it does so whatever their source."""
+    """The source of that name; EXIF orientation stays as in the recipe."""
     turned = getattr(recipe.data, "orientation", False)
     return SOURCES[name](orientation=True) if turned and issubclass(SOURCES[name], Photographs) else SOURCES[name]()

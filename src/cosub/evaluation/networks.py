@@ -21,6 +21,7 @@ from cosub.runs.folder import load_run
 from cosub.runs.network import build_network, build_plain
 from cosub.runs.published import look_up, told
 from cosub.submodel import evenly
+from cosub.twins.stand_ins import stand_ins
 from cosub.twins.twin import Twin
 from cosub.weights.loading import load_weights
 
@@ -133,7 +134,7 @@ def take_out(network: nn.Module, config: Mapping[str, Any], source: str) -> None
         InputError: if the network does not have what the config names.
     """
     try:
-        for change, name in zip((standalone.remove, standalone.scale), TAKEN_OUT, strict=True):
-            change(network, config.get(name, {}))
+        removed, scaled = (config.get(name, {}) for name in TAKEN_OUT)
+        standalone.replace(network, stand_ins(network, removed, scaled))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"run: {source}: its config.json takes out what this model does not have ({error})") from error

@@ -49,7 +49,7 @@ def settings(facts: Facts, plain: Plain) -> Settings:
     model: dict[str, Any] = {"pretrained_cfg": {"architecture": plain.architecture}, "label_names": [*facts.classes]}
     model |= reading(facts.recipe.data)
     if plain.needs_module:
-        model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled}
+        model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled, "replaced_modules": plain.replaced}
     return Settings(model, data_config(facts.recipe))
 
 

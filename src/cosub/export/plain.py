@@ -24,6 +24,8 @@ from cosub.export.factors import fold
 from cosub.runs import standalone
 from cosub.twins import TWINS
 from cosub.twins.removal import blocks_of
+from cosub.twins.stand_ins import StandIns, slots_of, stand_ins
+from cosub.twins.twin import class_of
 
 Removed = dict[str, list[int]]
 
@@ -55,11 +57,15 @@ _OF_WEIGHTS = frozenset({"tag", "license", "description", "origin_url", "paper_n
 
 @dataclass(frozen=True)
 class Plain:
-    """A timm model in eval mode, the residual layers that had to be taken out of it, by block, and what is scaled."""
+    """A timm model in eval mode, the residual layers that it lacks, by block, blocks whose branches are scaled.
+
+    `replaced` is how: what stands in the place of which of timm's modules.
+    """
 
     model: nn.Module
     removed: Removed
     scaled: dict[str, float]
+    replaced: StandIns
 
     @property
     def architecture(self) -> str:
@@ -69,7 +75,7 @@ class Plain:
     @property
     def needs_module(self) -> bool:
         """Whether timm alone cannot build it from its arguments."""
-        return bool(self.removed or self.scaled) or isinstance(self.model, PatchConvNet)
+        return bool(self.replaced) or isinstance(self.model, PatchConvNet)
 
 
 def plain_model(model: nn.Module, kept: Sequence[int], scale: float = 1.0) -> Plain:
@@ -92,27 +98,28 @@ def plain_model(model: nn.Module, kept: Sequence[int], scale: float = 1.0) -> Pl
     scaled: dict[str, float] = {}
     whole, layer = set(), 0
     for block in blocks_of(model):
-        name, layers = names[block], TWINS[type(block)].layers_of(block)
+        name, layers = names[block], TWINS[class_of(block)].layers_of(block)
         gone = [number for number in range(layers) if layer + number not in kept]
         layer += layers
-        if scale != 1 and not all(fold(block, number, scale) for number in {*range(layers)} - {*gone}):
-            _require_slot(block, layers, scale)
+        if scale != 1 and not fold(block, sorted({*range(layers)} - {*gone}), scale):
+            _require_slots(block, scale)
             scaled[name] = scale
         if gone:
             removed[name] = gone
         if len(gone) == layers:
             whole.add(name)
     if removed and not scaled and whole == removed.keys() and (shallow := _shallower(model, whole)) is not None:
-        return Plain(shallow, {}, {})
-    standalone.remove(model, removed)
-    standalone.scale(model, scaled)
-    return Plain(model, removed, scaled)
+        return Plain(shallow, {}, {}, {})
+    replaced = stand_ins(model, removed, scaled)
+    standalone.replace(model, replaced)
+    return Plain(model, removed, scaled, replaced)
 
 
-def _require_slot(block: nn.Module, layers: int, scale: float) -> None:
-    if layers > 1 or not hasattr(block, "drop_path"):
+def _require_slots(block: nn.Module, scale: float) -> None:
+    if not slots_of(block):
         raise InputError(
-            f"kept_scale: {scale:g}: a branch of {type(block).__name__} cannot take it; slim with factor 1"
+            f"kept_scale: {scale:g}: a branch of {type(block).__name__} ends in no parameter that can take it, and has "
+            "no drop path in whose place it could stand; slim with factor 1"
         )
 
 

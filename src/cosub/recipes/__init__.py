@@ -1,4 +1,4 @@
-"""Recipes by name. Each is a function whose docstring says its table, expected number, cost and command."""
+"""Recipes by name. Each is a function whose docstring has cost, numbers (the paper's or measured) and command."""
 
 import functools
 from collections.abc import Callable, Mapping

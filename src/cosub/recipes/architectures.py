@@ -55,7 +55,7 @@ def inferred_drop_rate(architecture: Architecture, data: str) -> tuple[str, ...]
 
 
 def group_size(architecture: Architecture) -> int:
-    """Images a GPU in table 7, 2048 on 32 GPUs (ViT-L) and on 64 (ViT-H): the grain of the drop rate.
+    """Images per GPU in table 7, 2048 on 32 GPUs (ViT-L) and on 64 (ViT-H): the granularity of the drop rate.
 
     Other sizes are not published: larger ones than ViT-L take ViT-H's, the rest ViT-L's.
     """

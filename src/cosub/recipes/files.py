@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError, nearest
-from cosub.recipes.config import Recipe
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import SOURCES
+from cosub.recipes.inputs import Inputs
+from cosub.recipes.methods import METHODS
+from cosub.recipes.optimizer import Optimizer
+from cosub.recipes.recipe import Recipe
+from cosub.recipes.runtime import Runtime
+from cosub.recipes.tasks import TASKS
 
 FORMAT = 1
 
 _PLACES = ("path", "index")  # of the data
-# Values that change nothing, which runs from before there were these fields lack: of the recipe, and of its data.
+# Defaults that change nothing, of fields that earlier recipes lack: of the recipe, and of its data.
 _PLAIN: dict[str, Any] = {"head": "model"}
 _PLAIN_DATA = {"range": "type", "orientation": False}
 
-# Bytes of a path that are not UTF-8 are lone surrogates, which pydantic refuses: it sees the end of the last plane.
+# pydantic refuses lone surrogates (bytes of a path that are not UTF-8): it gets the end of the last plane instead.
 _HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 _SHOWN = {hidden: byte for byte, hidden in _HIDDEN.items()}
 
@@ -69,12 +76,12 @@ def parse(values: dict[str, Any], where: str) -> Recipe:
 
 
 def _before(kind: Any) -> dict[str, int]:
-    """How images of a source were read before files had the values."""
+    """The rules by which a source was read when files did not name them."""
     return {} if kind in (None, "digits") else {"pixels": 1, **({"reading": 1} if kind in ("folder", "scenes") else {})}
 
 
 def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
-    """The recipe, reading images by the rules under which the run was begun: they are no choice of a command's."""
+    """The recipe, reading images by the rules under which the run was begun, whatever the command says."""
     asked: Any = recipe.data
     begun: Any = run.data
     if asked.kind != begun.kind or asked.kind == "digits":
@@ -121,7 +128,7 @@ def _adapter() -> Any:
 
 
 def _strings(value: Any, table: dict[int, int]) -> Any:
-    """A value with all texts in it translated."""
+    """A value with all strings in it translated."""
     if isinstance(value, str):
         return value.translate(table)
     if isinstance(value, dict):
@@ -143,17 +150,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _first(error: Any) -> str:
     place = [str(part) for part in error["loc"]]
+    if len(place) > 2 and place[0] in ("method", "data", "task"):
+        del place[1]  # the kind, which is no key of the file
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key {'.'.join(place)}{nearest(place[-1], _known_keys())}"
-    if error["type"] == "value_error":  # ours: names field, value and remedy itself
+    if error["type"] == "value_error":  # from a class of the recipe, which names field, value and remedy
         return error["msg"].removeprefix("Value error, ")
     value = "" if isinstance(error["input"], dict) else f": {error['input']!r}"
     return f"{'.'.join(place) or 'recipe'}{value}: {error['msg']}"
 
 
 def _known_keys() -> list[str]:
-    from cosub.recipes import config
-
-    kinds = [config.Recipe, config.Augment, config.Inputs, config.Optimizer, config.Runtime]
-    kinds += [*config.METHODS.values(), *config.SOURCES.values(), *config.TASKS.values()]
+    kinds = [Recipe, Augment, Inputs, Optimizer, Runtime, *METHODS.values(), *SOURCES.values(), *TASKS.values()]
     return [item.name for kind in kinds for item in dataclasses.fields(kind)]

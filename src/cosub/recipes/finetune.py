@@ -1,11 +1,11 @@
-"""Fine-tuning on images of one's own: what most people do first."""
+"""Fine-tuning on one's own images."""
 
 import math
 
 from cosub.recipes.architectures import ARCHITECTURES, Architecture
 from cosub.recipes.config import Augment, Cosub, Folder, Optimizer, Recipe
 
-# Parameters of table A.1's sizes, in millions: they are the guide for networks that the paper does not have.
+# Parameters of table A.1's sizes, in millions; other networks take the values of the nearest.
 _SIZES = {22.1: "deit3-s", 38.8: "deit3-m", 86.6: "deit3-b", 304.4: "deit3-l", 632.1: "deit3-h"}
 
 
@@ -16,7 +16,7 @@ def finetune() -> Recipe:
     network (table A.1), and are printed as inferred. Every option overrides what was inferred.
 
     Cost: 30 epochs of the folder's images, each through two submodels.
-    Expected: docs/results.md has it beside training from scratch and beside supervised fine-tuning, in small.
+    Measured: docs/results.md, beside training from scratch and supervised fine-tuning, at small scale.
 
     cosub train finetune --model convnext_tiny --pretrained --data.path FOLDER
     """
@@ -38,6 +38,6 @@ def finetune() -> Recipe:
 
 
 def like(parameters: int) -> Architecture:
-    """The size of table A.1 that is nearest in its number of parameters, as a ratio."""
+    """The size of table A.1 whose number of parameters is nearest, as a ratio."""
     nearest = min(_SIZES, key=lambda size: abs(math.log(parameters / 1e6 / size)))
     return ARCHITECTURES[_SIZES[nearest]]

@@ -14,8 +14,9 @@ SOURCES = {"scenes": "cosub.segmentation.scenes:open_scenes"}
 
 # By the kind of the recipe's task.
 TASKS = {"segmentation": "cosub.segmentation.task:SegmentationTask"}
-METHODS = {"segmentation": "cosub.segmentation.methods:build_dense"}
 NETWORKS = {"segmentation": "cosub.segmentation.network:build_segmenter"}
+METRICS = {"segmentation": "cosub.segmentation.metric:MIOU"}
+EVALUATORS = {"segmentation": "cosub.segmentation.command:evaluate_scenes"}
 
 
 def find(place: str) -> Any:

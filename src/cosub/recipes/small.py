@@ -7,7 +7,7 @@ def digits() -> Recipe:
     """scikit-learn's digits: the demonstration, a minute on two cores.
 
     Cost: 660 steps, about 65 s on two cores.
-    Expected: top-1 0.978, the mean of seeds 0, 1, 2 (0.975 to 0.981); half of the blocks 0.93 to 0.95.
+    Measured: top-1 0.978, mean of seeds 0, 1, 2 (0.975 to 0.981); half of the blocks 0.93 to 0.95.
 
     cosub train digits
     """
@@ -31,8 +31,8 @@ def digits() -> Recipe:
 def cifar10() -> Recipe:
     """CIFAR-10's 50,000 photographs in about fifteen minutes on two cores.
 
-    Cost: 1,950 steps; 0.43 to 0.57 s a step on two cores, that is 14 to 18 minutes.
-    Expected: top-1 0.606 (seed 0), 0.521 with half of the blocks; docs/results.md.
+    Cost: 1,950 steps; 0.43 to 0.57 s per step on two cores, that is 14 to 18 minutes.
+    Measured: top-1 0.606 (seed 0), 0.521 with half of the blocks; docs/results.md.
 
     cosub train cifar10 --data.path PATH
     """
@@ -56,8 +56,8 @@ def cifar10() -> Recipe:
 def cifar10_gpu() -> Recipe:
     """CIFAR-10's photographs in full, for one GPU.
 
-    Cost: meant for at most eight minutes of training on a card of the H100 class.
-    Expected: at least 0.90 top-1; not yet run.
+    Cost: the aim is at most eight minutes of training on a GPU of the H100 class.
+    Measured: not yet; the aim is a top-1 of 0.90.
 
     cosub train cifar10-gpu --data.path PATH --workers 14
     """

@@ -16,7 +16,7 @@ from torch import nn
 
 from cosub.data.atomic import written_atomically
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe
+from cosub.recipes.config import Classification, Recipe
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 
 
@@ -192,11 +192,11 @@ def load_classifier(run: str | os.PathLike[str]) -> Trained:
 
 
 def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
-    """That the images of a run have one class each. Raises InputError for a segmentation run."""
-    if recipe.task.kind == "segmentation":
+    """That the images of a run have one class each. Raises InputError for a run of another task."""
+    if not isinstance(recipe.task, Classification):
         raise InputError(
-            f"run: {run}: is a segmentation run, and this is for classification; `cosub evaluate {run} --show N` "
-            "tests it and draws its answers"
+            f"run: {run}: is a {recipe.task.kind} run, and this is for classification; `cosub evaluate {run} --show N` "
+            "tests it and draws its predictions"
         )
 
 

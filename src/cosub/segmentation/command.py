@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cosub.errors import InputError
+
 if TYPE_CHECKING:
     from cosub.segmentation.evaluation import Result
 
@@ -12,6 +14,8 @@ class Options(Protocol):
 
     @property
     def run(self) -> str: ...
+    @property
+    def data(self) -> Any: ...
     @property
     def device(self) -> str: ...
     @property
@@ -24,16 +28,26 @@ class Options(Protocol):
     def show(self) -> int: ...
     @property
     def workers(self) -> int: ...
+    def inputs(self) -> dict[str, Any]: ...
 
 
-def evaluate_scenes(options: Options, trained: Any, examples: Any, as_json: bool) -> dict[str, Any] | None:
-    """Test the run's network as the options say; print and return what came out."""
+def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, Any] | None:
+    """Test the run's network as the options say; print and return the results.
+
+    Raises:
+        InputError: for an option that is for classification.
+    """
+    for name in ("set", "protocol", "real", "resolution", *options.inputs()):
+        if getattr(options, name):
+            raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
     from cosub.attachment import layers_per_block
+    from cosub.evaluation.images import images_of_run
     from cosub.runs import distributed
     from cosub.segmentation.evaluation import SCALES, Mode, evaluate, viewer
     from cosub.segmentation.overlays import show_scenes
     from cosub.submodel import evenly
 
+    examples: Any = images_of_run(trained.recipe.data, trained.classes, options.data.path or "test")
     world = distributed.join(options.device)
     network, recipe = trained.network.to(world.device), trained.recipe
     mode = Mode(options.whole, SCALES if options.multi_scale else (1.0,), flip=options.multi_scale)

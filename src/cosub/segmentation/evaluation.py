@@ -25,6 +25,7 @@ from cosub.runs.distributed import World
 from cosub.segmentation.loading import scene_loader
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.methods import enlarged
+from cosub.segmentation.metric import MIOU
 from cosub.segmentation.network import Segmenter
 from cosub.segmentation.scenes import SceneExamples
 from cosub.segmentation.transforms import fitted
@@ -73,7 +74,7 @@ class Result:
 
     @property
     def headline(self) -> dict[str, float]:
-        return {"miou": self.miou}
+        return {MIOU.key: self.miou}
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,25 +17,22 @@ AUXILIARY_WEIGHT = 0.4
 
 
 @dataclass(frozen=True)
-class DenseSupervised:
+class DenseSupervised(Method):
     """Figure 2 (a) at every pixel."""
 
     loss: LabelLoss
-    copies: int = 1
-    needs: Literal[""] = ""
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return _both(networks["network"](images), targets, lambda logits: dense_label_loss(logits, targets, self.loss))
 
 
 @dataclass(frozen=True)
-class DenseCosub:
+class DenseCosub(Method):
     """Submodel co-training of the dense output: the other submodel's map teaches, pixel by pixel."""
 
     weight: float
     loss: CosubKind
-    copies: int = 2
-    needs: Literal[""] = ""
+    copies: ClassVar[int] = 2
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         def loss(logits: Tensor) -> Tensor:

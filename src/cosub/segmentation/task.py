@@ -2,30 +2,50 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from cosub.data.loading import TrainingSet
-from cosub.data.sources import Examples, Source
+from cosub.data.sources import Examples
 from cosub.data.transforms import normalize
 from cosub.errors import InputError
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.evaluation.metric import Metric
+from cosub.recipes.config import Recipe, Scenes, Segmentation
 from cosub.runs.distributed import World
 from cosub.segmentation.evaluation import Result, evaluate
 from cosub.segmentation.loading import SceneSet
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.methods import build_dense
+from cosub.segmentation.metric import MIOU
 from cosub.segmentation.network import Segmenter, build_segmenter
 from cosub.segmentation.scenes import SceneExamples
 from cosub.segmentation.transforms import TrainingCrop
+from cosub.train.methods import Method
 from cosub.train.steps import share
+from cosub.train.tasks import Assumed, Task
+
+ADE20K_IMAGES = 20_210
 
 
 @dataclass(frozen=True)
-class SegmentationTask:
-    recipe: Recipe
-    source: Source
+class SegmentationTask(Task):
+    metric: ClassVar[Metric] = MIOU
+
+    @classmethod
+    def method(cls, recipe: Recipe) -> Method:
+        return build_dense(recipe.method)
+
+    @classmethod
+    def assumed(cls, recipe: Recipe) -> Assumed:
+        """ADE20K, with as many classes as the recipe's data have."""
+        assert isinstance(recipe.data, Scenes)
+        return Assumed("ADE20K", ADE20K_IMAGES, recipe.classes or recipe.data.num_classes)
+
+    @classmethod
+    def empty_targets(cls, recipe: Recipe, images: int, classes: int) -> Tensor:
+        return torch.zeros(images, recipe.resolution, recipe.resolution, dtype=torch.uint8)
 
     def network(self, seed: int, world: World) -> nn.Module:
         """The segmenter. The BatchNorm of neck and heads sees the rows of all cards; on CPUs those of one process.
@@ -33,7 +53,7 @@ class SegmentationTask:
         Raises:
             InputError: if it would see a single row, which has no deviation.
         """
-        copies = build_dense(self.recipe.method).copies
+        copies = self.method(self.recipe).copies
         synchronised = world.size > 1 and world.device.type == "cuda"
         rows = copies * self.recipe.group_size * len(share(self.recipe, world.rank, world.size).groups(0))
         if rows == 1 and not synchronised:
@@ -68,6 +88,9 @@ class SegmentationTask:
         right = logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels), 1, 1)
         share_right = right.sum() / (valid.sum() * (len(logits) // len(labels))).clamp(min=1)
         return torch.stack([share_right, (~valid.flatten(1).any(1)).sum().float()])
+
+    def skipped(self, images: int) -> dict[str, Any]:
+        return {"skipped_crops": images}
 
     def evaluate(
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None

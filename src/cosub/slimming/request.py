@@ -7,14 +7,9 @@ from tyro.conf import Positional
 
 from cosub.choices import Strategy
 from cosub.errors import InputError
+from cosub.recipes.data import DataPath
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-
-
-@dataclass(frozen=True)
-class DataPath:
-    path: str = ""
-    """Where the data of the run lie now; by default where the run found them."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 from cosub.attachment import state
 from cosub.choices import Compile, Rounding
+from cosub.recipes.config import Recipe
+from cosub.runs.network import build_network
+from cosub.train.methods import Method
+from cosub.train.networks import Networks
 from cosub.twins.compilation import structure
 from cosub.twins.twin import Twin
 
@@ -106,6 +110,14 @@ def count_work(network: nn.Module, resolution: int, group_rows: int, groups: int
         for handle in handles:
             handle.remove()
     return Work(values * groups * networks, len(signatures) * networks)
+
+
+def work_of(recipe: Recipe, classes: int, method: Method, networks: Networks) -> Work:
+    """The work of a step of a recipe whose method trains these networks. Counted without memory."""
+    with torch.device("meta"):
+        network = build_network(recipe, classes, method.copies)
+    rows = method.copies * recipe.group_size
+    return count_work(network, recipe.resolution, rows, recipe.num_groups, len(networks.trained))
 
 
 def _blocks(network: nn.Module) -> Iterable[Any]:

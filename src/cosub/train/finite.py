@@ -32,6 +32,14 @@ class Updates:
         self.reads = skip or sharded or not fused or scaler.is_enabled()
         self.bad = torch.zeros((), device=parameters[0].device)
 
+    def clip(self, parameters: list[nn.Parameter], largest: float) -> Tensor:
+        """Clip the gradient to a norm, or not at all for 0; returns its norm before that."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(parameters, largest or math.inf)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        norm = torch.nan_to_num(norm, 0, 0) if self.scaler.is_enabled() else norm  # an overflow is the scaler's
+        return norm.detach().float()
+
     def make(self, bad: Tensor) -> bool:
         """Update the weights unless `bad`; False if it is known already that they stay as they are."""
         if not self.reads:
@@ -46,7 +54,7 @@ class Updates:
         return fine
 
 
-def first_spoiled(networks: Mapping[str, nn.Module], again: Callable[[], float]) -> str:
+def find_first_nonfinite(networks: Mapping[str, nn.Module], again: Callable[[], float]) -> str:
     """Where a step that is run again by `again`, which gives its loss, first has a value that is not finite.
 
     The module whose output ends first with such a value; else the loss; else the parameter whose gradient has one and

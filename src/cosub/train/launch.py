@@ -16,14 +16,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import cosub
+from cosub.attachment import state
 from cosub.data.atomic import written_atomically
 from cosub.data.depth import depth_cautions, settled
 from cosub.data.marks import about, gone, mark
-from cosub.data.sources import Source, fingerprint, open_source, with_validation
+from cosub.data.sources import fingerprint
 from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
-from cosub.recipes.config import Recipe, Segmentation
+from cosub.evaluation.metric import headline_metric
+from cosub.recipes.config import Recipe
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
@@ -36,6 +38,7 @@ from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
 from cosub.train.sharding import full
 from cosub.train.steps import images_of_epoch
+from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
@@ -60,7 +63,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
-        result = _read_result(folder, summary)
+        result = _read_result(recipe, folder, summary)
         _require_same_data(recipe, folder, summary, reporter)
         reporter.table("finished already", result)
         return summary
@@ -68,7 +71,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.runtime.deterministic)
     with _warnings_to(reporter):
-        source = _source(recipe)
+        source = task_type(recipe).open(recipe)
         pixels = depth_cautions(recipe.data, source.train)
         trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
@@ -86,11 +89,6 @@ def train(recipe: Recipe) -> dict[str, Any]:
                 return _finish(trainer)
 
 
-def _source(recipe: Recipe) -> Source:
-    source = open_source(recipe.data, recipe.classes)
-    return with_validation(source) if recipe.choose == "best" else source
-
-
 def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any], reporter: Reporter) -> None:
     """That a finished run was trained on the data that the recipe names; they may have moved, or be gone.
 
@@ -101,7 +99,7 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
         where = getattr(recipe.data, "path", "") or "not given"
         reporter.warn(f"data.path: {where}: no data lie there now, and a finished run needs none")
         return
-    source = _source(recipe)
+    source = task_type(recipe).open(recipe)
     kept = summary.get("data")
     if isinstance(kept, dict):
         same = kept.get("fingerprint") == mark(source, recipe.data)
@@ -123,16 +121,18 @@ def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check before it does."""
     recipe = trainer.recipe
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
-    low, high = min(trainer.kept), max(trainer.kept)
+    rows = trainer.method.copies * recipe.group_size
+    kept = state(trainer.network).kept(rows)
+    low, high = min(kept), max(kept)
     effective = effective_rate(recipe, trainer.network)
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {trainer.method.copies} submodels an image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
-        "residual layers": str(len(trainer.kept)),
+        "residual layers": str(len(kept)),
         "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective:.4g} effective",
-        "rows kept": f"{low if low == high else f'{low} to {high}'} of {trainer.rows} a layer and group",
+        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} a layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
         **told(trainer.source),
@@ -218,11 +218,11 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "drop_rate": trainer.recipe.drop_rate,
         "effective_drop_rate": effective_rate(trainer.recipe, trainer.network),
         "run": str(trainer.folder.path),
-        "steps": trainer.step,
-        "seconds": round(trainer.counters.seconds, 3),
-        "data": about(trainer.source, trainer.recipe.data, trainer.mark),
-        "bad_images": len(trainer.counters.bad),
-        "skipped_steps": trainer.counters.skipped_steps,
+        "steps": trainer.state.step,
+        "seconds": round(trainer.state.counters.seconds, 3),
+        "data": about(trainer.source, trainer.recipe.data, trainer.data.files),
+        "bad_images": len(trainer.state.counters.bad),
+        "skipped_steps": trainer.state.counters.skipped_steps,
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
         "threads": torch.get_num_threads(),
@@ -231,29 +231,30 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 
 
 def _finish(trainer: Trainer) -> dict[str, Any]:
+    recipe = trainer.recipe
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
-    source, best = trainer.source, trainer.counters.best
+    source, counters = trainer.source, trainer.state.counters
     if source.validation is source.test:
         more |= {f"validation_{name}": value for name, value in result.headline.items()}
     elif source.validation is not None:
         found = trainer.evaluate(source.validation).headline
         more |= {f"validation_{name}": value for name, value in found.items()}
-    if trainer.recipe.choose == "best":
+    if recipe.choose == "best":
         chosen_on = "test" if source.watched is source.test else "validation"
-        more |= {"chosen_epoch": best[0], "chosen_on": chosen_on}
-    if isinstance(trainer.recipe.task, Segmentation):
-        more["skipped_crops"] = trainer.counters.skipped
-    weights = full(trainer.result.state_dict(), trainer.world.main)
+        more |= {"chosen_epoch": counters.best[0], "chosen_on": chosen_on}
+    more |= trainer.task.skipped(counters.skipped)
+    weights = full(trainer.networks.result.state_dict(), trainer.world.main)
+    bad = sorted({*counters.bad, *result.bad})
     summary = {
         **_facts(trainer),
         "state": "done",
         **result.summary,
         **more,
-        "bad_images": len({*trainer.counters.bad, *result.bad}),
+        "bad_images": len(bad),
     }
-    trainer.world.on_main(lambda: _write(trainer, summary, weights, sorted({*trainer.counters.bad, *result.bad})))
-    trainer.reporter.table("result", result_table(summary))
+    trainer.world.on_main(lambda: _write(trainer, summary, weights, bad))
+    trainer.reporter.table("result", result_table(recipe, summary))
     return summary
 
 
@@ -272,9 +273,9 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
         raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
 
 
-def _read_result(folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
+def _read_result(recipe: Recipe, folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
     try:
-        return result_table(summary)
+        return result_table(recipe, summary)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"run: {folder.summary}: is not the summary of a finished run ({error!r}); remove it, and the same command "
@@ -282,8 +283,9 @@ def _read_result(folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
         ) from error
 
 
-def result_table(summary: dict[str, Any]) -> dict[str, str]:
-    name, key = ("mIoU", "miou") if "miou" in summary else ("top-1", "top1")
+def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
+    """The results of a finished run, for a person."""
+    name, key = headline_metric(recipe.task.kind)
     rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
     for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"

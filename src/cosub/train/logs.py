@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from cosub.data.loading import Batch
 
 
 class Window:
@@ -20,6 +22,13 @@ class Window:
         self.batch_size = batch_size
         self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one a step
         self.started, self.waited = time.perf_counter(), 0.0
+
+    def wait_for(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; the time until it is there counts as waiting for data."""
+        started = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - started
+        return batch
 
     def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 4"]]:
         """Means over the steps since the last report, and each step's values; and a fresh start. A norm is the largest.

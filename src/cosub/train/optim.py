@@ -113,6 +113,12 @@ def depths(model: nn.Module) -> dict[str, int]:
     return found
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of a step for all parameters, times the factor of their group (`lr_scale`) with layer decay."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
 def rate_table(recipe: Recipe, model: nn.Module) -> dict[str, float]:
     """The peak learning rate by depth: before the blocks, in each of them, after them."""
     scales = rate_scales(model, recipe.optimizer.layer_decay, recipe.optimizer.layer_decay_rule)
@@ -131,13 +137,13 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up to the peak, then half a cosine, or a line, over all steps, those of the warm-up counted.
 
     At the first step of each epoch the cosine is what timm's schedule gives that epoch (DeiT-III). It ends at the
-    least rate, or at the peak where that is lower: DeiT's code lets the rate rise there.
+    minimum learning rate, or at the peak where that is lower: DeiT's code lets the rate rise there.
     """
     optimizer, peak = recipe.optimizer, recipe.peak_lr
     warmup = warmup_steps(recipe, steps_per_epoch)
     if step < warmup:
         return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
-    least = min(optimizer.min_lr, peak)
+    minimum = min(optimizer.min_lr, peak)
     done = step / (recipe.epochs * steps_per_epoch)
     left = 1 - done if optimizer.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
-    return least + (peak - least) * left
+    return minimum + (peak - minimum) * left

@@ -4,72 +4,25 @@ Opens no data and allocates no model: one micro-step of the recipe's own method 
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-
-from cosub.attachment import active, state
-from cosub.choices import Checkpointing, Precision
-from cosub.data.imagenet import IMAGENET, IMAGES
+from cosub.choices import Precision
 from cosub.data.transforms import training
-from cosub.recipes.config import CosubDistill, Digits, Distill, Recipe, Scenes, Segmentation, require
-from cosub.runs.counting import Cost, cost, without_memory
-from cosub.runs.network import build_network
-from cosub.submodel import draw
+from cosub.recipes.config import Digits, Recipe, require
 from cosub.train.cautions import cautions, effective_rate
-from cosub.train.compile_choice import Choice, Work, choose, count_work
+from cosub.train.compile_choice import Choice
+from cosub.train.estimate import Estimate, Memory, Setting
 from cosub.train.machine import Machine
-from cosub.train.optim import STATE_TENSORS, learning_rate, warmup_steps
-from cosub.train.steps import share, steps_per_epoch
-from cosub.train.tasks import method_of
-from cosub.train.teachers import Teacher, describe
+from cosub.train.optim import learning_rate, warmup_steps
+from cosub.train.steps import steps_per_epoch
+from cosub.train.tasks import task_type
 
 Known = Literal["given", "source", "assumed"]
 
-ADE20K_IMAGES = 20_210
 _DIGITS = 1797
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_FROM_LITTLE_TO_MUCH: tuple[Checkpointing, ...] = ("none", "lean", "selective", "blocks")
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on one device; on the fullest, where they are shared out."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-    averaged: int
-    """The averaged network and the best epoch's, where the recipe has them."""
-    others: int
-    """A second network, a teacher, or the mean teacher's averaged weights."""
-    activations: int
-    """What is there between forward and backward: saved for backward, and the batch."""
-    working: int
-    """What is made and freed on the way, at most, beyond the activations."""
-
-    @property
-    def total(self) -> int:
-        return sum(dataclasses.astuple(self))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A way to run the recipe that changes rounding at most, and what it takes."""
-
-    sharded: bool
-    checkpointing: Checkpointing
-    micro_steps: int
-    bytes: int
-    flops: int
-    fits: bool
 
 
 @dataclass(frozen=True)
@@ -179,7 +132,7 @@ def plan(
     size = _size(recipe, images)
     per_epoch = steps_per_epoch(recipe, size.images)
     training(recipe.resolution, recipe.augment)  # refuses what training would
-    estimate = _Estimate(recipe, machine, size.classes)
+    estimate = Estimate(recipe, machine, size.classes)
     compiled = estimate.compiled(recipe.epochs * per_epoch)
     sharded = recipe.runtime.parallel == "fsdp"
     asked = estimate.setting(sharded, recipe.runtime.checkpointing, recipe.runtime.micro_steps)
@@ -206,146 +159,12 @@ def plan(
     )
 
 
-class _Estimate:
-    """A recipe's micro-step on tensors without memory, and what follows from its cost."""
-
-    def __init__(self, recipe: Recipe, machine: Machine, classes: int) -> None:
-        self.recipe, self.machine, self.classes = recipe, machine, classes
-        self.groups_per_micro_step = len(share(recipe, 0, machine.devices).groups(0))
-        self.groups_per_device = recipe.num_groups // machine.devices
-        self.precision: Precision = recipe.precision
-        if recipe.precision == "auto":
-            self.precision = "fp32" if recipe.runtime.device == "cpu" else "bf16"
-        self.method = method_of(recipe)
-        with torch.device("meta"):
-            self.network = build_network(recipe, classes, self.method.copies)
-            self.others = self._others(classes)
-        self.rows = self.method.copies * recipe.group_size
-        self.kept = state(self.network).kept(self.rows)
-        self.mode = FakeTensorMode()
-        with self.mode:
-            without_memory(self.network).train()
-            for network in self.others.values():
-                without_memory(network).train(self.method.needs == "peer")
-        self.counted: dict[tuple[Checkpointing, int], Cost] = {}
-
-    def compiled(self, steps: int) -> Choice:
-        """What training decides. Device auto is planned as a GPU."""
-        recipe, runtime = self.recipe, self.recipe.runtime
-        device = "cpu" if runtime.device == "cpu" else "cuda"
-        return choose(runtime.compile, recipe.rounding, device, steps, self._work)
-
-    def _work(self) -> Work:
-        networks = 2 if self.method.needs == "peer" else 1
-        with self.mode:
-            return count_work(self.network, self.recipe.resolution, self.rows, self.recipe.num_groups, networks)
-
-    def _others(self, classes: int) -> dict[str, nn.Module]:
-        """What the method needs besides the network. Of a teacher its description is read, not its weights."""
-        method = self.recipe.method
-        if isinstance(method, Distill | CosubDistill):
-            about = describe(method.teacher, self.recipe.resolution, self.recipe.inputs)
-            return {"teacher": Teacher({**about, "classes": classes})}
-        if not self.method.needs:
-            return {}
-        return {self.method.needs: build_network(self.recipe, classes, self.method.copies)}
-
-    def settings(self, sharded: bool) -> Iterator[Setting]:
-        """For each kind of checkpointing from the recipe's on, as the run shares out and shared out."""
-        kinds = _FROM_LITTLE_TO_MUCH[_FROM_LITTLE_TO_MUCH.index(self.recipe.runtime.checkpointing) :]
-        ways = (False, True) if self.machine.devices > 1 and not sharded else (sharded,)
-        for way, kind in itertools.product(ways, kinds):
-            yield self._fewest(way, kind)
-
-    def _fewest(self, sharded: bool, checkpointing: Checkpointing) -> Setting:
-        """With the fewest micro-steps that fit, or with the most if none does."""
-        most = self.groups_per_device
-        for number in range(self.recipe.runtime.micro_steps, most):
-            if most % number == 0 and (found := self.setting(sharded, checkpointing, number)).fits:
-                return found
-        return self.setting(sharded, checkpointing, most)
-
-    def setting(self, sharded: bool, checkpointing: Checkpointing, micro_steps: int) -> Setting:
-        total = self.memory(sharded, checkpointing, micro_steps).total
-        flops = self._cost(checkpointing, micro_steps).flops * micro_steps * self.machine.devices
-        return Setting(sharded, checkpointing, micro_steps, total, flops, total <= self.machine.memory)
-
-    def memory(self, sharded: bool, checkpointing: Checkpointing, micro_steps: int) -> Memory:
-        """As if all gradients were there from the start of backward, which is so from the second micro-step on."""
-        parts = self.machine.devices if sharded else 1
-        weights, gradients = _bytes(self.network, parts)
-        copies = int(self.recipe.ema > 0) + int(self.recipe.choose == "best")
-        averaged, others = copies * weights, 0
-        for network in self.others.values():
-            more, theirs = _bytes(network, parts)
-            others += more
-            gradients += theirs if self.method.needs == "peer" else 0
-        step = self._cost(checkpointing, micro_steps)
-        return Memory(
-            weights=weights,
-            gradients=gradients,
-            optimizer=STATE_TENSORS[self.recipe.optimizer.name] * gradients,
-            averaged=averaged,
-            others=others,
-            activations=step.saved,
-            working=step.peak - step.saved,
-        )
-
-    def _cost(self, checkpointing: Checkpointing, micro_steps: int) -> Cost:
-        """Of a micro-step. Cost is linear in groups: the line through one group and the recipe's own number."""
-        groups, most = self.groups_per_device // micro_steps, self.groups_per_micro_step
-        if groups in (1, most):
-            return self._count(checkpointing, groups)
-        one, all_groups = self._count(checkpointing, 1), self._count(checkpointing, most)
-        ends = zip(dataclasses.astuple(one), dataclasses.astuple(all_groups), strict=True)
-        return Cost(*(low + (high - low) * (groups - 1) // (most - 1) for low, high in ends))
-
-    def _count(self, checkpointing: Checkpointing, groups: int) -> Cost:
-        key = checkpointing, groups
-        if key not in self.counted:
-            for network in (self.network, *(self.others.values() if self.method.needs == "peer" else ())):
-                state(network).checkpointing = checkpointing
-            with self.mode:
-                everything = nn.ModuleList([self.network, *self.others.values()])
-                self.counted[key] = cost(everything, lambda: self._loss(groups))
-        return self.counted[key]
-
-    def _loss(self, groups: int) -> Tensor:
-        recipe, images = self.recipe, groups * self.recipe.group_size
-        batch = torch.empty(images, 3, recipe.resolution, recipe.resolution)
-        targets = torch.empty(images, self.classes)
-        if isinstance(recipe.task, Segmentation):
-            targets = torch.zeros(images, recipe.resolution, recipe.resolution, dtype=torch.uint8)
-        # Shapes alone matter, and one draw for all groups has those of as many draws put together.
-        submodel = draw(groups * self.rows, [groups * count for count in self.kept], torch.Generator())
-        low = self.precision != "fp32"
-        with active(self.network, submodel), torch.autocast("cpu", _TYPES[self.precision], enabled=low):
-            peer = self.others.get("peer")
-            with active(peer, submodel) if peer is not None else nullcontext():
-                return self.method({"network": self.network, **self.others}, batch, targets)[0]
-
-
-def _bytes(network: nn.Module, parts: int) -> tuple[int, int]:
-    """Of the weights, and of the gradients of those that have one."""
-    weights = sum(_part(parameter, parts) for parameter in network.parameters())
-    weights += sum(buffer.nbytes for buffer in network.buffers())
-    return weights, sum(_part(parameter, parts) for parameter in network.parameters() if parameter.requires_grad)
-
-
-def _part(parameter: nn.Parameter, parts: int) -> int:
-    """Bytes of the first and largest part of a parameter, which FSDP2 cuts along its first dimension."""
-    length = parameter.shape[0] if parameter.dim() else 1
-    return math.ceil(length / parts) * (parameter.nbytes // length)
-
-
 def _size(recipe: Recipe, images: int | None) -> Size:
     data = recipe.data
     require(images is None or images >= 1, "images", images, "must be 1 or more")
-    known = (IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
-    if isinstance(data, Scenes):
-        known = (ADE20K_IMAGES, recipe.classes or data.num_classes)
+    _, *known = task_type(recipe).assumed(recipe)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
-        known = (_DIGITS - math.ceil(data.test_share * _DIGITS), recipe.classes or 10)
+        known = [_DIGITS - math.ceil(data.test_share * _DIGITS), recipe.classes or 10]
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
     return Size(images or known[0], known[1], origin)
 

@@ -5,35 +5,35 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError
+from cosub.evaluation.metric import Metric, headline_metric
 from cosub.recipes.config import Recipe
+from cosub.recipes.files import read as read_recipe
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import caption
 from cosub.train.logs import read
 from cosub.train.optim import learning_rate, warmup_steps
 
-_NAMES = {"top1": "top-1", "miou": "mIoU"}
-
 
 def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None = None) -> None:
     """Write a PNG with the curves of the runs; `summary` is that of a single run which has not written its own yet.
 
     Raises:
-        InputError: if a folder holds no metrics.
+        InputError: if a folder holds no metrics or no recipe.
     """
     figure = new_figure(9, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    metrics: set[str] = set()
+    metrics: set[Metric] = set()
     for run in runs:
         lines = read(run)
         if not lines:
             raise InputError(f"run: {run}: has no metrics.jsonl to plot")
         steps = [line for line in lines if "loss" in line]
         (curve,) = loss.plot([line["epoch"] for line in steps], [line["loss"] for line in steps])
-        last = summary or RunFolder(run).read_summary()
-        metric = "miou" if "miou" in last or any("miou" in line for line in lines) else "top1"
-        points = [(line["epoch"], line[metric]) for line in lines if metric in line]
-        points += _final(lines, last, metric)
+        folder = RunFolder(run)
+        metric = headline_metric(read_recipe(folder.recipe).task.kind)
+        points = [(line["epoch"], line[metric.key]) for line in lines if metric.key in line]
+        points += _final(lines, summary or folder.read_summary(), metric.key)
         metrics.add(metric)
         accuracy.plot(
             [x for x, _ in points],
@@ -45,7 +45,8 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
         )
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
     accuracy.set(
-        xlabel="epoch", ylabel=" and ".join(_NAMES[metric] for metric in sorted(metrics)) + " on held-out images"
+        xlabel="epoch",
+        ylabel=" and ".join(sorted((metric.name for metric in metrics), key=str.lower)) + " on held-out images",
     )
     tidy([loss, accuracy])
     accuracy.legend(frameon=False, fontsize="small", loc="lower right")

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim.swa_utils import AveragedModel
 
 from cosub.runs.distributed import World
+from cosub.train.networks import Networks
 from cosub.twins.twin import Twin
 
 
@@ -27,6 +29,12 @@ def shard(network: nn.Module, world: World) -> None:
             fully_shard(module, mesh=mesh)
     # The root too gives its parameters back after a forward: an averaged network has no backward that would.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
+
+
+def shard_all(networks: Networks, world: World) -> None:
+    """Shard all networks of a run. Of an average, the network inside."""
+    for network in networks.all.values():
+        shard(network.module if isinstance(network, AveragedModel) else network, world)
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """How a run is cut: epochs into steps, and the batch of a step into shares of the processes."""
 
-from cosub.data.loading import Slice, distinct_images
+from cosub.data.loading import Slice, StepSampler, distinct_images
 from cosub.errors import InputError
 from cosub.recipes.config import Recipe
 
@@ -40,3 +40,10 @@ def share(recipe: Recipe, rank: int, processes: int) -> Slice:
             "recipe's batch_size or group_size"
         )
     return Slice(rank, processes, recipe.runtime.micro_steps, recipe.num_groups)
+
+
+def sampler_of(recipe: Recipe, num_images: int, part: Slice, steps: range) -> StepSampler:
+    """Draws the images of a process in these steps."""
+    return StepSampler(
+        num_images, recipe.batch_size, recipe.group_size, recipe.seed, part, steps, recipe.augment.repeats
+    )

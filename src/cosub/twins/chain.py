@@ -23,17 +23,13 @@ class _Chain(Twin):
 
 
 class _Byob(_Chain):
+    around = ("shortcut", "act")
     shortcut: Any
     act: Any
 
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return int(block.shortcut is not None)
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        # The activation after the addition changes nothing a second time, if it is ReLU.
-        return isinstance(block.shortcut, nn.Identity) and type(block.act) in (nn.ReLU, nn.Identity)
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
@@ -80,11 +76,8 @@ class CSPBottleneck(_Chain, cspnet.BottleneckBlock):
 
     act3: Any
     branches = (("conv1", "conv2", "attn2", "conv3", "attn3"),)
+    around = ("act3",)
     timm_class = cspnet.BottleneckBlock
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return type(block.act3) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         return self.act3(untouched(self.residual(x, self._branch, rows[0]), x))

@@ -1,7 +1,5 @@
 """ConvNeXt and ConvNeXt V2: one residual layer a block, on maps `(R, C, H, W)`."""
 
-from typing import Any
-
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
@@ -14,11 +12,8 @@ class ConvNeXtTwin(Twin, ConvNeXtBlock):
 
     layers = 1
     branches = (("conv_dw", "norm", "mlp", "gamma"),)
+    around = ("shortcut",)
     timm_class = ConvNeXtBlock
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return isinstance(block.shortcut, nn.Identity)
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)

@@ -46,7 +46,7 @@ class EVAPostNormBlock(Twin, EvaBlockPostNorm):
     """Twin of the block that normalises what a branch gives: the norm is inside the branch."""
 
     layers = 2
-    branches = (("norm1", "attn"), ("norm2", "mlp"))
+    branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = EvaBlockPostNorm
 
     @classmethod

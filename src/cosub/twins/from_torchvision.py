@@ -67,6 +67,7 @@ class BasicTwin(Twin, BasicBlock):
 
     layers = 1
     branches = (("conv1", "bn1", "conv2", "bn2"),)
+    around = ("downsample", "relu")
     timm_class = BasicBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
@@ -82,6 +83,7 @@ class BottleneckTwin(Twin, Bottleneck):
 
     layers = 1
     branches = (("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),)
+    around = ("downsample", "relu")
     timm_class = Bottleneck
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
@@ -99,6 +101,7 @@ class RegNetTwin(Twin, ResBottleneckBlock):
 
     layers = 1
     branches = (("f",),)
+    around = ("proj", "activation")
     timm_class = ResBottleneckBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:

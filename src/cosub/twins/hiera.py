@@ -26,8 +26,8 @@ class HieraTwin(Twin, HieraBlock):
         return (("attn.qkv", "attn.proj", "ls1"), cls.branches[1]) if block.do_expand else cls.branches
 
     @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return not block.do_expand
+    def around_of(cls, block: Any) -> tuple[str, ...] | None:
+        return None if block.do_expand else ()
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = x

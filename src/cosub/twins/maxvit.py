@@ -21,6 +21,7 @@ from cosub.twins.twin import Twin
 
 class _Convolution(Twin):
     layers = 1
+    around = ("shortcut",)
     shortcut: nn.Module
 
     @classmethod
@@ -67,11 +68,8 @@ class CoAtNetBlock(Twin, TransformerBlock2d):
 
     layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
+    around = ("shortcut",)
     timm_class = TransformerBlock2d
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return isinstance(block.shortcut, nn.Identity)
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], shared_rel_pos: Tensor | None = None) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)

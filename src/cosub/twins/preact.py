@@ -15,6 +15,7 @@ from cosub.twins.twin import Twin, untouched
 
 class _PreActivated(Twin):
     layers = 1
+    around = ("norm1", "downsample")
     norm1: nn.Module
     downsample: Any
 
@@ -23,8 +24,8 @@ class _PreActivated(Twin):
         return cls.branches if block.downsample is None else (cls.branches[0][1:],)
 
     @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return block.downsample is None
+    def around_of(cls, block: Any) -> tuple[str, ...]:
+        return () if block.downsample is None else cls.around
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         if self.downsample is None:
@@ -65,11 +66,8 @@ class V2PostBottleneck(Twin, Bottleneck):
     layers = 1
     downsample: Any
     branches = (("conv1", "norm1", "conv2", "norm2", "conv3", "norm3"),)
+    around = ("downsample", "act3")
     timm_class = Bottleneck
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        return block.downsample is None and type(block.act3) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if self.downsample is None else self.downsample(x)
@@ -99,6 +97,7 @@ class NFBlock(_PreActivated, NormFreeBlock):
     branches = (
         ("act1", "conv1", "act2", "conv2", "act2b", "conv2b", "attn", "act3", "conv3", "attn_last", "skipinit_gain"),
     )
+    around = ("act1", "beta", "downsample")
     timm_class = NormFreeBlock
 
     def _before(self, h: Tensor) -> Tensor:

@@ -16,16 +16,12 @@ class RegNetBottleneck(Twin, Bottleneck):
     se: Any
     downsample: Any
     branches = (("conv1", "conv2", "se", "conv3"),)
+    around = ("downsample", "act3")
     timm_class = Bottleneck
 
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return 0 if block.downsample is None else 1
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        # The activation after the addition changes nothing a second time, if it is ReLU.
-        return isinstance(block.downsample, nn.Identity) and type(block.act3) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.downsample, nn.Identity) else self.downsample(x)

@@ -23,7 +23,7 @@ class ResPostRelPosTwin(Twin, ResPostRelPosBlock):
     """Twin of the block that normalises what a branch gives."""
 
     layers = 2
-    branches = (("norm1", "attn"), ("norm2", "mlp"))
+    branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = ResPostRelPosBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...], shared_rel_pos: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ The shortcut, which may be downsampled, and the activation after the addition ru
 from typing import Any
 
 from timm.models.resnet import BasicBlock, Bottleneck
-from torch import Tensor, nn
+from torch import Tensor
 
 from cosub.submodel import Rows
 from cosub.twins.twin import Twin, untouched
@@ -19,12 +19,8 @@ class ResNetBasic(Twin, BasicBlock):
     aa: Any
     drop_block: Any
     branches = (("conv1", "bn1", "drop_block", "act1", "aa", "conv2", "bn2", "se"),)
+    around = ("downsample", "act2")
     timm_class = BasicBlock
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        # The activation after the addition changes nothing a second time, if it is ReLU.
-        return block.downsample is None and type(block.act2) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if self.downsample is None else self.downsample(x)
@@ -44,12 +40,8 @@ class ResNetBottleneck(Twin, Bottleneck):
     aa: Any
     drop_block: Any
     branches = (("conv1", "bn1", "act1", "conv2", "bn2", "drop_block", "act2", "aa", "conv3", "bn3", "se"),)
+    around = ("downsample", "act3")
     timm_class = Bottleneck
-
-    @classmethod
-    def vanishes(cls, block: Any) -> bool:
-        # The activation after the addition changes nothing a second time, if it is ReLU.
-        return block.downsample is None and type(block.act3) is nn.ReLU
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if self.downsample is None else self.downsample(x)

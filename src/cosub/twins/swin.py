@@ -25,7 +25,7 @@ class SwinV2Block(Twin, SwinTransformerV2Block):
     """Twin of Swin V2's block, which normalises what a branch gives: the norm is inside the branch."""
 
     layers = 2
-    branches = (("norm1", "attn"), ("norm2", "mlp"))
+    branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = SwinTransformerV2Block
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:

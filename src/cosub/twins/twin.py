@@ -7,7 +7,7 @@ A twin is a subclass of a block, mostly of timm, whose forward writes each resid
 import copy
 import warnings
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NoReturn
@@ -160,12 +160,17 @@ class Place:
 class Twin(nn.Module):
     """A block of `layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
 
-    In `run`, `self.residual` is the operation that the model was attached with. `branches` names, for each residual
-    layer in the order of `run`, the modules and parameters of the block that it alone uses.
+    In `run`, `self.residual` is the operation that the model was attached with. What else is known of a block:
+
+        branches  of each residual layer, the modules and parameters that it alone uses, in the order of `run`
+        around    what runs on all rows around the branches, in order: a shortcut, the activation after the addition
+        ends      the last linear layer inside a module in which a branch ends
     """
 
     layers: ClassVar[int]
     branches: ClassVar[tuple[tuple[str, ...], ...]]
+    around: ClassVar[tuple[str, ...]] = ()
+    ends: ClassVar[Mapping[str, str]] = {"attn": "proj", "mlp": "fc2"}
     timm_class: ClassVar[type[nn.Module]]
     cosub: Place
 
@@ -183,9 +188,15 @@ class Twin(nn.Module):
         return cls.branches
 
     @classmethod
+    def around_of(cls, block: Any) -> tuple[str, ...] | None:
+        """The names in `around` that one block has; None if the way around is more than these in a row."""
+        return tuple(name for name in cls.around if not isinstance(getattr(block, name, None), nn.Identity | None))
+
+    @classmethod
     def vanishes(cls, block: Any) -> bool:
-        """Whether a block without any of its branches gives what it is given."""
-        return True
+        """Whether a block without any of its branches is the identity. A second ReLU changes nothing."""
+        around = cls.around_of(block)
+        return around is not None and all(type(getattr(block, name)) is nn.ReLU for name in around)
 
     @property
     def residual(self) -> Callable[..., Tensor]:

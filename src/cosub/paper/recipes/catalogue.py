@@ -1,4 +1,4 @@
-"""All recipes of the paper, and those in which its studies are repeated in small."""
+"""All recipes of the paper, and those of its studies at small scale."""
 
 from collections.abc import Callable
 

@@ -9,7 +9,7 @@ def digits_few() -> Recipe:
     """300 of scikit-learn's digits, 500 others held out for choices, 899 to test.
 
     Cost: 1,000 steps; 42 s on one idle core, supervised, and 55 s co-trained (CPU time of a step, without images).
-    Expected: docs/studies.md.
+    Measured: docs/studies.md.
 
     cosub train digits-few
     """
@@ -36,7 +36,7 @@ def digits32_few() -> Recipe:
     It is the ViT of `cosub study table2`, where co-training was ahead.
 
     Cost: 1,000 steps; 79 s on one idle core, supervised, and 112 s co-trained (measured steps).
-    Expected: docs/studies.md.
+    Measured: docs/studies.md.
 
     cosub train digits32-few
     """
@@ -50,7 +50,7 @@ def cifar10_few() -> Recipe:
     Without flips, so that it over-fits in time: supervised, 0.996 of the images trained on in the middle (seed 0).
 
     Cost: 750 steps; 54 s on one idle core, supervised, and 92 s co-trained (CPU time of a step, without images).
-    Expected: docs/studies.md.
+    Measured: docs/studies.md.
 
     cosub train cifar10-few --data.path PATH
     """
@@ -74,8 +74,8 @@ def cifar10_few() -> Recipe:
 def cifar10_hour() -> Recipe:
     """5,000 of CIFAR-10's training images, 5,000 others held out for choices, all 10,000 to test: for one GPU.
 
-    Cost: 6,000 steps; not yet run.
-    Expected: not yet run.
+    Cost: 6,000 steps.
+    Measured: not yet.
 
     cosub train cifar10-hour --data.path PATH --workers 14
     """

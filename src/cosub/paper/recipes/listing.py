@@ -12,8 +12,8 @@ FIRST = "To begin with"
 _HEAD = "| recipe | model | starts from | epochs | pixels | drop rate | batch | lr | LAMB | table: baseline / cosub |"
 _INTRODUCTION = """# Recipes
 
-Written by `cosub recipes --markdown`. `cosub recipes NAME` prints one with its cost, its expected numbers and the
-options that lead to each; `cosub train NAME --data.path PATH` trains it.
+Written by `cosub recipes --markdown`. `cosub recipes NAME` prints one with its cost, the paper's numbers and the
+options of each; `cosub train NAME --data.path PATH` trains it.
 
 `lr` is the peak rate at the recipe's batch, of the optimizer in the text of Appendix A.1 or of the training that the
 group names. Where the column LAMB has a rate, NAME-lamb is the same recipe with DeiT-III's optimizer and that rate.

@@ -17,7 +17,7 @@ _NAMES: dict[int, tuple[str, ...]] = {1: ("val",), 2: ("val", "v2"), 3: ("val", 
 
 @dataclass(frozen=True)
 class Printed:
-    """A row of a table: the numbers that the paper prints, and the options that lead there from the recipe.
+    """A row of a table: the paper's numbers, and the options by which the recipe becomes that row.
 
     Numbers are top-1 in percent on ImageNet's validation images (val), with ReaL's labels (real), on ImageNet-V2 (v2),
     on a transfer data set (top-1), or what their name says.
@@ -81,7 +81,7 @@ class Entry:
 
 
 def function(entry: Entry) -> Callable[[], Recipe]:
-    """The recipe as a function whose docstring says table, expected numbers, cost and command."""
+    """The recipe as a function whose docstring has cost, the paper's numbers and the command."""
 
     def build() -> Recipe:
         return entry.recipe
@@ -92,9 +92,9 @@ def function(entry: Entry) -> Callable[[], Recipe]:
 
 
 def describe(entry: Entry) -> str:
-    """The text of an entry: cost, expected numbers with the options that lead to them, what is inferred, command."""
+    """The text of an entry: cost, the paper's numbers with their options, inferred values, command."""
     lines = [f"{entry.purpose}.", "", *textwrap.wrap(f"Cost: {entry.cost}.", 110)]
-    lines += ["Expected (top-1 in percent):"] if entry.rows else ["Expected: not published."]
+    lines += ["The paper (top-1 in percent):"] if entry.rows else ["The paper: not published."]
     for row in entry.rows:
         lines += [f"  table {row.table}, {row.row}: {row.result}" + (f"   with {row.options}" if row.options else "")]
     notes = [*entry.notes]

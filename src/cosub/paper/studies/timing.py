@@ -46,7 +46,7 @@ def costs(study: Study, seeds: int, place: Place, jobs: int) -> list[dict[str, A
 
 
 def shape(recipe: Recipe) -> str:
-    """What the time of a step hangs on."""
+    """What the time of a step depends on."""
     values = {name: value for name, value in dataclasses.asdict(recipe).items() if name in _SHAPE}
     return json.dumps([values, recipe.method.kind, recipe.data.kind], sort_keys=True)
 
@@ -74,24 +74,23 @@ def step_seconds(recipe: Recipe) -> float:
 
     from cosub.runs.network import build_network
     from cosub.train.methods import build
+    from cosub.train.methods.alike import networks_alike
     from cosub.train.optim import build_optimizer
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         method = build(recipe.method)
-        networks = {
-            name: build_network(recipe, 10, method.copies).eval() for name in {"network", method.needs or "network"}
-        }
-        trained = [network.train() for name, network in networks.items() if name in ("network", "peer")]
-        optimizer = build_optimizer(recipe, *trained)
+        networks = networks_alike(method, lambda: build_network(recipe, 10, method.copies).train())
+        optimizer = build_optimizer(recipe, *networks.trained.values())
         images = torch.zeros(recipe.batch_size, 3, recipe.resolution, recipe.resolution)
         targets = one_hot(torch.arange(recipe.batch_size) % 10, 10).float()
         seconds = []
         for _ in range(_WARM + _TIMED):
             started = time.perf_counter()
-            method(networks, images, targets)[0].backward()
+            method(networks.all, images, targets)[0].backward()
             optimizer.step()
+            method.after_step(networks.all)
             optimizer.zero_grad()
             seconds.append(time.perf_counter() - started)
         return statistics.median(seconds[_WARM:])

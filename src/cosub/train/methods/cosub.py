@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from cosub.choices import CosubKind
 from cosub.losses import cosub_loss
+from cosub.train.methods.method import Method
 
 
 @dataclass(frozen=True)
-class CosubMethod:
+class CosubMethod(Method):
     weight: float
     loss: CosubKind
-    copies: int = 2
-    needs: Literal[""] = ""
+    copies: ClassVar[int] = 2
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = networks["network"](images)  # (2B, C): the network is attached with two copies

@@ -1,28 +1,26 @@
-"""Table 4's last row: submodel co-training, and a frozen teacher for both submodels."""
+"""Table 4's last row: submodel co-training in which a frozen teacher teaches both submodels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from cosub.choices import Answer, CosubKind
 from cosub.losses import cosub_distillation_loss
+from cosub.train.methods.teacher import TeacherMethod, teacher_logits
 
 
 @dataclass(frozen=True)
-class CosubDistillMethod:
+class CosubDistillMethod(TeacherMethod):
     weight: float
     teacher_weight: float
     loss: CosubKind
     teacher_answer: Answer
-    copies: int = 2
-    needs: Literal["teacher"] = "teacher"
+    copies: ClassVar[int] = 2
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            taught = networks["teacher"](images)
+        teacher = teacher_logits(networks, images)
         logits = networks["network"](images)
-        shares = self.weight, self.teacher_weight
-        return cosub_distillation_loss(logits, targets, taught, *shares, self.loss, self.teacher_answer), logits
+        weights = self.weight, self.teacher_weight
+        return cosub_distillation_loss(logits, targets, teacher, *weights, self.loss, self.teacher_answer), logits

@@ -2,23 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cosub.choices import CosubKind
 from cosub.losses import cosub_loss
+from cosub.train.methods.method import Builder, Method
+from cosub.train.networks import Networks
+
+PEER = "peer"
 
 
 @dataclass(frozen=True)
-class CotrainMethod:
+class CotrainMethod(Method):
     weight: float
     loss: CosubKind
-    copies: int = 1
-    needs: Literal["peer"] = "peer"
+
+    def networks(self, build: Builder) -> Networks:
+        return Networks(trained={PEER: build.another(PEER)})
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = networks["network"](images)
-        both = torch.cat([logits, networks["peer"](images)])
+        both = torch.cat([logits, networks[PEER](images)])
         return cosub_loss(both, targets, self.weight, self.loss), logits

@@ -2,24 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from cosub.choices import CosubKind
 from cosub.losses import distillation_loss
+from cosub.train.methods.teacher import TeacherMethod, teacher_logits
 
 
 @dataclass(frozen=True)
-class DistillMethod:
+class DistillMethod(TeacherMethod):
     weight: float
     loss: CosubKind
-    copies: int = 1
-    needs: Literal["teacher"] = "teacher"
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            taught = networks["teacher"](images)
+        teacher = teacher_logits(networks, images)
         logits = networks["network"](images)
-        return distillation_loss(logits, targets, taught, self.weight, self.loss), logits
+        return distillation_loss(logits, targets, teacher, self.weight, self.loss), logits

@@ -2,24 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from cosub.choices import CosubKind
 from cosub.losses import distillation_loss
+from cosub.train.methods.method import Builder, Method
+from cosub.train.networks import Networks
+
+MEAN_TEACHER = "mean-teacher"
 
 
 @dataclass(frozen=True)
-class MeanTeacherMethod:
+class MeanTeacherMethod(Method):
     weight: float
+    momentum: float
     loss: CosubKind
-    copies: int = 1
-    needs: Literal["mean-teacher"] = "mean-teacher"
+
+    def networks(self, build: Builder) -> Networks:
+        return Networks(others={MEAN_TEACHER: build.average(self.momentum)})
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            taught = networks["mean-teacher"](images)
+            teacher = networks[MEAN_TEACHER](images)
         logits = networks["network"](images)
-        return distillation_loss(logits, targets, taught, self.weight, self.loss), logits
+        return distillation_loss(logits, targets, teacher, self.weight, self.loss), logits
+
+    def after_step(self, networks: Mapping[str, nn.Module]) -> None:
+        average = networks[MEAN_TEACHER]
+        assert isinstance(average, AveragedModel)
+        average.update_parameters(networks["network"])

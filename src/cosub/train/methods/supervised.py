@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 
 from cosub.choices import LabelLoss
 from cosub.losses import label_loss
+from cosub.train.methods.method import Method
 
 
 @dataclass(frozen=True)
-class SupervisedMethod:
+class SupervisedMethod(Method):
     loss: LabelLoss
-    copies: int = 1
-    needs: Literal[""] = ""
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = networks["network"](images)

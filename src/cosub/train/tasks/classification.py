@@ -2,28 +2,44 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from cosub.data.imagenet import IMAGENET, IMAGES
 from cosub.data.loading import TrainingSet
 from cosub.data.mixing import mix_groups
-from cosub.data.sources import Examples, Source
+from cosub.data.sources import Examples
 from cosub.data.transforms import normalize, training
 from cosub.evaluation.classification import Result, evaluate
+from cosub.evaluation.metric import TOP1, Metric
 from cosub.recipes.config import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.network import build_network
-from cosub.train.methods import build
+from cosub.train.methods import Method, build
+from cosub.train.tasks.task import Assumed, Task
 
 
 @dataclass(frozen=True)
-class ClassificationTask:
-    recipe: Recipe
-    source: Source
+class ClassificationTask(Task):
+    metric: ClassVar[Metric] = TOP1
+
+    @classmethod
+    def method(cls, recipe: Recipe) -> Method:
+        return build(recipe.method)
+
+    @classmethod
+    def assumed(cls, recipe: Recipe) -> Assumed:
+        """ImageNet-1k, or 21k for a recipe of its classes."""
+        return Assumed("ImageNet", IMAGES.get(recipe.classes, IMAGES[IMAGENET]), recipe.classes or IMAGENET)
+
+    @classmethod
+    def empty_targets(cls, recipe: Recipe, images: int, classes: int) -> Tensor:
+        return torch.empty(images, classes)
 
     def network(self, seed: int, world: World) -> nn.Module:
-        copies = build(self.recipe.method).copies
+        copies = self.method(self.recipe).copies
         network = build_network(dataclasses.replace(self.recipe, seed=seed), len(self.source.classes), copies)
         return network.to(world.device)
 

@@ -1,0 +1,77 @@
+"""Draw the rooms of the package, each above all that it imports: docs/rooms.png.
+
+python scripts/rooms.py
+"""
+
+import ast
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from tree import SOURCE, purpose
+
+PICTURE = SOURCE.parents[1] / "docs" / "rooms.png"
+WIDTH, GAP = 10.0, 0.12  # of a floor, and between boxes
+
+
+def rooms() -> dict[str, Path]:
+    """Each folder and file at top level, but the package's own face."""
+    files = {path.stem: path for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
+    return files | {path.parent.name: path for path in SOURCE.glob("*/__init__.py")}
+
+
+def imports(room: str, path: Path) -> set[str]:
+    """The rooms that a room imports from."""
+    found: set[str] = set()
+    for file in path.parent.rglob("*.py") if path.name == "__init__.py" else [path]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cosub."):
+                found.add(node.module.split(".")[1])
+            elif isinstance(node, ast.ImportFrom) and node.module == "cosub":
+                found |= {alias.name for alias in node.names}
+    return (found & rooms().keys()) - {room}
+
+
+def floors() -> list[list[str]]:
+    """From the ground up: a room stands one floor above the highest that it imports."""
+    below = {room: imports(room, path) for room, path in rooms().items()}
+    level: dict[str, int] = {}
+    while len(level) < len(below):
+        level |= {
+            room: 1 + max((level[other] for other in others), default=-1)
+            for room, others in below.items()
+            if room not in level and others <= level.keys()
+        }
+    found: dict[int, list[str]] = defaultdict(list)
+    for room, floor in sorted(level.items()):
+        found[floor].append(room)
+    return [found[floor] for floor in sorted(found)]
+
+
+def draw() -> None:
+    stack, where = floors(), rooms()
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.62 * len(stack)), layout="constrained")
+    for height, names in enumerate(stack):
+        width = (WIDTH - GAP * (len(names) - 1)) / len(names)
+        for place, name in enumerate(names):
+            left = place * (width + GAP)
+            library = where[name].name != "__init__.py" or name in ("twins", "architectures", "weights")
+            colour = "#dbe9f6" if library else "#f3eadb"
+            axes.add_patch(plt.Rectangle((left, height), width, 0.82, facecolor=colour, edgecolor="#444444"))
+            middle = left + width / 2
+            axes.text(middle, height + 0.55, name, ha="center", va="center", fontsize=10, weight="bold")
+            words = textwrap.fill(
+                purpose(where[name]).replace("`", ""), int(14 * width), max_lines=2, placeholder=" ..."
+            )
+            axes.text(middle, height + 0.24, words, ha="center", va="center", fontsize=6.5)
+    axes.set(xlim=(-0.05, WIDTH + 0.05), ylim=(-0.1, len(stack)))
+    axes.set_title(
+        "Rooms of cosub. Each imports only from rooms below it. Blue: the library; sand: runs and tools", fontsize=10
+    )
+    axes.axis("off")
+    figure.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    draw()

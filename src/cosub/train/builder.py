@@ -1,0 +1,94 @@
+"""Builds the networks of a run: those of a new one from weights, those of one that continues for its checkpoint."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cosub.attachment import state
+from cosub.recipes.config import Recipe
+from cosub.runs.distributed import World
+from cosub.runs.progress import Reporter
+from cosub.runs.published import prepared_otherwise
+from cosub.seeds import derive
+from cosub.train.methods import Method
+from cosub.train.methods.teacher import TEACHER
+from cosub.train.networks import AVERAGED, BEST, STUDENT, Networks, averaged
+from cosub.train.tasks import Task
+from cosub.train.teachers import Teacher, load_teacher
+from cosub.weights.loading import load_weights
+
+
+def build_student(task: Task, seed: int, world: World) -> nn.Module:
+    """The recipe's network, initialised from a seed, before any weights are read."""
+    network = task.network(seed, world)
+    state(network).checkpointing = task.recipe.runtime.checkpointing
+    return network
+
+
+@dataclass(frozen=True)
+class RunBuilder:
+    """The `Builder` of training. `facts` are those that a checkpoint kept; None for a new run.
+
+    A run that continues reads neither the recipe's weights nor its teacher: their files may be gone by then.
+    """
+
+    task: Task
+    student: nn.Module
+    world: World
+    out: Path
+    reporter: Reporter
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.task.recipe
+
+    def continuing(self, facts: Mapping[str, Any]) -> "RunBuilder":
+        """For a run that continues from a checkpoint with these facts."""
+        return dataclasses.replace(self, facts=facts)
+
+    def networks(self, method: Method) -> Networks:
+        """All networks of the run. They are neither compiled nor sharded yet, so that they can be copied.
+
+        Raises:
+            InputError: for weights or a teacher that cannot be read or do not fit.
+        """
+        if self.facts is None and self.recipe.weights:
+            self.reporter.say(f"weights: starting from {self.recipe.weights}")
+            if caution := prepared_otherwise(self.recipe):
+                self.reporter.warn(caution)
+        self._read_weights(STUDENT, self.student)
+        found = Networks({STUDENT: self.student}).joined(method.networks(self))
+        if self.recipe.ema:
+            found.others[AVERAGED] = averaged(self.student, self.recipe.ema)
+        if self.recipe.choose == "best":
+            found.others[BEST] = copy.deepcopy(self.student).eval().requires_grad_(False)
+        return found
+
+    def another(self, name: str) -> nn.Module:
+        network = build_student(self.task, derive(name, self.recipe.seed), self.world)
+        self._read_weights(name, network)
+        return network
+
+    def average(self, momentum: float) -> nn.Module:
+        return averaged(self.student, momentum).eval()
+
+    def teacher(self, source: str) -> nn.Module:
+        if self.facts is not None:
+            return Teacher(self.facts[TEACHER]).to(self.world.device)
+        recipe, classes = self.recipe, self.task.source.classes
+        teacher, messages = load_teacher(source, classes, recipe.resolution, self.out, recipe.inputs)
+        for message in messages:
+            self.reporter.say(message)
+        return teacher.to(self.world.device)
+
+    def _read_weights(self, name: str, network: nn.Module) -> None:
+        if self.facts is not None or not self.recipe.weights:
+            return
+        for message in load_weights(self.task.pretrained(network), self.recipe.weights):
+            self.reporter.say(f"weights: {message}" if name == STUDENT else f"weights of the {name}: {message}")

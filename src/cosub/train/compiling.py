@@ -1,0 +1,99 @@
+"""Compiled blocks in a run: decided once, tried before the first step, taken off where a step is examined."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cosub.attachment import active
+from cosub.errors import InputError, RunError
+from cosub.recipes.config import Recipe
+from cosub.runs.distributed import World
+from cosub.runs.progress import Reporter
+from cosub.train.checkpoint import Checkpoint
+from cosub.train.compile_choice import Choice, Work, choose
+from cosub.train.micro_step import MicroStep
+from cosub.train.networks import STUDENT, Networks
+from cosub.train.parallel import sum_of_outputs
+from cosub.twins.compilation import compile_blocks, uncompile_blocks
+
+
+class Compilation:
+    """Whether the blocks of a run are compiled."""
+
+    def __init__(self, recipe: Recipe, world: World, reporter: Reporter) -> None:
+        self.recipe, self.world, self.reporter = recipe, world, reporter
+        self.on = False
+
+    def decide(self, steps: int, work: Callable[[], Work], found: Checkpoint | None) -> None:
+        """As the recipe says; where it leaves that to the rule, a run goes on as it began.
+
+        Args:
+            steps: of the whole run.
+            work: counts a step; called only where the rule decides.
+            found: the checkpoint that the run continues from.
+
+        Raises:
+            InputError: if compiling is asked for, and the shapes differ from step to step.
+        """
+        recipe, device = self.recipe, self.world.device.type
+        wanted = recipe.runtime.compile
+        if wanted == "on" and recipe.rounding == "bernoulli":
+            raise InputError("compile: on: rounding bernoulli gives every step other shapes; take auto or off")
+        choice = choose(wanted, recipe.rounding, device, steps, work)
+        if wanted == "auto" and device == "cuda" and recipe.rounding != "bernoulli":
+            if found is not None:  # checkpoints from before the rule have none: all were compiled
+                began = found.counters.get("compiled", True)
+                choice = Choice(began, f"auto: {'on' if began else 'off'}, as the run was begun")
+            self.reporter.say(f"compile: {choice.why}")
+        self.on = choice.compiled
+
+    def apply(self, networks: Networks) -> None:
+        """Compile the blocks of all trained networks, where it was decided so."""
+        if self.on:
+            for network in networks.trained.values():
+                compile_blocks(network)
+
+    def remove(self, networks: Networks) -> None:
+        for network in networks.trained.values():
+            uncompile_blocks(network)
+
+    def rehearse(self, networks: Networks, micro_step: MicroStep) -> None:
+        """See that the compiled blocks work before the first step; go on uncompiled where they do not.
+
+        Raises:
+            RunError: if they do not, and the recipe asks for compiled blocks.
+        """
+        if not self.on:
+            return
+        started, stats = time.perf_counter(), torch._dynamo.utils.counters["stats"]
+        before = stats["unique_graphs"]
+        try:
+            for network in networks.trained.values():
+                rehearse(network, networks, micro_step)
+            graphs, seconds = stats["unique_graphs"] - before, time.perf_counter() - started
+            self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
+        except Exception as error:  # a compiler raises what it likes
+            reason = " ".join(str(error).split())[:200]
+            if self.recipe.runtime.compile == "on":
+                raise RunError(
+                    f"compile: on: the blocks cannot be compiled here ({reason}); take auto or off"
+                ) from error
+            self.on = False
+            self.remove(networks)
+            self.reporter.warn(f"going on uncompiled, because the blocks cannot be compiled here ({reason})")
+
+
+def rehearse(network: nn.Module, networks: Networks, micro_step: MicroStep) -> None:
+    """One forward and backward on empty images, which leaves no trace in the network."""
+    before = {key: buffer.clone() for key, buffer in network.named_buffers()}
+    recipe, groups, device = micro_step.task.recipe, micro_step.share.groups(0), micro_step.device
+    size = len(groups) * recipe.group_size, 3, recipe.resolution, recipe.resolution
+    network.train()
+    with active(network, micro_step.submodel(networks, STUDENT, 0, groups)), micro_step.autocast():
+        outputs = network(torch.zeros(size, device=device))
+    sum_of_outputs(outputs).backward()
+    network.zero_grad(set_to_none=True)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])

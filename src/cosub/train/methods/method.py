@@ -1,0 +1,50 @@
+"""What a training method is: the networks that it needs, its loss, and what it does after a step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from cosub.train.networks import Networks
+
+
+class Builder(Protocol):
+    """Makes the networks that a method asks for beside the student."""
+
+    def another(self, name: str) -> nn.Module:
+        """The student's architecture, initialised from a seed of its own, to be trained. The seed depends on `name`."""
+        ...
+
+    def average(self, momentum: float) -> nn.Module:
+        """A copy of the student, in eval mode, that `update_parameters` moves towards it: `m * copy + (1 - m) * it`."""
+        ...
+
+    def teacher(self, source: str) -> nn.Module:
+        """A frozen network with weights: a finished run, an exported folder, or a name of timm's weights."""
+        ...
+
+
+class Method(ABC):
+    """From a batch to a loss. A method that needs the student alone defines `__call__` and nothing else."""
+
+    copies: ClassVar[int] = 1
+    """Submodels per image."""
+
+    @abstractmethod
+    def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and logits `(copies * B, C)`, of images `(B, 3, H, W)` with dense targets `(B, C)`.
+
+        `networks` holds "network", the student, and those of `networks()`. Each trained one has its submodel set.
+        """
+
+    def networks(self, build: Builder) -> Networks:
+        """The networks that the method needs besides the student."""
+        return Networks()
+
+    def after_step(self, networks: Mapping[str, nn.Module]) -> None:  # noqa: B027
+        """Called after each update of the optimizer, with the networks of `__call__`."""
+
+    def facts(self, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
+        """Plain values that a checkpoint keeps besides weights, so that `networks()` can build the same again."""
+        return {}

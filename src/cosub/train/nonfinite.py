@@ -1,0 +1,78 @@
+"""A step whose loss or gradient is not finite: where it began, which images it had, and whether the run goes on."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from cosub.data.loading import Batch
+from cosub.errors import RunError
+from cosub.recipes.config import Recipe
+from cosub.runs.distributed import World
+from cosub.runs.progress import Reporter
+from cosub.train.checkpoint import save_weights
+from cosub.train.finite import MOST_IN_A_ROW, find_first_nonfinite
+from cosub.train.networks import Networks
+
+
+@dataclass
+class NonFiniteSteps:
+    """Those of a run."""
+
+    recipe: Recipe
+    world: World
+    folder: Path
+    reporter: Reporter
+    in_a_row: int = 0
+
+    def examine(
+        self,
+        networks: Networks,
+        batches: Sequence[Batch],
+        values: Tensor,
+        *,
+        step: int,
+        rate: float,
+        again: Callable[[], float],
+    ) -> None:
+        """Report the step, and keep its images. All processes call it.
+
+        Args:
+            networks: of the run, uncompiled.
+            batches: of this process in the step.
+            values: loss first, norm of the gradient last.
+            step: counted from 0.
+            rate: learning rate of the step.
+            again: runs the step again; returns its loss.
+
+        Raises:
+            RunError: if the recipe stops at such a step, or skipped as many in a row as it may.
+        """
+        places = self.world.gather({find_first_nonfinite(networks.trained, again)} - {""})
+        loss, *_, norm = values.tolist()
+        report = (
+            f"step {step + 1}: loss {loss:g}, gradient {norm:g}: not finite first "
+            f"{min(places, default='in nothing that shows when the step is run again')} "
+            f"(learning rate {rate:.3g}; the images are in {self._keep(batches, step, rate)})"
+        )
+        self.in_a_row += 1
+        if self.recipe.non_finite == "stop" or self.in_a_row == MOST_IN_A_ROW:
+            raise RunError(
+                f"{report}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or take --non-finite "
+                f"skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row; the last checkpoint is whole"
+            )
+        self.reporter.warn(f"{report}; skipped")
+
+    def _keep(self, batches: Sequence[Batch], step: int, rate: float) -> Path:
+        """Write the images and labels of this process in the step, as the loader gave them; where."""
+        path = self.folder / f"non-finite-step-{step + 1}-process-{self.world.rank}.safetensors"
+        tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "labels")}
+        facts = {"step": step + 1, "learning_rate": rate, "seed": self.recipe.seed}
+        with suppress(OSError, SafetensorError):  # a full disk is not what ends this run
+            save_weights(tensors, path, {"facts": json.dumps(facts)})
+        return path

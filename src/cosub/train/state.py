@@ -1,0 +1,82 @@
+"""What a run changes as it goes, and how that gets into a checkpoint and out of it again."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from cosub.errors import RunError
+from cosub.runs.distributed import World
+from cosub.train.checkpoint import Checkpoint
+from cosub.train.networks import Networks
+from cosub.train.sharding import full, load_network, load_optimizer, local
+
+
+@dataclass
+class Counters:
+    """What a checkpoint counts besides steps."""
+
+    seconds: float = 0.0
+    bad: set[str] = field(default_factory=set)
+    """Images that cannot be read."""
+    best: tuple[int, float] = (0, -1.0)
+    """Epoch and headline metric, where the recipe chooses by validation images."""
+    skipped: int = 0
+    """Images without a label to learn."""
+    skipped_steps: int = 0
+    """Steps without an update, because loss or gradient was not finite."""
+
+
+@dataclass
+class RunState:
+    """Networks, optimizer and loss scaler after `step` steps, and what was counted on the way."""
+
+    networks: Networks
+    optimizer: Optimizer
+    scaler: torch.GradScaler
+    step: int = 0
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained."""
+        return [parameter for network in self.networks.trained.values() for parameter in network.parameters()]
+
+    def require_finite(self, world: World) -> None:
+        """Raises RunError in all processes if a weight is not finite in any."""
+        finite = torch.stack([local(parameter).isfinite().all() for parameter in self.parameters]).all()
+        if world.any(not finite):
+            raise RunError(
+                f"the weights are not finite after step {self.step}: lower --lr; the last checkpoint is whole"
+            )
+
+    def capture(self, facts: dict[str, Any], keep: bool) -> Checkpoint:
+        """A checkpoint of it, with facts besides the counters. All processes call it; those that keep get tensors."""
+        counted = self.counters
+        return Checkpoint(
+            self.step,
+            {name: full(network.state_dict(), keep) for name, network in self.networks.all.items()},
+            {"optimizer": full(self.optimizer.state_dict(), keep), "scaler": self.scaler.state_dict()},
+            {
+                "seconds": counted.seconds,
+                "bad": sorted(counted.bad),
+                "skipped": counted.skipped,
+                "best": list(counted.best),
+                "skipped_steps": counted.skipped_steps,
+                **facts,
+            },
+        )
+
+    def restore(self, found: Checkpoint) -> None:
+        self.step = found.step
+        for name, network in self.networks.all.items():
+            load_network(network, found.weights[name])
+        load_optimizer(self.optimizer, found.state["optimizer"])
+        self.scaler.load_state_dict(found.state["scaler"])
+        counted = found.counters
+        epoch, value = counted["best"]
+        # Older checkpoints have no "skipped" or "skipped_steps".
+        skipped, steps = counted.get("skipped", 0), counted.get("skipped_steps", 0)
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), (epoch, value), skipped, steps)
