@@ -11,6 +11,7 @@ from cosub.cli import main
 from cosub.paper.sizes import models
 from cosub.paper.sizes.models import compare, layers_of, size, speed
 from cosub.paper.sizes.tables import ROWS
+from cosub.runs import timing
 
 CPU = torch.device("cpu")
 KEYS = [
@@ -107,7 +108,7 @@ def test_speed_is_that_of_forward_in_eval_mode_and_mixed_precision(monkeypatch):
     model = Small()
     monkeypatch.setattr(timm, "create_model", lambda name: model)
     ticks = iter(range(100))
-    monkeypatch.setattr(models.time, "perf_counter", lambda: next(ticks) / 2)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks) / 2)
     assert speed("small", 8, CPU, batch_size=3, repeats=2) == {"images_per_second": 6.0}
     assert (model.dtypes, model.training_seen) == ({torch.float16}, {False})
 

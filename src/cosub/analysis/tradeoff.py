@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from cosub.runs.counting import Ledger
 from cosub.runs.distributed import World
 from cosub.runs.names import caption
 from cosub.runs.network import build_network
+from cosub.runs.timing import time_in_turns
 from cosub.weights.loading import load_weights
 
 _MEASURES = {
@@ -94,32 +94,15 @@ def macs(network: nn.Module, image: Tensor) -> int:
 
 
 def time_forward(networks: Sequence[nn.Module], batches: Sequence[Tensor], repeats: int) -> list[float]:
-    """Median seconds of a forward pass of each network with its batch, in eval mode, after two passes to warm up.
-
-    The networks take turns, so that what else the machine does falls on all of them.
-    """
-    seconds: list[list[float]] = [[] for _ in networks]
-    for turn in range(-2, repeats):
-        for network, batch, taken in zip(networks, batches, seconds, strict=True):
-            network.eval()
-            _wait(batch)
-            start = time.perf_counter()
-            with torch.no_grad():
-                network(batch)
-            _wait(batch)
-            if turn >= 0:
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken) for taken in seconds]
+    """Median seconds of a forward pass of each network with its batch, in eval mode. The networks take turns."""
+    calls = [(network.eval(), batch) for network, batch in zip(networks, batches, strict=True)]
+    with torch.no_grad():
+        return [statistics.median(taken) for taken in time_in_turns(batches[0].device, calls, repeats)]
 
 
 def _batch(subject: Subject, images: int) -> Tensor:
     pixels = subject.recipe.resolution
     return torch.zeros(images, 3, pixels, pixels, device=next(subject.network.parameters()).device)
-
-
-def _wait(batch: Tensor) -> None:
-    if batch.device.type == "cuda":
-        torch.cuda.synchronize(batch.device)
 
 
 def draw(points: Sequence[Point], target: Path) -> None:

@@ -5,7 +5,6 @@ All ways are interleaved in one process, so that their ratios mean something.
 
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from cosub.losses import label_loss
 from cosub.recipes.methods import METHODS
 from cosub.runs.counting import saved_bytes, without_memory
 from cosub.runs.network import check_resolution
+from cosub.runs.timing import seconds_of, start_peak
 from cosub.train.methods import Method, build
 from cosub.train.methods.alike import networks_alike
 from cosub.train.networks import STUDENT, Networks
@@ -136,6 +136,13 @@ def make_batch(case: Case, of: Candidate, device: torch.device) -> tuple[Tensor,
     return _batch(case, of.networks["network"], device)
 
 
+def _step(of: Candidate, batch: tuple[Tensor, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    of.loss(*batch).backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    of.after()
+
+
 def take_turns(
     candidates: Mapping[Any, Candidate], batch: tuple[Tensor, Tensor], device: torch.device, repeats: int
 ) -> dict[Any, Timed]:
@@ -146,15 +153,8 @@ def take_turns(
     seconds: dict[Any, list[float]] = {name: [] for name in candidates}
     peak = dict.fromkeys(candidates, 0)
     for _, (name, of) in itertools.product(range(repeats + 2), candidates.items()):
-        _synchronize(device)
-        before = _start_peak(device)
-        start = time.perf_counter()
-        of.loss(*batch).backward()
-        optimizers[name].step()
-        optimizers[name].zero_grad(set_to_none=True)
-        of.after()
-        _synchronize(device)
-        seconds[name].append(time.perf_counter() - start)
+        before = start_peak(device)
+        seconds[name].append(seconds_of(device, _step, of, batch, optimizers[name]))
         if device.type == "cuda":
             own = sum(p.nbytes for p in of.networks.parameters())
             own += 2 * sum(p.nbytes for p in of.trained.parameters())  # two moments
@@ -265,13 +265,6 @@ def _batch(case: Case, model: Any, device: torch.device) -> tuple[Tensor, Tensor
     return images, torch.nn.functional.one_hot(classes, model.num_classes).float()
 
 
-def _start_peak(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
-
-
 def _result(case: Case, device: str, **measures: dict[str, Any]) -> dict[str, Any]:
     ratio = {
         name: {way: round(value / values["masked"], 4) for way, value in values.items()}
@@ -289,11 +282,6 @@ def _result(case: Case, device: str, **measures: dict[str, Any]) -> dict[str, An
         **measures,
         "ratio": ratio,
     }
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _name(device: torch.device) -> str:

@@ -8,16 +8,9 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cosub.cli.columns import align
 from cosub.cli.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
-
-# Table 7: model, drop rate, images per GPU; for each method peak GB and minutes per epoch (224 pixels, batch 2048).
-TABLE7 = {
-    "ViT-L": ("deit3_large_patch16_224", 0.45, 64, {"DeiT-III": (21.4, 8), "+ ESD": (15.1, 9), "cosub": (26.9, 16)}),
-    "ViT-H": ("deit3_huge_patch14_224", 0.6, 32, {"DeiT-III": (27.6, 12), "+ ESD": (15.2, 11), "cosub": (25.0, 17)}),
-}
 
 # Columns of bench models: key, title, format.
 _COLUMNS = (
@@ -101,11 +94,15 @@ def _step(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
+    from cosub.runs.tables import align
+
     print(f"{result['model']}, {result['batch_size']} images, rate {result['drop_rate']}, {result['device']}")
+    lines = []
     for measure in ("seconds", "flops", "saved_bytes", "peak_bytes"):
         for way, value in result.get(measure, {}).items():
             ratio = result["ratio"].get(measure, {}).get(way)
-            print(f"  {measure:<12}{way:<14}{value:>12.4g}" + ("" if ratio is None else f"{ratio:>9.3f} of masked"))
+            lines.append([measure, way, f"{value:.4g}", "" if ratio is None else f"{ratio:.3f} of masked"])
+    print("\n".join(align(lines, "<<>>")))
     for way, found in result.get("figure2", {}).items():
         paper = found["paper"] or {}
         printed = "".join(
@@ -123,19 +120,22 @@ def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
     """The paper's table beside the costs counted here for one step, both as ratios to the supervised baseline."""
     parse(Table7, words, "cosub bench table7")
     from cosub.bench.step import Case, count
+    from cosub.paper.sizes.table7 import TABLE7
+    from cosub.recipes.architectures import ARCHITECTURES, group_size
 
+    architectures = {known.title: known for known in ARCHITECTURES.values()}
     rows = []
-    for name, (model, rate, local_batch, paper) in TABLE7.items():
-        ours = count(Case(model, rate, local_batch, bf16=True, ways=("masked", "efficient", "cosub")))["ratio"]
-        base = paper["DeiT-III"]
-        for label, way in (("+ ESD", "efficient"), ("cosub", "cosub")):
-            memory, minutes = paper[label]
+    for name, paper in TABLE7.items():
+        known = architectures[name]
+        case = Case(known.model, known.imagenet, group_size(known), bf16=True, ways=("masked", "efficient", "cosub"))
+        ours, base = count(case)["ratio"], paper.supervised
+        for label, way, costs in (("+ ESD", "efficient", paper.esd), ("cosub", "cosub", paper.cosub)):
             rows.append(
                 {
                     "model": name,
                     "method": label,
-                    "paper_peak_memory": round(memory / base[0], 2),
-                    "paper_time": round(minutes / base[1], 2),
+                    "paper_peak_memory": round(costs.peak_gb / base.peak_gb, 2),
+                    "paper_time": round(costs.minutes / base.minutes, 2),
                     "saved_bytes": ours["saved_bytes"][way],
                     "flops": ours["flops"][way],
                 }
@@ -157,7 +157,9 @@ def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
 
     rows = coverage()
     if not as_json:
-        print("\n".join(f"{row['cosub']:<6}{row['file']:<26}{row['block']}" for row in rows))
+        from cosub.runs.tables import align
+
+        print("\n".join(align([[row["cosub"], row["file"], row["block"]] for row in rows])))
     return {"blocks": rows}
 
 
@@ -213,13 +215,18 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
 
 
 def _print_loader(result: dict[str, Any]) -> None:
+    from cosub.runs.tables import align
+
     print(f"{result['files']} files, {result['workers']} workers; images per second, of a core and of wall time")
+    lines = [["pixels", "augmentation", "ours", "timm", "ratio", "clock: ours", "timm", "ratio"]]
     for row in result["rows"]:
-        core, clock = row["per_core"], row["per_second"]
-        print(
-            f"  {row['resolution']:>4}  {row['augment']:<14}ours {core['ours']:>7.1f}  timm {core['timm']:>7.1f}  "
-            f"ratio {core['ratio']:.2f}   clock {clock['ours']:>7.1f} {clock['timm']:>7.1f}  ratio {clock['ratio']:.2f}"
-        )
+        speeds = [
+            cell
+            for speed in (row["per_core"], row["per_second"])
+            for cell in (f"{speed['ours']:.1f}", f"{speed['timm']:.1f}", f"{speed['ratio']:.2f}")
+        ]
+        lines.append([str(row["resolution"]), row["augment"], *speeds])
+    print("\n".join(align(lines, "><>>>>>>")))
     print("milliseconds to decode at " + ", ".join(f"{scale}: {ms:.2f}" for scale, ms in result["decoding_ms"].items()))
     print("crops decoded at reduced scale: share, mean absolute difference to a full decode, of 255 levels")
     for row in result["difference"]:
@@ -242,6 +249,8 @@ def _models(words: list[str], as_json: bool) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     """Lines in columns; below them each note once, with the number that marks its rows."""
+    from cosub.runs.tables import align
+
     columns = [(key, title, form) for key, title, form in _COLUMNS if key in rows[0]]
     notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
     cells = [[title for _, title, _ in columns]]

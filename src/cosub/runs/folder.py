@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from cosub.data.atomic import written_atomically
 from cosub.errors import InputError
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 from cosub.recipes.recipe import Recipe
@@ -158,9 +159,8 @@ def aside(folder: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    aside.replace(path)
+    with written_atomically(path) as aside:
+        aside.write_text(text)
 
 
 @dataclass(frozen=True)

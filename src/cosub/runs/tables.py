@@ -14,11 +14,13 @@ def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int
     """Rows of cells as lines of text in columns.
 
     Args:
-        lines: the rows, titles among them.
+        lines: the rows, with titles as the first one.
         aligns: "<" or ">" of each column, by default "<".
         width: of a line at most; longer cells go on in a further line. By default that of the terminal. Where the
             output is no terminal, each row is one line, for grep.
     """
+    if not lines:
+        return []
     terminal = Console()
     width = width or (terminal.width if terminal.is_terminal else WHOLE)
     grid = Table.grid(padding=(0, 2))

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from cosub.attachment import active, state
 from cosub.choices import LabelLoss
 from cosub.evaluation.images import Images
 from cosub.losses import label_loss
+from cosub.runs.timing import seconds_of
 from cosub.submodel import keep_layers
 from cosub.twins.twin import Twin
 
@@ -204,18 +204,5 @@ def milliseconds(networks: Sequence[nn.Module], resolution: int, batch_size: int
     best = [math.inf] * len(networks)
     for _ in range(10):
         for place, network in enumerate(networks):
-            best[place] = min(best[place], *(_seconds(network, images) for _ in range(5)))
+            best[place] = min(best[place], *(seconds_of(device, network, images) for _ in range(5)))
     return [round(1000 * seconds, 4) for seconds in best]
-
-
-def _seconds(network: nn.Module, images: Tensor) -> float:
-    _wait(images.device)
-    started = time.perf_counter()
-    network(images)
-    _wait(images.device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import cosub
 from cosub.attachment import state
+from cosub.data.atomic import written_atomically
 from cosub.data.depth import depth_cautions, settled
 from cosub.data.marks import about, gone, mark
 from cosub.data.sources import fingerprint
@@ -267,9 +268,8 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
     """The results; the summary, which says that all is done, comes last."""
     folder = trainer.folder
     try:
-        aside = folder.weights.with_name(".model.safetensors")
-        save_weights(weights, aside, metadata(trainer.recipe, trainer.source.classes))
-        aside.replace(folder.weights)
+        with written_atomically(folder.weights) as aside:
+            save_weights(weights, aside, metadata(trainer.recipe, trainer.source.classes))
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:
             write_text(folder.path / "bad-images.txt", "\n".join(bad) + "\n")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
-from cosub.cli.columns import align
 from cosub.cli.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.files import require_run
@@ -76,8 +75,10 @@ def _table(rows: Sequence[dict[str, Any]], hidden: set[str]) -> list[str]:
     """The rows as columns with their titles; nothing for no rows."""
     if not rows:
         return []
+    from cosub.runs.tables import align
+
     titles = [name for name in rows[0] if name not in hidden]
-    cells = [titles, *([_shown(row[name]) for name in titles] for row in rows)]
+    cells = [[title.replace("_", " ") for title in titles], *([_shown(row[name]) for name in titles] for row in rows)]
     return align(cells)
 
 

@@ -7,7 +7,6 @@ run continues where it stopped. A stream would promise less. Nothing is ever ext
 import io
 import itertools
 import json
-import os
 import tarfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -109,10 +108,8 @@ def _load(path: Path, stamp: str) -> Index | None:
 
 
 def _save(path: Path, stamp: str, index: Index) -> None:
-    """Written aside and renamed: several processes may do it at once."""
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(aside, stamp=np.array(stamp), **vars(index))
-    aside.replace(path)
+    with written_atomically(path) as aside, aside.open("wb") as file:
+        np.savez(file, stamp=np.array(stamp), **vars(index))
 
 
 class _Member(NamedTuple):

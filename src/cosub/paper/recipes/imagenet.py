@@ -6,6 +6,7 @@ have the LAMB of DeiT-III, 3e-3 (ViT-S: 4e-3). Weight decay is the paper's 0.02 
 
 from cosub.data.imagenet import IMAGENET
 from cosub.paper.recipes.paper import TEACHER, Entry, Printed, cost, pair, with_lamb
+from cosub.paper.sizes.table7 import TABLE7, Measured
 from cosub.recipes.architectures import ARCHITECTURES, group_size, inferred_drop_rate
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder
@@ -38,8 +39,6 @@ _OF_SIZE = {
 TRAININGS = tuple((name, *stage) for name, stages in _OF_SIZE.items() for stage in stages)
 _EPOCHS_GIVEN = ("cait-m12", "pit-b")
 
-# Table 7: GPUs, minutes an epoch of co-training and supervised, GB at the peak of both; at 224 pixels.
-_MEASURED = {"deit3-l": (32, 16, 9, 26.9, 15.1), "deit3-h": (64, 17, 11, 25.0, 15.2)}
 _LAMB = {"deit3-s": 4e-3, "deit3-b": 3e-3, "deit3-l": 3e-3, "deit3-h": 3e-3}
 
 
@@ -55,11 +54,11 @@ def _table_4(title: str, scores: tuple[float, ...]) -> tuple[Printed, ...]:
 
 
 def _table_7(name: str) -> tuple[Printed, ...]:
-    _, ours, theirs, our_peak, their_peak = _MEASURED[name]
     title = ARCHITECTURES[name].title
+    esd, cosub = TABLE7[title].esd, TABLE7[title].cosub
     return (
-        Printed("7", f"{title}, DeiT-III + ESD", {"GB": their_peak, "minutes": theirs}, "--method supervised"),
-        Printed("7", f"{title}, cosub", {"GB": our_peak, "minutes": ours}),
+        Printed("7", f"{title}, DeiT-III + ESD", {"GB": esd.peak_gb, "minutes": esd.minutes}, "--method supervised"),
+        Printed("7", f"{title}, cosub", {"GB": cosub.peak_gb, "minutes": cosub.minutes}),
     )
 
 
@@ -168,16 +167,16 @@ def _from_scratch(name: str, epochs: int, resolution: int) -> Entry:
         VIT if name.startswith("deit3") else OTHERS,
         f"{known.title} on ImageNet-1k, {epochs} epochs at {resolution} pixels",
         recipe,
-        cost(recipe, *([_time(name, epochs)] if resolution == 224 and name in _MEASURED else [])),
+        cost(recipe, *([_time(TABLE7[known.title], epochs)] if resolution == 224 and known.title in TABLE7 else [])),
         rows,
         (_TEACHER,) if any(row.table == "4" for row in rows) else (),
         (*inferred_drop_rate(known, "imagenet"), *guessed),
     )
 
 
-def _time(name: str, epochs: int) -> str:
-    """GPU days from the minutes an epoch of table 7."""
-    gpus, ours, theirs, *_ = _MEASURED[name]
+def _time(measured: Measured, epochs: int) -> str:
+    """GPU days from the minutes per epoch of table 7."""
+    ours, theirs, gpus = measured.cosub.minutes, measured.esd.minutes, measured.gpus
     days = [round(minutes * gpus * epochs / 1440) for minutes in (ours, theirs)]
     return (
         f"{ours} minutes an epoch on {gpus} GPUs (table 7), {days[0]} GPU days; supervised {theirs}, {days[1]} GPU days"

@@ -5,7 +5,6 @@ FLOPs are multiply-accumulates, as in the paper: one image, forward, eval mode; 
 
 import functools
 import statistics
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import cosub.architectures  # noqa: F401  (timm then knows their names)
 from cosub.attachment import attach, layers_per_block
 from cosub.paper.sizes.tables import ROWS, Row
 from cosub.runs.network import create
+from cosub.runs.timing import start_peak, time_in_turns
 
 _ATEN = torch.ops.aten
 _NOT_ATTENTION = (_ATEN.mm, _ATEN.addmm, _ATEN.convolution)
@@ -88,12 +88,12 @@ def speed(name: str, resolution: int, device: torch.device, batch_size: int = 25
 
     As the paper measures: 256 images a batch, mixed precision, eval mode. Both are None where memory does not suffice.
     """
-    before = _start(device)
+    before = start_peak(device)
     try:
         with device:
             model = timm.create_model(name).eval()
             images = torch.randn(batch_size, 3, resolution, resolution)
-        seconds = [_seconds(model, images) for _ in range(repeats + 2)][2:]  # two to warm up
+        (seconds,) = time_in_turns(device, [(_forward, model, images)], repeats)
     except torch.OutOfMemoryError:
         return {"images_per_second": None, "peak_gb": None}
     result: dict[str, Any] = {"images_per_second": round(batch_size / statistics.median(seconds), 1)}
@@ -125,23 +125,6 @@ def _speed(row: Row, device: torch.device) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _seconds(model: nn.Module, images: Tensor) -> float:
-    _synchronize(images.device)
-    start = time.perf_counter()
-    with torch.autocast(images.device.type, torch.float16):
+def _forward(model: nn.Module, images: Tensor) -> None:
+    with torch.autocast(images.device.type, torch.float16):  # entered anew, or it would keep the cast weights
         model(images)
-    _synchronize(images.device)
-    return time.perf_counter() - start
-
-
-def _start(device: torch.device) -> int:
-    """Bytes that lie on a card before a measurement of its peak."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
