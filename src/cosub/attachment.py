@@ -4,7 +4,7 @@ import functools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -52,6 +52,12 @@ def attach(
     """
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
+    for name, value, allowed in (
+        ("rounding", rounding, get_args(Rounding)),
+        ("operation", operation, get_args(Operation)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     _refuse_kind(model)
     learn(model)
     _refuse(model, copies)
@@ -187,6 +193,12 @@ def _refuse(model: nn.Module, copies: int) -> None:
     if own := [type(block).__name__ for block in blocks_of(model) if "forward" in vars(block)]:
         raise ValueError(f"{own[0]} has a forward of its own, set on the instance: attach first, then change it")
     for name, module in model.named_modules():
+        children = [child for child in module._modules.values() if child is not None and class_of(child) in TWINS]
+        if len(children) > len(set(children)):
+            raise ValueError(
+                f"{name or type(model).__name__} runs one block several times, and each block has rows of its own: "
+                "copy.deepcopy the block for each place"
+            )
         if rate := _own_rate(module):
             raise ValueError(
                 f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"

@@ -96,6 +96,7 @@ class _Gather(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         x, keep = inputs
         ctx.save_for_backward(keep)
+        ctx.save_for_forward(keep)
         ctx.rows = x.shape[0]
         ctx.set_materialize_grads(False)
 
@@ -107,6 +108,11 @@ class _Gather(torch.autograd.Function):
         if around is None:
             around = kept.new_zeros(ctx.rows, *kept.shape[1:])
         return around.index_add(0, keep, kept), None
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, _keep: None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (keep,) = ctx.saved_tensors
+        return x.view_as(x), x.index_select(0, keep)
 
 
 class _Add(torch.autograd.Function):
@@ -122,9 +128,15 @@ class _Add(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
         *_, keep, ctx.scale = inputs
         ctx.save_for_backward(keep)
+        ctx.save_for_forward(keep)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (keep,) = ctx.saved_tensors
         added = gradient.index_select(0, keep) * ctx.scale if ctx.needs_input_grad[1] else None
         return gradient, added, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, added: Tensor, _keep: None, _scale: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (keep,) = ctx.saved_tensors
+        return x.index_add(0, keep, added, alpha=ctx.scale)

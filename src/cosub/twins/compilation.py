@@ -100,8 +100,15 @@ def _step(counts: tuple[tuple[int, int, float] | None, ...]) -> Callable[..., Te
 
 
 def structure(block: nn.Module) -> Hashable:
-    """Equal for blocks that one graph can serve."""
-    return repr(block), *((name, p.shape, p.dtype) for name, p in block.named_parameters())
+    """Equal for blocks that one graph can serve: a graph holds plain numbers, such as NFNet's factors, as constants."""
+    tensors = tuple((name, p.shape, p.dtype) for name, p in block.named_parameters())
+    numbers = tuple(
+        (path, name, value)
+        for path, module in block.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float)
+    )
+    return repr(block), tensors, numbers
 
 
 def _transformed() -> bool:
