@@ -507,5 +507,5 @@ def test_a_twin_takes_what_timms_forward_takes(kind):
 def test_timm_forward_is_the_one_the_twin_was_written_for(function):
     digest = blake2b(inspect.getsource(function).encode(), digest_size=8).hexdigest()
     assert digest == HASHES.get(name_of(function)), (
-        f"timm {timm.__version__} changed {function.__qualname__}: compare the twin in cosub/blocks, then set {digest}"
+        f"timm {timm.__version__} changed {function.__qualname__}: compare the twin in cosub/twins, then set {digest}"
     )

@@ -223,6 +223,53 @@ def test_peft_trains_what_it_trains_without_us(build, family, images, table):
     assert_same(*results)
 
 
+@pytest.mark.parametrize("checkpointing", ["none", "blocks", "selective"])
+def test_checkpointing_computes_again_with_the_parameters_of_forward(images, table, checkpointing):
+    """Those that `functional_call` put there are gone when backward runs."""
+    model = cosub.attach(copy.deepcopy(built("deit3")), drop_rate=0.5).train()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    with cosub.active(other, table(8, 12)):
+        expected = gradients(other, other(images))
+    cosub.state(model).checkpointing = checkpointing
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in other.named_parameters()}
+    with cosub.active(model, table(8, 12)):
+        torch.func.functional_call(model, leaves, (images,)).square().mean().backward()
+    assert_same({name: leaf.grad for name, leaf in leaves.items()}, expected)
+    assert all(parameter is not leaves[name] for name, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("checkpointing", ["blocks", "selective"])
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_checkpointing_moves_a_spectral_norm_once(images, table, checkpointing, norm):
+    torch.manual_seed(0)
+    changed = copy.deepcopy(built("deit3"))
+    norm(changed.blocks[1].mlp.fc1)
+    results = []
+    for way in (checkpointing, "none"):
+        model = cosub.attach(copy.deepcopy(changed), drop_rate=0.5).train()
+        cosub.state(model).checkpointing = way
+        with cosub.active(model, table(8, 12)):
+            logits = model(images)
+        results.append(gradients(model, logits) | dict(model.named_buffers()))
+        assert all(module.training for module in model.modules())
+    assert_same(*results, tolerance=0.0)
+
+
+def test_backward_runs_twice_under_checkpointing(build, images, table):
+    results = []
+    for way in ("blocks", "none"):
+        model = cosub.attach(build(), drop_rate=0.5).train()
+        cosub.state(model).checkpointing = way
+        with cosub.active(model, table(layers_of(model), 12)):
+            loss = model(images).square().mean()
+        loss.backward(retain_graph=True)
+        results.append(gradients(model, loss) | dict(model.named_buffers()))
+    assert_same(*results, tolerance=1e-6)
+
+
 @pytest.mark.parametrize("checkpointing", ["none", "blocks"])
 def test_functional_calls_and_torch_func(build, family, images, table, checkpointing):
     model = frozen(cosub.attach(build(), drop_rate=0.5).train())

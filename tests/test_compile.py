@@ -94,6 +94,16 @@ def test_blocks_of_one_signature_share_a_graph(images, backend, depth, settings,
     assert counter.frame_count == graphs  # evaluation runs eagerly
 
 
+def test_blocks_whose_factors_differ_have_graphs_of_their_own(images):
+    """As all of NFNet's: eight graphs of one function would be Dynamo's limit, and the others would run eagerly."""
+    sizes = {"depths": (1, 10), "channels": (16, 32), "stem_chs": 8, "group_size": 8, "num_features": 0}
+    model = cosub.attach(timm.create_model("nfnet_l0", **sizes), drop_rate=0.5).train()
+    counter = CompileCounterWithBackend("eager")
+    cosub.compile_blocks(model, backend=counter)
+    model(images)
+    assert counter.frame_count == 11
+
+
 def test_evaluation_is_compiled_where_it_is_asked_for(images):
     model = small().eval()
     fast, counter = copy.deepcopy(model), CompileCounterWithBackend("aot_eager")

@@ -89,6 +89,12 @@ def test_what_attach_refuses():
             cosub.attach(wrapped, drop_rate=0.1)
     with pytest.raises(ValueError, match=r"model: must be a torch\.nn\.Module, got str"):
         cosub.attach("test_vit", drop_rate=0.1)
+    for name in ("rounding", "operation"):
+        with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'plian'"):
+            cosub.attach(model, drop_rate=0.1, **{name: "plian"})
+    model.blocks = nn.Sequential(model.blocks[0], model.blocks[1], model.blocks[0])
+    with pytest.raises(ValueError, match=r"^blocks runs one block several times"):
+        cosub.attach(model, drop_rate=0.1)
 
 
 def test_replicas_and_tracing_are_refused(model, images):

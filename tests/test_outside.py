@@ -289,7 +289,7 @@ def test_transformers_is_imported_by_its_twins_alone():
     naming = [
         path for path in FILES if re.search(r"from_transformers|transformers\.models\.(vit|dinov2)", path.read_text())
     ]
-    assert SOURCE / "blocks" / "from_transformers.py" in naming
+    assert SOURCE / "twins" / "from_transformers.py" in naming
     for path in naming:
         found = imports(path, inside_functions=False)
         assert "cosub.twins.from_transformers" not in found
@@ -313,4 +313,4 @@ HASHES = {
 def test_a_forward_is_the_one_the_twin_was_written_for(kind):
     name = f"{kind.__module__}.{kind.__name__}"
     digest = blake2b(inspect.getsource(kind.forward).encode(), digest_size=8).hexdigest()
-    assert digest == HASHES[name], f"{name} has changed: compare its twin in cosub/blocks, then set {digest}"
+    assert digest == HASHES[name], f"{name} has changed: compare its twin in cosub/twins, then set {digest}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import cosub
-from cosub.twins import TWINS, learn
+from cosub.twins import TWINS, register_twins
 from cosub.twins.removal import blocks_of
 from cosub.twins.twin import Twin
 
@@ -43,7 +43,7 @@ def narrow(model: nn.Module) -> None:
 
 def with_kept_statistics(model: nn.Module, mask: Tensor) -> nn.Module:
     """Batch norms in the branches of a model (not attached) take their statistics over the kept rows of their layer."""
-    learn(model)
+    register_twins(model)
     layers = iter(mask)
     for block in blocks_of(model):
         for names, factors in zip(TWINS[type(block)].branches_of(block), layers, strict=False):

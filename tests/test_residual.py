@@ -56,6 +56,18 @@ def test_a_chain_of_layers_with_the_same_rows_in_use_twice(branch, operation):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:FutureWarning")  # torch's own rules
+def test_forward_mode_differentiation(branch):
+    x, along = torch.randn(2, 6, 4, 8, generator=torch.Generator().manual_seed(1))
+    rows = draw(6, (2,), torch.Generator().manual_seed(0)).layers()[0]
+    found = [
+        torch.func.jvp(lambda x, way=way: way(way(x, branch, rows), branch, rows, shortcut=2 * x), (x,), (along,))[1]
+        for way in (residual, plain_residual)
+    ]
+    torch.testing.assert_close(*found)
+    assert found[0].std() > 0.1
+
+
 def test_the_operation_stores_the_index_alone():
     saved = []
     x, rows = torch.randn(6, 4, 8, requires_grad=True), draw(6, (3,), torch.Generator()).layers()[0]

@@ -4,7 +4,7 @@ import functools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -13,10 +13,13 @@ from torchvision.ops import StochasticDepth
 
 from cosub.choices import Operation, Rounding, Schedule
 from cosub.submodel import Submodel, rates
-from cosub.twins import APART, DOORS, FAMILIES, HOSTS, KEPT, TWINS, learn
+from cosub.twins import FAMILIES, HOSTS, KEPT, REPLICATION_POINTS, TWINS, UNSUPPORTED, register_twins
+from cosub.twins.classes import class_of, retype
 from cosub.twins.guard import guard, unguard
+from cosub.twins.host import Host
 from cosub.twins.removal import absent_of, blocks_of
-from cosub.twins.twin import Host, Place, State, Twin, class_of, retype, state
+from cosub.twins.state import Place, State
+from cosub.twins.twin import Twin, state
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -30,16 +33,16 @@ def attach(
     rounding: Rounding = "nearest",
     operation: Operation = "efficient",
 ) -> Model:
-    """Give a model efficient stochastic depth and, with `copies > 1`, several submodels an image.
+    """Give a model efficient stochastic depth and, with `copies > 1`, several submodels per image.
 
     Works in place and returns the model; parameters, buffers and `state_dict` keys do not change. In train mode
-    the model then answers `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` from the full
+    the model then gives `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` by the full
     network. Attach first, then copy the network (averaged weights, teacher), then compile, then shard.
 
     Args:
         model: one of timm, torchvision or transformers of a supported family, its own drop path rate 0.
         drop_rate: the paper's tau, in [0, 1).
-        copies: submodels an image; 1 is plain efficient stochastic depth.
+        copies: submodels per image; 1 is plain efficient stochastic depth.
         seed: tables are a function of (seed, step, rank).
         schedule: "uniform" (the paper) or "linear" (timm's ramp).
         rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
@@ -52,19 +55,25 @@ def attach(
     """
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
+    for name, value, allowed in (
+        ("rounding", rounding, get_args(Rounding)),
+        ("operation", operation, get_args(Operation)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     _refuse_kind(model)
-    learn(model)
+    register_twins(model)
     _refuse(model, copies)
     blocks = blocks_of(model)
     per_block = [TWINS[class_of(block)].layers_of(block) - len(absent_of(block)) for block in blocks]
     state = State(rates(drop_rate, schedule, per_block), copies, rounding, seed, weakref.ref(model), operation)
-    doors = [module for module in model.modules() if class_of(module) in DOORS]
-    door = (doors or blocks)[0]
-    for module in doors:
-        _place(module, DOORS[class_of(module)], Place(state, 0, module is door))
+    points = [module for module in model.modules() if class_of(module) in REPLICATION_POINTS]
+    first = (points or blocks)[0]
+    for module in points:
+        _place(module, REPLICATION_POINTS[class_of(module)], Place(state, 0, module is first))
     first_layer = 0
     for block, num_layers in zip(blocks, per_block, strict=True):
-        _place(block, TWINS[class_of(block)], Place(state, first_layer, block is door, num_layers, absent_of(block)))
+        _place(block, TWINS[class_of(block)], Place(state, first_layer, block is first, num_layers, absent_of(block)))
         first_layer += num_layers
     for module in list(model.modules()):
         if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
@@ -175,18 +184,24 @@ def _refuse(model: nn.Module, copies: int) -> None:
     _refuse_sharded(model)
     droppable = {class_of(module) for module in model.modules() if _has_drop_path(module)}
     missing = sorted(kind.__name__ for kind in droppable if kind not in TWINS and kind not in KEPT)
-    apart = sorted({type(module).__name__ for module in model.modules() if class_of(module) in APART})
-    if missing or apart or not blocks_of(model):
+    unsupported = sorted({type(module).__name__ for module in model.modules() if class_of(module) in UNSUPPORTED})
+    if missing or unsupported or not blocks_of(model):
         found = f"blocks without a twin: {', '.join(missing)}" if missing else "no block that has a twin"
-        if apart:
-            found = f"modules that group rows in their own way: {', '.join(apart)}"
+        if unsupported:
+            found = f"modules that group rows in their own way: {', '.join(unsupported)}"
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
-            "(a new one is a file in cosub/blocks and a line in its table: README, Adding an architecture)"
+            "(a new one is a file in cosub/twins and a line in its table: README, Adding an architecture)"
         )
     if own := [type(block).__name__ for block in blocks_of(model) if "forward" in vars(block)]:
         raise ValueError(f"{own[0]} has a forward of its own, set on the instance: attach first, then change it")
     for name, module in model.named_modules():
+        children = [child for child in module._modules.values() if child is not None and class_of(child) in TWINS]
+        if len(children) > len(set(children)):
+            raise ValueError(
+                f"{name or type(model).__name__} runs one block several times, and each block has rows of its own: "
+                "copy.deepcopy the block for each place"
+            )
         if rate := _own_rate(module):
             raise ValueError(
                 f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"

@@ -1,4 +1,4 @@
-"""Losses: equation 2 of the paper, those it is compared with in figure 2, and the label loss they are made of."""
+"""Losses: equation 2 of the paper, the methods of figure 2 that it is compared with, and the label loss."""
 
 from typing import get_args
 
@@ -15,7 +15,7 @@ Targets = Int[Tensor, "B"] | Shaped[Tensor, "B C"]
 def cosub_loss(
     logits: Float[Tensor, "R C"], targets: Targets, weight: float = 0.5, kind: CosubKind = "bce-soft"
 ) -> Float[Tensor, ""]:
-    """Equation 2: each submodel learns from the label and from the other's answer, through which no gradient flows.
+    """Equation 2: the target of each submodel is the label mixed with the other's prediction, without its gradient.
 
     Cross-entropy is linear in its target, so the four terms are two, each against one mixed target,
     `weight * y + (1 - weight) * stop_gradient(other)`: the same value and gradient, half the memory.
@@ -24,18 +24,18 @@ def cosub_loss(
         logits: the first copy of all images, then the second: `R = 2 * B`.
         targets: class indices `(B,)`, or one value per class `(B, C)` (mixed or multi-label; any type), used as they
             are. Indices out of range are named on the CPU; on a GPU reading them would wait: torch asserts there.
-        weight: the paper's lambda, the share of the label, in [0, 1].
-        kind: the loss (binary or softmax cross-entropy) and the other's answer (its probabilities, or one-hot
-            of its largest logit), as in Table 3.
+        weight: the paper's lambda, the weight of the label loss, in [0, 1].
+        kind: the loss (binary or softmax cross-entropy) and the other's target: soft (its probabilities) or hard
+            (one-hot of its largest logit), as in table 3.
 
     Raises:
         ValueError: if the rows are not two copies of the targets, these have another shape, type or device, or a value
             is out of range.
     """
-    loss, answer = parts_of(kind, weight)
+    loss, form = parts_of(kind, weight)
     logits, target = _halves(logits, targets, weight)
     other = logits.detach().roll(targets.shape[0], dims=0)
-    return _cross_entropy(logits, target.add_(answer_of(other, loss, answer), alpha=1 - weight), loss)
+    return _cross_entropy(logits, target.add_(target_from(other, loss, form), alpha=1 - weight), loss)
 
 
 def distillation_loss(
@@ -45,27 +45,27 @@ def distillation_loss(
     weight: float = 0.5,
     kind: CosubKind = "bce-hard",
 ) -> Float[Tensor, ""]:
-    """Figure 2 (b) and (c): the label and a teacher's answer to the same images.
+    """Figure 2 (b) and (c), distillation: the target is the label mixed with a teacher's prediction.
 
-    `weight * L(z, y) + (1 - weight) * L(z, answer)`, as one cross-entropy against the mixed target. No gradient flows
+    `weight * L(z, y) + (1 - weight) * L(z, teacher)`, as one cross-entropy against the mixed target. No gradient flows
     through the teacher's logits; temperature 1.
 
     Args:
         logits: one or more copies of all images, `R` a multiple of `B`.
         targets: as for `cosub_loss`.
         teacher: the teacher's logits.
-        weight: the share of the label, in [0, 1].
-        kind: the loss, and the teacher's answer: its probabilities, or one-hot of its largest logit.
+        weight: of the label loss, in [0, 1].
+        kind: the loss, and the teacher's target: soft (its probabilities) or hard (one-hot of its largest logit).
 
     Raises:
         ValueError: if a value is out of range, or the teacher's classes are not the student's.
     """
-    loss, answer = parts_of(kind, weight)
+    loss, form = parts_of(kind, weight)
     check_tensors(logits, targets)
     logits = full_precision(logits)
     _same_classes(logits, teacher)
     target = _dense_for(logits, targets) * weight
-    target.add_(answer_of(full_precision(teacher.detach()), loss, answer), alpha=1 - weight)
+    target.add_(target_from(full_precision(teacher.detach()), loss, form), alpha=1 - weight)
     return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
 
 
@@ -78,22 +78,22 @@ def cosub_distillation_loss(
     kind: CosubKind = "bce-soft",
     teacher_answer: Answer = "hard",
 ) -> Float[Tensor, ""]:
-    """Table 4's last row: each submodel learns from the label, a teacher, and the other submodel.
+    """Submodel co-training with distillation, table 4's last row: targets of the label, a teacher and the other.
 
-    The shares are `weight`, `teacher_weight` and what is left of 1. The paper does not define the combination; with the
+    The weights are `weight`, `teacher_weight` and the rest of 1. The paper does not define the combination; with the
     defaults it is equation 1 at lambda 0.5, its label term replaced by figure 2 (b) at 0.5.
 
     Raises:
         ValueError: as the two losses that it combines, or if the shares add up to more than 1.
     """
-    loss, answer = parts_of(kind, weight)
+    loss, form = parts_of(kind, weight)
     if not 0 <= teacher_weight <= 1 - weight:
         raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}], what weight leaves, got {teacher_weight}")
     logits, target = _halves(logits, targets, weight)
     _same_classes(logits, teacher)
-    taught = answer_of(full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
-    other = answer_of(logits.detach().roll(targets.shape[0], dims=0), loss, answer)
-    target.add_(taught, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
+    target_of_teacher = target_from(full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
+    other = target_from(logits.detach().roll(targets.shape[0], dims=0), loss, form)
+    target.add_(target_of_teacher, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
     return _cross_entropy(logits, target, loss)
 
 
@@ -144,17 +144,17 @@ def mixed_targets(
 
 
 def parts_of(kind: CosubKind, weight: float) -> tuple[str, str]:
-    """The loss and the answer of a kind."""
+    """The loss, "bce" or "ce", and the form of the other's target, "soft" or "hard"."""
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be in [0, 1], got {weight}")
     if kind not in get_args(CosubKind):
         raise ValueError(f"kind must be one of {', '.join(get_args(CosubKind))}, got {kind!r}")
-    loss, answer = kind.split("-")
-    return loss, answer
+    loss, form = kind.split("-")
+    return loss, form
 
 
 def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """Two copies of logits in full precision, and the label's share of their targets."""
+    """Two copies of logits in full precision, and the label, times its weight, as their targets."""
     check_tensors(logits, targets)
     if logits.shape[0] != 2 * targets.shape[0]:
         raise ValueError(
@@ -209,8 +209,8 @@ def _cross_entropy(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
     return F.cross_entropy(logits, targets)
 
 
-def answer_of(logits: Tensor, loss: str, answer: str) -> Tensor:
-    """What another network's logits `(R, C, ...)` teach."""
-    if answer == "hard":
+def target_from(logits: Tensor, loss: str, form: str) -> Tensor:
+    """The soft or hard target that another network's logits `(R, C, ...)` give."""
+    if form == "hard":
         return F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

@@ -1,7 +1,7 @@
-"""The residual operation: `x[keep] += scale * branch(x[keep])`. Three ways, one meaning.
+"""Efficient stochastic depth of one residual layer: `x[keep] += scale * branch(x[keep])` (section 4, figure 3).
 
-`residual` is the one that is used, `plain_residual` its reference in the obvious words of PyTorch, `masked_residual`
-what stochastic depth costs elsewhere. The first two differ in how many passes over `x` backward makes.
+`residual` is the fast one. `plain_residual` is its reference, by `index_select` and `index_add`: the two differ in how
+many passes over `x` backward makes. `masked_residual` computes all rows and multiplies by a mask, as timm does.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def residual(
         rows: the kept rows and their factor.
         shortcut: what `x` has become on the way around a branch that changes its shape, for all rows; else `x` itself.
     """
-    # A compiler fuses the plain words by itself.
+    # A compiler fuses the plain operations by itself.
     if rows is None or rows.keep is None or torch.compiler.is_compiling():
         return plain_residual(x, branch, rows, shortcut)
     if shortcut is not None:
@@ -51,7 +51,7 @@ def plain_residual(
     rows: Rows | None,
     shortcut: Float[Tensor, "R *new"] | None = None,
 ) -> Float[Tensor, "R *new"]:
-    """The same with `index_select` and `index_add`, as public code writes it."""
+    """The reference, by `index_select` and `index_add`."""
     around = x if shortcut is None else shortcut
     if rows is None:
         return around + branch(x)
@@ -64,15 +64,15 @@ def plain_residual(
 
 
 def masked_residual(x: Float[Tensor, "R *rest"], branch: Branch, mask: Float[Tensor, "R"]) -> Float[Tensor, "R *rest"]:
-    """The same by the obvious means: run the branch on every row and multiply what is dropped by zero.
+    """Run the branch on every row and multiply dropped rows by zero, as timm does: nothing is saved.
 
-    `mask` is one row of `Submodel.mask()`. This is what stochastic depth costs in timm.
+    `mask` is one row of `Submodel.mask()`.
     """
     return x + mask.to(x.dtype).view(-1, *[1] * (x.dim() - 1)) * branch(x)
 
 
 def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-    """As `+` promotes them: under autocast either may be the narrower."""
+    """Promoted as by `+`: under autocast either may be the narrower."""
     if around.dtype is added.dtype:
         return around, added
     dtype = torch.promote_types(around.dtype, added.dtype)
@@ -96,6 +96,7 @@ class _Gather(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
         x, keep = inputs
         ctx.save_for_backward(keep)
+        ctx.save_for_forward(keep)
         ctx.rows = x.shape[0]
         ctx.set_materialize_grads(False)
 
@@ -107,6 +108,11 @@ class _Gather(torch.autograd.Function):
         if around is None:
             around = kept.new_zeros(ctx.rows, *kept.shape[1:])
         return around.index_add(0, keep, kept), None
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, _keep: None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (keep,) = ctx.saved_tensors
+        return x.view_as(x), x.index_select(0, keep)
 
 
 class _Add(torch.autograd.Function):
@@ -122,9 +128,15 @@ class _Add(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
         *_, keep, ctx.scale = inputs
         ctx.save_for_backward(keep)
+        ctx.save_for_forward(keep)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (keep,) = ctx.saved_tensors
         added = gradient.index_select(0, keep) * ctx.scale if ctx.needs_input_grad[1] else None
         return gradient, added, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, added: Tensor, _keep: None, _scale: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (keep,) = ctx.saved_tensors
+        return x.index_add(0, keep, added, alpha=ctx.scale)

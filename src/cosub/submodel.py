@@ -1,4 +1,4 @@
-"""A submodel is a value: which rows pass through which residual layer, and with what factor (paper, section 4).
+"""A submodel: which rows pass through which residual layer, and by what factor their branch is multiplied (section 4).
 
 Letters: `L` residual layers, `R` rows (`copies * images`), `K` rows kept by one layer.
 """
@@ -56,7 +56,7 @@ class Submodel:
     def __post_init__(self) -> None:
         layers, rows = self.order.shape
         if not layers == len(self.kept) == len(self.scale):
-            raise ValueError(f"order, kept and scale speak of {layers}, {len(self.kept)} and {len(self.scale)} layers")
+            raise ValueError(f"order, kept and scale describe {layers}, {len(self.kept)} and {len(self.scale)} layers")
         if any(not 0 <= count <= rows for count in self.kept):
             raise ValueError(f"kept must lie in [0, {rows}], got {self.kept}")
 
@@ -170,7 +170,7 @@ def draw(rows: int, kept: Sequence[int], generator: torch.Generator) -> Submodel
 
 def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generator) -> Submodel:
     """A random submodel as in stochastic depth before the paper: a layer keeps each row with probability
-    `1 - rate` whatever becomes of the others (at least one, so every parameter gets a gradient), scaled by
+    `1 - rate`, independently of the others (at least one, so every parameter gets a gradient), scaled by
     `1 / (1 - rate)`.
 
     The rows that a layer keeps are the first of those that `draw` would keep, or these and more: the two differ in

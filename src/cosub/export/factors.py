@@ -12,7 +12,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from cosub.twins import TWINS
-from cosub.twins.twin import class_of
+from cosub.twins.classes import class_of
 
 # Linear in weight and bias together. Convolutions of standardised weights are not.
 _LINEAR = (nn.Linear, nn.Conv2d, Conv2dSame, nn.BatchNorm2d, BatchNormAct2d, nn.LayerNorm, LayerNorm, LayerNorm2d)

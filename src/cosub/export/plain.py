@@ -23,9 +23,9 @@ from cosub.errors import InputError
 from cosub.export.factors import fold
 from cosub.runs import standalone
 from cosub.twins import TWINS
+from cosub.twins.classes import class_of
 from cosub.twins.removal import blocks_of
 from cosub.twins.stand_ins import StandIns, slots_of, stand_ins
-from cosub.twins.twin import class_of
 
 Removed = dict[str, list[int]]
 

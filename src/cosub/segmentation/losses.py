@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cosub.choices import CosubKind, LabelLoss
-from cosub.losses import answer_of, full_precision, parts_of
+from cosub.losses import full_precision, parts_of, target_from
 
 IGNORE = 255
 
@@ -38,7 +38,7 @@ def dense_cosub_loss(
         )
     logits = full_precision(logits)
     target, valid = _targets(logits, labels)
-    other = answer_of(logits.detach().roll(labels.shape[0], dims=0), loss, answer)
+    other = target_from(logits.detach().roll(labels.shape[0], dims=0), loss, answer)
     return _mean(logits, target.mul_(weight).add_(other, alpha=1 - weight), valid, loss)
 
 

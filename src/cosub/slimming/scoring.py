@@ -103,11 +103,11 @@ class Scorer:
                 first, second = before.flatten(1).double(), after.flatten(1).double()
                 seen.append((1 - nn.functional.cosine_similarity(first, second)).sum().cpu())
 
-            state(self.network).watch = watch
+            state(self.network).observer = watch
             try:
                 self._logits(images, self.everything)
             finally:
-                state(self.network).watch = None
+                state(self.network).observer = None
             sums += torch.stack(seen)
             self.tick(1)
         self.evaluations += 1
@@ -148,8 +148,8 @@ def resumed(blocks: Sequence[Twin], outputs: Sequence[Tensor], start: int) -> It
 
     def replaying(block: Twin, output: Tensor) -> Callable[..., Tensor]:
         def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-            if block.cosub.door:  # which fixes the submodel of the pass
-                block.cosub.state.open(x, block)
+            if block.cosub.replicates:  # which fixes the submodel of the pass
+                block.cosub.state.begin(x, block)
             return output
 
         return forward

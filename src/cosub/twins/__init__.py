@@ -1,10 +1,10 @@
 """The table class -> twin, of blocks of timm and others. A new architecture is a file beside this one and a line here.
 
-TWINS   blocks: their forward is rewritten around `residual`
-KEPT    blocks with slots for drop path that their authors never drop: class attention
-DOORS   modules before whose blocks copies must be made (default: the first block)
-APART   modules that group rows in a way of their own, whose models are refused
-HOSTS   modules that fold their output with the number of images read at entry
+TWINS               blocks: their forward is rewritten around `residual`
+KEPT                blocks that have slots for drop path and are never dropped: class attention
+REPLICATION_POINTS  modules at whose input copies must be made (default: the first block)
+UNSUPPORTED         modules that regroup rows; their models are refused
+HOSTS               modules that reshape their output by the number of images at their input
 """
 
 from timm.models import byobnet, cspnet, resnetv2
@@ -66,6 +66,7 @@ from cosub.twins.efficientnet import (
 from cosub.twins.eva import EVABlock, EVAPostNormBlock
 from cosub.twins.from_torchvision import VISION_TWINS
 from cosub.twins.hiera import HieraTwin
+from cosub.twins.host import Host
 from cosub.twins.maxvit import CoAtNetBlock, MaxConvNeXt, MaxMBConv, Partition, Partition2d
 from cosub.twins.patchconvnet import PatchConvTwin
 from cosub.twins.preact import NFBlock, V2Basic, V2Bottleneck, V2PostBottleneck
@@ -74,7 +75,7 @@ from cosub.twins.relpos import RelPosTwin, ResPostRelPosTwin
 from cosub.twins.resnet import ResNetBasic, ResNetBottleneck
 from cosub.twins.swin import SwinBlock, SwinV2Block
 from cosub.twins.tokens import TokenHost
-from cosub.twins.twin import Host, Twin
+from cosub.twins.twin import Twin
 from cosub.twins.vit import PiTStage, ViTBlock
 from cosub.twins.xcit import XCiTBlock
 
@@ -131,12 +132,12 @@ TWINS: dict[type[nn.Module], type[Twin]] = {
     ResPostRelPosBlock: ResPostRelPosTwin,
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
-DOORS: dict[type[nn.Module], type[Twin]] = {
+REPLICATION_POINTS: dict[type[nn.Module], type[Twin]] = {
     PiTTransformer: PiTStage,
     cspnet.CrossStage: CSPStage,
     cspnet.CrossStage3: CSPStage3,
 }
-APART: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
+UNSUPPORTED: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
 HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
     (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
 )
@@ -145,8 +146,8 @@ HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
 _OF_TRANSFORMERS = {f"transformers.models.{name}.modeling_{name}" for name in ("vit", "dinov2")}
 
 
-def learn(model: nn.Module) -> None:
-    """Put twins of transformers' blocks into the table if the model has such blocks; others need not import it."""
+def register_twins(model: nn.Module) -> None:
+    """Add the twins of transformers' blocks to the table if the model has such blocks; others need not import it."""
     if any(type(module).__module__ in _OF_TRANSFORMERS for module in model.modules()):
         from cosub.twins.from_transformers import TRANSFORMERS_TWINS
 

@@ -110,8 +110,8 @@ class _CrossStage(Twin):
     branches = ()
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if self.cosub.door:
-            x = self.cosub.state.open(x, self)
+        if self.cosub.replicates:
+            x = self.cosub.state.begin(x, self)
         return self.timm_class.forward(self, x)
 
 

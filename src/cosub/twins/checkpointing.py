@@ -1,12 +1,14 @@
-"""Gradient checkpointing of one block: what backward needs is computed again, instead of stored."""
+"""Gradient checkpointing of one block: backward computes activations again instead of reading stored ones."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 _ATEN = torch.ops.aten
@@ -24,15 +26,16 @@ Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 
 
 def recompute(block: nn.Module, way: Literal["blocks", "selective"], run: Callable[..., Tensor], *args: Any) -> Tensor:
-    """`run(*args)`, stored in part.
+    """`run(*args)` with fewer activations stored.
 
-    "blocks" stores what comes into the block. "selective" also stores matrix products and attention, so that only what
-    is cheap is computed again. Running statistics of batch norms move once.
+    "blocks" stores the input of the block alone. "selective" also stores the results of matrix products and attention,
+    so that only cheap operations run again. Running statistics move once, and backward uses the parameters of forward,
+    also those that `torch.func.functional_call` put there.
     """
 
     def contexts() -> Contexts:
         forward, again = _selective() if way == "selective" else (nullcontext(), nullcontext())
-        return forward, _held(block, again)
+        return forward, _AsInForward(block, again)
 
     if torch.compiler.is_compiling():  # Dynamo takes no other contexts, and runs updates of buffers in forward alone
         given = {"context_fn": _selective} if way == "selective" else {}
@@ -45,16 +48,53 @@ def _selective() -> Contexts:
     return create_selective_checkpoint_contexts(_PRODUCTS)
 
 
-@contextmanager
-def _held(block: nn.Module, inner: AbstractContextManager[Any]) -> Iterator[None]:
-    """Batch norms take the statistics of the batch and leave the running ones where they are."""
-    norms = [norm for norm in block.modules() if isinstance(norm, _BatchNorm) and norm.training]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        with inner:
-            yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, batches
+class _AsInForward(AbstractContextManager[None]):
+    """Made in forward and entered for each backward pass: the block computes what it did, and no statistics move."""
+
+    def __init__(self, block: nn.Module, inner: AbstractContextManager[Any]) -> None:
+        self.inner = inner
+        self.modules = [*block.modules()]
+        self.tensors = [
+            (held, name, tensor)
+            for held in _tensors(self.modules)
+            for name, tensor in held.items()
+            if tensor is not None
+        ]
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            for held, name, tensor in self.tensors:
+                _put(stack, held, name, tensor)
+            for module in self.modules:
+                if isinstance(module, _BatchNorm) and module.training:  # of the batch, as in forward
+                    _put(stack, vars(module), "momentum", 0.0)
+                    _put(stack, _place_of(module, "num_batches_tracked"), "num_batches_tracked", None)
+                elif _iterates(module):  # from where the power iteration of forward has arrived
+                    _put(stack, vars(module), "training", False)
+            stack.enter_context(self.inner)
+            self.stack = stack.pop_all()
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.__exit__(*error)
+
+
+def _tensors(modules: list[nn.Module]) -> list[dict[str, Any]]:
+    return [held for module in modules for held in (module._parameters, module._buffers)]
+
+
+def _place_of(module: nn.Module, name: str) -> MutableMapping[str, Any]:
+    """Where a module holds an attribute that may be a buffer."""
+    return module._buffers if name in module._buffers else vars(module)
+
+
+def _put(stack: ExitStack, held: MutableMapping[str, Any], name: str, value: Any) -> None:
+    """Until the stack closes."""
+    if held[name] is not value:
+        stack.callback(held.__setitem__, name, held[name])
+        held[name] = value
+
+
+def _iterates(module: nn.Module) -> bool:
+    """Whether this is a spectral norm, which makes a step of its power iteration in each forward in train mode."""
+    hooks = module._forward_pre_hooks.values()
+    return isinstance(module, _SpectralNorm) or any(isinstance(hook, SpectralNorm) for hook in hooks)

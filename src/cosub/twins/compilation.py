@@ -1,7 +1,7 @@
 """Compile the blocks of an attached model: one function per signature, which all blocks of that signature share.
 
-Rows are bound outside of what is compiled, so a graph knows how many rows pass and not which. Two blocks of equal
-structure and counts are then one graph, at any depth.
+Rows are bound outside of the compiled function, so a graph depends on how many rows pass and not on which. Blocks of
+equal structure and counts share one graph, at any depth.
 """
 
 import types
@@ -17,9 +17,8 @@ from cosub.twins.twin import Twin, advance, state
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# torch weighs memory against time by rules of thumb. Without these three a block stores neither casts of weights nor
-# what its norms and activations give: that is computed again, fused into the backward kernels. Products and attention
-# never are.
+# torch trades memory for time by heuristics. With these three off, a block stores neither casts of weights nor outputs
+# of norms and activations: the backward kernels compute them again. Matrix products and attention are stored.
 _LEAN = dict.fromkeys(
     ("ban_recompute_used_far_apart", "ban_recompute_long_fusible_chains", "ban_recompute_materialized_backward"), False
 )
@@ -83,7 +82,9 @@ class _Steps:
             return True
         if not self.warned:
             self.warned = True
-            warnings.warn("compile_blocks: modules inside a block have hooks: such blocks run uncompiled", stacklevel=2)
+            warnings.warn(
+                "compile_blocks: modules inside a block have hooks: these blocks run uncompiled", stacklevel=2
+            )
         return False
 
 
@@ -100,8 +101,15 @@ def _step(counts: tuple[tuple[int, int, float] | None, ...]) -> Callable[..., Te
 
 
 def structure(block: nn.Module) -> Hashable:
-    """Equal for blocks that one graph can serve."""
-    return repr(block), *((name, p.shape, p.dtype) for name, p in block.named_parameters())
+    """Equal for blocks that one graph can serve: a graph holds plain numbers, such as NFNet's factors, as constants."""
+    tensors = tuple((name, p.shape, p.dtype) for name, p in block.named_parameters())
+    numbers = tuple(
+        (path, name, value)
+        for path, module in block.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, float)
+    )
+    return repr(block), tensors, numbers
 
 
 def _transformed() -> bool:
@@ -110,7 +118,7 @@ def _transformed() -> bool:
 
 
 def _hooked(block: nn.Module) -> bool:
-    """Whether a module inside the block has hooks, which Dynamo would trace once and then believe to be unchanged."""
+    """Whether a module inside the block has hooks, which Dynamo would trace once and not look at again."""
     modules = block.modules()
     next(modules)  # the block's own run outside of what is compiled
     return any(
@@ -126,7 +134,7 @@ def lean(
     dynamic: bool | None = False,
     **_: Any,
 ) -> Callable[..., Any]:
-    """A backend that stores less for backward. The settings are torch's for all graphs, so they hold in here alone."""
+    """A backend that stores less for backward. torch's settings are global, so they are set while it compiles alone."""
     from torch._dynamo.backends.registry import lookup_backend  # takes a second
     from torch._functorch import config as partitioner
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from cosub.twins.twin import State
+from cosub.twins.state import State
 
 
 @dataclass(frozen=True)

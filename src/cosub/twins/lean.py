@@ -1,7 +1,7 @@
-"""Store less in eager mode: what GELU and layer norm give to a product is computed again in backward.
+"""Store less in eager mode: where a matrix product reads the output of GELU or layer norm, backward computes it again.
 
-Both are made from tensors that autograd keeps anyway, by the same kernel, so gradients are equal to the bit. Where that
-is not certain the product keeps its input as before.
+Autograd stores the input of both anyway, and the kernel is the same, so gradients are equal to the bit. Where that is
+not certain the product stores its input as usual.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ _KNOWN = ("torch", "timm", "torchvision", "transformers", "cosub")
 
 
 def store_less(block: nn.Module, kept: Tensor, added: Tensor) -> None:
-    """Free what the products of a branch of `block`, from `kept` to `added`, need not keep for backward."""
+    """Free what products in a branch of `block`, from `kept` to `added`, store and backward can compute again."""
     if kept.grad_fn is None or added.grad_fn is None or not _certain(block):
         return
     for node in _nodes(added.grad_fn, kept.grad_fn._sequence_nr()):
@@ -36,7 +36,7 @@ def store_less(block: nn.Module, kept: Tensor, added: Tensor) -> None:
 
 
 def _certain(block: nn.Module) -> bool:
-    """Whether no code but that of known libraries runs in the branch, and nobody else packs what autograd keeps."""
+    """Whether the branch runs code of known libraries alone, and no other hooks pack what autograd saves."""
     if (
         torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore[reportAttributeAccessIssue]
         or torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
@@ -65,7 +65,7 @@ def _nodes(last: Any, before: int) -> Iterator[Any]:
 
 
 def _again(block: nn.Module, node: Any) -> Callable[[], Tensor] | None:
-    """How to make again what `node` gave, if it belongs to GELU or to a layer norm of the block."""
+    """How to compute the output of `node` again, if it belongs to GELU or to a layer norm of the block."""
     while node is not None and node.name() in _BETWEEN:
         node = node.next_functions[0][0]
     if node is None:

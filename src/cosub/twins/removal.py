@@ -6,7 +6,8 @@ from typing import TypeVar
 from torch import nn
 
 from cosub.twins import TWINS
-from cosub.twins.twin import Twin, class_of
+from cosub.twins.classes import class_of
+from cosub.twins.twin import Twin
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from cosub.twins import TWINS
-from cosub.twins.twin import Twin, class_of
+from cosub.twins.classes import class_of
+from cosub.twins.twin import Twin
 
 StandIns = dict[str, str | float | list[str]]
 

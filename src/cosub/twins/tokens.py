@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cosub.twins.twin import Host
+from cosub.twins.host import Host
 
 
 class TokenHost(Host):

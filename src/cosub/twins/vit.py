@@ -42,8 +42,8 @@ class PiTStage(Twin, Transformer):
     timm_class = Transformer
 
     def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if self.cosub.door:
+        if self.cosub.replicates:
             images, class_tokens = x
             repeats = self.cosub.state.repeats(images.shape[0], self)
-            x = self.cosub.state.open(images, self), class_tokens.repeat(repeats, 1, 1)
+            x = self.cosub.state.begin(images, self), class_tokens.repeat(repeats, 1, 1)
         return Transformer.forward(self, x)
