@@ -35,7 +35,8 @@ class Recipe(Strict):
     """Start from these weights: a file, a run's folder or one of timm's, a name of timm's, or hf-hub:OWNER/NAME; empty:
     from scratch. Read once, when the run begins; the name, not the file's content, identifies the run."""
     head: HeadStart = "model"
-    """How a classifier that the weights do not have starts: as timm starts the model's, or at zero."""
+    """How a classifier that the weights do not have starts: as timm starts the model's, at zero, or as the best linear
+    one on the features that the weights give (probe)."""
     resolution: PositiveInt = 224
     """Height and width of the images that the network sees, in pixels."""
     choose: Choose = "last"

@@ -104,7 +104,7 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
             model = create(recipe.model, recipe.resolution, num_classes, settings_of(recipe), **optional)
     except ANY_WRONG as error:
         raise _unbuildable(recipe, " ".join(str(error).split()) or type(error).__name__) from error
-    if recipe.head == "zero":
+    if recipe.head != "model":
         zero_heads(model)
     return model
 

@@ -18,6 +18,7 @@ from cosub.seeds import derive
 from cosub.train.methods import Method
 from cosub.train.methods.teacher import TEACHER
 from cosub.train.networks import AVERAGED, BEST, STUDENT, Networks, averaged
+from cosub.train.probing import fit_heads
 from cosub.train.tasks import Task
 from cosub.train.teachers import Teacher, load_teacher
 from cosub.weights.loading import load_weights
@@ -88,7 +89,12 @@ class RunBuilder:
         return teacher.to(self.world.device)
 
     def _read_weights(self, name: str, network: nn.Module) -> None:
-        if self.facts is not None or not self.recipe.weights:
+        recipe, of = self.recipe, "" if name == STUDENT else f" of the {name}"
+        if self.facts is not None:
             return
-        for message in load_weights(self.task.pretrained(network), self.recipe.weights):
-            self.reporter.say(f"weights: {message}" if name == STUDENT else f"weights of the {name}: {message}")
+        if recipe.weights:
+            for message in load_weights(self.task.pretrained(network), recipe.weights):
+                self.reporter.say(f"weights{of}: {message}")
+        if recipe.head == "probe":
+            for message in fit_heads(network, self.task.source.train, recipe, self.world):
+                self.reporter.say(f"head{of}: {message}")

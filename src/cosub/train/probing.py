@@ -1,0 +1,109 @@
+"""A classifier that starts as the best linear one on the features of published weights: a probe, then fine-tuning.
+
+Fine-tuning from a classifier at zero first moves the features by the gradients of a classifier that knows nothing.
+"""
+
+import functools
+import warnings
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from cosub.data.loading import Batch, TestSet, test_loader
+from cosub.data.sources import Examples
+from cosub.data.transforms import evaluation, normalize
+from cosub.errors import InputError
+from cosub.recipes.recipe import Recipe
+from cosub.runs.distributed import World
+from cosub.weights.heads import head_names
+
+MOST = 20_000  # images, evenly spaced in the training set
+STRENGTH = 0.01  # scikit-learn's C on standardised features (LOG.md, 2026-11-26)
+_BATCH = 64
+
+
+def fit_heads(network: nn.Module, examples: Examples, recipe: Recipe, world: World) -> list[str]:
+    """Fit each classifier that is still zero, in place, by logistic regression; returns messages.
+
+    Features are those of the full network in eval mode, of images prepared as for evaluation. All processes get the
+    same result.
+
+    Raises:
+        InputError: if the recipe names no weights, or the network has no classifier.
+    """
+    if not recipe.weights:
+        raise InputError("head: probe: needs the features of published weights: name --weights, or take zero or model")
+    found = {name: network.get_submodule(name) for name in head_names(network)}
+    heads = {name: head for name, head in found.items() if isinstance(head, nn.Linear | nn.Conv2d)}
+    if not heads:
+        raise InputError("head: probe: this network has no classifier; take model")
+    fresh = {name: head for name, head in heads.items() if not head.weight.any()}
+    if not fresh:
+        return []
+    features, labels = _features(network, fresh, examples, recipe, world)
+    right = [_fit(fresh[name], found, labels) for name, found in features.items()]
+    return [f"fitted to the features of {len(labels)} training images; {min(right):.1%} of them are right"]
+
+
+def _features(
+    network: nn.Module, heads: Mapping[str, nn.Module], examples: Examples, recipe: Recipe, world: World
+) -> tuple[dict[str, Float[Tensor, "N D"]], Int[Tensor, " N"]]:
+    """What comes into each classifier, and the labels, of all processes."""
+    step = -(-len(examples.labels) // MOST)
+    transform = evaluation(recipe.resolution, recipe.inputs)
+    indices = range(world.rank * step, len(examples.labels), world.size * step)
+    loader = test_loader(TestSet(examples, transform, indices), _BATCH, recipe.runtime.workers, False)
+    found: dict[str, list[Tensor]] = {name: [] for name in heads}
+    labels: list[Tensor] = []
+
+    def note(parts: list[Tensor], _head: nn.Module, given: tuple[Tensor, ...]) -> None:
+        parts.append(given[0].flatten(1).float().cpu())
+
+    handles = [head.register_forward_pre_hook(functools.partial(note, found[name])) for name, head in heads.items()]
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            for batch in loader:
+                if isinstance(batch, Batch):
+                    network(normalize(batch.images.to(world.device), recipe.inputs))
+                    labels.append(batch.labels)
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    own = {name: torch.cat(parts) for name, parts in found.items()}
+    return _gathered(own, torch.cat(labels), world)
+
+
+def _gathered(own: dict[str, Tensor], labels: Tensor, world: World) -> tuple[dict[str, Tensor], Tensor]:
+    parts = [(own, labels)] * world.size
+    if world.size > 1:
+        dist.all_gather_object(parts, (own, labels))
+    features = {name: torch.cat([found[name] for found, _ in parts]) for name in own}
+    return features, torch.cat([found for _, found in parts])
+
+
+def _fit(head: nn.Module, features: Float[Tensor, "N D"], labels: Int[Tensor, " N"]) -> float:
+    """Set a linear layer, or a convolution of one pixel; gives the share of the images that it has right."""
+    scaler = StandardScaler().fit(features.double().numpy())
+    standard = scaler.transform(features.double().numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
+        model = LogisticRegression(C=STRENGTH, max_iter=500).fit(standard, labels.numpy())
+    weight, bias = torch.as_tensor(model.coef_), torch.as_tensor(model.intercept_)
+    if len(model.classes_) == 2:  # scikit-learn keeps the difference of the two
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    weight = weight / torch.as_tensor(scaler.scale_)
+    bias = bias - weight @ torch.as_tensor(scaler.mean_)
+    classes = torch.as_tensor(model.classes_)
+    with torch.no_grad():  # a class without images stays at zero
+        for parameter, values in zip(head.parameters(), (weight, bias), strict=False):  # it may have no bias
+            parameter[classes] = values.to(parameter).view(-1, *parameter.shape[1:])
+    return float(model.score(standard, labels.numpy()))

@@ -1,0 +1,144 @@
+"""A classifier that starts as the best linear one on published features, against scikit-learn's own predictions."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import timm
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tiny import run, run_and_kill, tiny, weights
+
+from cosub.cli import main
+from cosub.data.sources import open_source
+from cosub.data.transforms import evaluation, normalize
+from cosub.errors import InputError
+from cosub.recipes import get
+from cosub.runs.distributed import World
+from cosub.train.probing import STRENGTH, fit_heads
+from cosub.weights.heads import head_names, zero_heads
+
+ALONE = World(0, 1, torch.device("cpu"))
+VIT = {"img_size": 32, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+MODELS = {
+    "a linear layer": ("vit_tiny_patch16_224", VIT),
+    "two": ("deit_tiny_distilled_patch16_224", VIT),
+    "a convolution": ("mobilenetv3_small_050", {}),
+    "behind a norm": ("convnext_atto", {"dims": (8, 8, 8, 8), "depths": (1, 1, 1, 1)}),
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_source(get("digits").data)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return dataclasses.replace(tiny(tmp_path / "run"), head="probe", weights="named", resolution=32)
+
+
+def made(name, classes=10):
+    torch.manual_seed(0)
+    model, settings = MODELS[name]
+    network = timm.create_model(
+        model, num_classes=classes, **{**settings, **({"img_size": 32} if settings is VIT else {})}
+    )
+    zero_heads(network)
+    return network
+
+
+class Few:
+    """Some of the images."""
+
+    def __init__(self, examples, chosen):
+        self.examples, self.chosen = examples, list(chosen)
+        self.labels = tuple(examples.labels[index] for index in self.chosen)
+
+    def image(self, index, *args):
+        return self.examples.image(self.chosen[index], *args)
+
+
+def their_own():
+    return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=500))
+
+
+def seen(network, examples, recipe, indices):
+    """Images as the network sees them, and what comes into its first classifier."""
+    transform = evaluation(recipe.resolution, recipe.inputs)
+    pixels = torch.stack([torch.as_tensor(transform(examples.image(index))) for index in indices])
+    images, features = normalize(pixels, recipe.inputs), []
+    head = network.get_submodule(head_names(network)[0])
+    handle = head.register_forward_pre_hook(lambda _, given: features.append(given[0].flatten(1)))
+    with torch.no_grad():
+        network.eval()(images)
+    handle.remove()
+    return images, features[0].double().numpy()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_scikit_learns_classifier(name, digits, recipe):
+    network, examples = made(name), Few(digits.train, range(200))
+    (message,) = fit_heads(network.train(), examples, recipe, ALONE)
+    assert network.training
+    images, features = seen(network, examples, recipe, range(len(examples.labels)))
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=500)).fit(
+        features, examples.labels
+    )
+    if name != "two":  # its logits are the mean of two classifiers
+        with torch.no_grad():
+            logits = network(images).double().numpy()
+        # Features that hardly vary magnify rounding.
+        np.testing.assert_allclose(logits, theirs.decision_function(features), atol=1e-2)
+    assert f"{theirs.score(features, examples.labels):.1%}" in message or name == "two"
+    assert all(network.get_submodule(head).weight.any() for head in head_names(network))
+
+
+def test_two_classes_and_a_class_without_images(digits, recipe):
+    examples = digits.train
+    few = Few(examples, [index for index, label in enumerate(examples.labels[:300]) if label in (0, 2)])
+    network = made("a linear layer", classes=3)
+    fit_heads(network, few, recipe, ALONE)
+    assert not network.head.weight[1].any()
+    images, features = seen(network, few, recipe, range(len(few.labels)))
+    theirs = their_own().fit(features, few.labels)
+    with torch.no_grad():
+        logits = network(images)
+    np.testing.assert_allclose((logits[:, 2] - logits[:, 0]).numpy(), theirs.decision_function(features), atol=1e-4)
+
+
+def test_a_classifier_that_the_weights_have_stays(digits, recipe):
+    network = made("a linear layer")
+    torch.nn.init.ones_(network.head.weight)
+    assert fit_heads(network, digits.train, recipe, ALONE) == []
+    assert (network.head.weight == 1).all()
+
+
+def test_a_run_starts_from_it_and_goes_on_to_the_bit(tmp_path, capsys):
+    (tmp_path / "weights").mkdir()
+    settings = tiny(tmp_path).model_args
+    model = timm.create_model("vit_tiny_patch16_224", img_size=tiny(tmp_path).resolution, num_classes=7, **settings)
+    torch.save(model.state_dict(), tmp_path / "weights" / "seven.pth")
+    start = {"head": "probe", "weights": str(tmp_path / "weights" / "seven.pth")}
+    run(tiny(tmp_path / "whole", checkpoint_every=2, **start))
+    assert "head: fitted to the features of" in capsys.readouterr().err
+    capsys.readouterr()
+    killed = tiny(tmp_path / "cut", checkpoint_every=2, **start)
+    run_and_kill(killed, 5)
+    run(killed)
+    assert "fitted" not in capsys.readouterr().err
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+
+
+def test_what_it_cannot_do(digits, recipe, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"head: probe: .*--weights"):
+        fit_heads(made("a linear layer"), digits.train, dataclasses.replace(recipe, weights=""), ALONE)
+    with pytest.raises(InputError, match=r"head: probe: .*no classifier"):
+        fit_heads(timm.create_model("resnet18", num_classes=0), digits.train, recipe, ALONE)
+    assert main(["train", "digits", "--head", "probe", "--out", str(tmp_path / "none")]) == 2
+    assert "head: probe" in capsys.readouterr().err
+    assert main(["train", "digits", "--head", "linear"]) == 2
+    assert "head" in capsys.readouterr().err
