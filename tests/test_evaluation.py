@@ -17,7 +17,7 @@ from cosub.cli import main
 from cosub.data.imagenet import class_indices, synsets
 from cosub.data.sources import open_source
 from cosub.errors import InputError
-from cosub.evaluation.classification import best_answer, evaluate
+from cosub.evaluation.classification import best_target, evaluate
 from cosub.evaluation.networks import open_network
 from cosub.evaluation.sets import open_set
 from cosub.recipes.data import Folder
@@ -48,7 +48,7 @@ def paint(path: Path, answer: int) -> None:
 
 
 def score(chosen, world: World = ALONE, **settings):
-    return evaluate(Reader(), chosen.examples, 1000, 8, world, inputs=PLAIN, answers=chosen.answers, **settings)
+    return evaluate(Reader(), chosen.examples, 1000, 8, world, inputs=PLAIN, targets=chosen.targets, **settings)
 
 
 # --- ImageNet-V2
@@ -191,7 +191,7 @@ def test_real_needs_imagenets_classes(real):
 
 def test_the_best_answer_stands_for_its_list():
     logits = torch.tensor([[0.1, 0.9, 0.5], [0.1, 0.9, 0.5]])
-    assert best_answer(logits, torch.tensor([[0, 2], [1, 1]])).tolist() == [2, 1]
+    assert best_target(logits, torch.tensor([[0, 2], [1, 1]])).tolist() == [2, 1]
 
 
 def test_processes_score_each_image_once(real, tmp_path):

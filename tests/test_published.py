@@ -87,9 +87,9 @@ def test_a_runs_recipe_goes_with_its_folder_and_its_file(tmp_path):
 
 def test_what_is_not_built_is_said():
     found = look_up("resnetv2_50x1_bit.goog_in21k_ft_in1k")
-    assert found.said == ()
-    squashed = next(name for name in timm.list_pretrained("vit*siglip*") if look_up(name).said)
-    assert "crop_mode squash is not built here" in look_up(squashed).said[0]
+    assert found.messages == ()
+    squashed = next(name for name in timm.list_pretrained("vit*siglip*") if look_up(name).messages)
+    assert "crop_mode squash is not built here" in look_up(squashed).messages[0]
 
 
 @pytest.mark.parametrize("about", [{"mean": [0.5]}, {"std": "x"}, {"std": [0, 1, 1]}, {"crop_pct": None}, 3])
@@ -118,9 +118,9 @@ def test_the_hubs_config_decides_and_names_the_model(hub):
     (hub / "config.json").unlink()
     said = look_up("hf-hub:owner/name", VIT)
     assert said.inputs == HALF
-    assert "its config.json cannot be had (404: no config.json)" in said.said[0]
+    assert "its config.json cannot be had (404: no config.json)" in said.messages[0]
     (hub / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another library
-    assert "is not timm's description" in look_up("hf-hub:owner/name", VIT).said[0]
+    assert "is not timm's description" in look_up("hf-hub:owner/name", VIT).messages[0]
     with pytest.raises(InputError, match="must be hf-hub:OWNER/NAME"):
         look_up("hf-hub:../name", VIT)
 
@@ -138,7 +138,7 @@ def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monk
     assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and nothing of it is in the")
     assert (said.count("\n"), asked) == (1, ["config.json"])
     monkeypatch.setattr("cosub.runs.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
-    assert look_up("hf-hub:owner/name", VIT).said == ("hf-hub:owner/name: its config.json is not in the cache",)
+    assert look_up("hf-hub:owner/name", VIT).messages == ("hf-hub:owner/name: its config.json is not in the cache",)
 
 
 @pytest.mark.parametrize("mode", ["squash", "border"])
@@ -158,7 +158,7 @@ def test_a_crop_that_is_not_built_is_said_by_every_command_that_reads_the_weight
         ["train", "finetune", "--weights", str(folder), "--dry-run"],
     ):
         assert main(words) == 0
-        assert f"crop_mode {mode} is not built here, and answers may differ" in capsys.readouterr().err
+        assert f"crop_mode {mode} is not built here, and predictions may differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/x", "../vit", "no_such_model"])

@@ -164,7 +164,7 @@ def test_greedy_takes_the_lowest_loss_at_each_step():
 def test_with_many_batches_the_worse_half_of_a_quarter_goes_no_further():
     scorer = scorer_of(SMALL["vit"](), number=8, batch_size=1)
     candidates = [tuple(x for x in range(8) if x != one) for one in range(8)]
-    found = scorer.better_half(scorer.everything, candidates)
+    found = scorer.halve_candidates(scorer.everything, candidates)
     few = dataclasses.replace(scorer, images=dataclasses.replace(
         scorer.images, pixels=scorer.images.pixels[:2], labels=scorer.images.labels[:2]))  # fmt: skip
     assert set(found) == set(sorted(candidates, key=lambda candidate: plain_loss(few, candidate))[:4])

@@ -39,7 +39,7 @@ class Depth:
     """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the loss's mean.
 
     `low` and `high` are the first and the last decile: top-1 is skewed, and a deviation would reach beyond 1.
-    `best` was chosen on these very images, so it flatters.
+    `best` was chosen on the same images, so its accuracy is optimistic.
     """
 
     run: str

@@ -22,14 +22,14 @@ from cosub.weights.loading import load_weights
 
 _MEASURES = {
     "parameters_m": "parameters (millions)",
-    "gflops": "FLOPs an image (billions)",
-    "ms_per_image": "time an image (ms)",
+    "gflops": "FLOPs per image (billions)",
+    "ms_per_image": "time per image (ms)",
 }
 
 
 @dataclass(frozen=True)
 class Point:
-    """A run at a resolution: millions of parameters, billions of multiply-accumulates and milliseconds an image.
+    """A run at a resolution: millions of parameters, billions of multiply-accumulates and milliseconds per image.
 
     As in the paper, FLOPs are multiply-accumulates of one forward pass.
     """

@@ -1,4 +1,4 @@
-"""What loading costs: images a second of a core, ours beside timm's loader, on the same files."""
+"""What loading costs: images per second of a core, ours beside timm's loader, on the same files."""
 
 import dataclasses
 import functools
@@ -61,7 +61,7 @@ class _Reader:
 def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Medians over alternating repeats, one of each before that does not count.
 
-    `per_core` is images a second of processor time, of the loading processes and the one that normalises together: it
+    `per_core` is images per second of processor time, of the loading processes and the one that normalises together: it
     hardly changes where others use the machine too. `per_second` is by the clock.
     """
     case = dataclasses.replace(case, files=_cycled(case.files, case.images))
@@ -183,7 +183,7 @@ def _timm(case: Case) -> Iterator[Tensor]:
 
 
 def _timed(batches: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
-    """Images a second of processor time, and by the clock."""
+    """Images per second of processor time, and of wall time."""
     start, used = time.perf_counter(), _processor_seconds()
     images = sum(len(batch) for batch in batches())
     return images / (_processor_seconds() - used), images / (time.perf_counter() - start)

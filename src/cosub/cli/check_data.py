@@ -73,7 +73,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         "skipped": [item._asdict() for item in source.left_out],
         "damaged": report.damaged,
         "odd": report.odd,
-        "doubled": [{"image": name, "is": original} for name, original in report.doubled],
+        "doubled": [{"image": name, "is": original} for name, original in report.duplicates],
     }
     if options.table:
         write_table(Path(options.table), rows_of(source, report))

@@ -99,7 +99,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     network = candidate.network.to(world.device)
     layers = layers_kept(network, options.keep)
     if world.main:
-        say([f"weights: {line}" for line in candidate.said])
+        say([f"weights: {line}" for line in candidate.messages])
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
@@ -147,12 +147,12 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
         recipe.resolution,
         world,
         inputs=recipe.inputs,
-        answers=chosen.answers,
+        targets=chosen.targets,
         submodels={} if layers is None else {"kept": layers},
         batch_size=options.batch_size,
         workers=options.workers,
         bad_share=recipe.bad_share,
-        watch=watch,
+        progress=watch,
     )
     say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
     row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}

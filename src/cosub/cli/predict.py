@@ -72,7 +72,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         predictions.append({"image": str(path), "classes": classes})
     if bad and not predictions:
         raise InputError(f"images: {bad[0]}: cannot be read as an image")
-    say([f"weights: {line}" for line in candidate.said])
+    say([f"weights: {line}" for line in candidate.messages])
     if not as_json:
         _print(predictions, bad, told(left_out))
     skipped = [item._asdict() for item in left_out]

@@ -46,7 +46,7 @@ class Report:
     images: Counter[str] = field(default_factory=Counter)  # looked at, by split
     damaged: list[str] = field(default_factory=list)
     odd: dict[str, list[str]] = field(default_factory=dict)
-    doubled: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
+    duplicates: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
     alike: dict[bytes, list[str]] = field(default_factory=dict)  # images by their pixels
     _seen: dict[bytes, str] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Report:
         if look.split == "train":
             self._seen.setdefault(look.pixels, look.name)
         elif look.pixels in self._seen:
-            self.doubled.append((look.name, self._seen[look.pixels]))
+            self.duplicates.append((look.name, self._seen[look.pixels]))
 
 
 def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str]]:
@@ -176,4 +176,6 @@ def _exif(image: Image.Image) -> list[str]:
                 dict(tags)
         except Exception as error:  # Pillow warns of some faults and raises for others
             return [f"EXIF that does not parse ({' '.join(str(error).split())[:80]})"]
-    return [f"EXIF turns it (orientation {orientation}), as data.orientation does"] if orientation not in (0, 1) else []
+    return (
+        [f"EXIF rotates it (orientation {orientation}), as data.orientation does"] if orientation not in (0, 1) else []
+    )

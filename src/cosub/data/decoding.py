@@ -1,4 +1,4 @@
-"""Bytes to an image, and what is said of one that cannot be read."""
+"""Bytes to an image, and the message for one that cannot be read."""
 
 import functools
 import importlib

@@ -53,17 +53,17 @@ def evaluate(
     world: World,
     *,
     inputs: Inputs = _IMAGENET,
-    answers: Int[Tensor, "n most"] | None = None,
+    targets: Int[Tensor, "n most"] | None = None,
     submodels: Mapping[str, Sequence[int]] | None = None,
     batch_size: int = 256,
     workers: int = 0,
     bad_share: float = 0.01,
-    watch: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _total: batches,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda batches, _total: batches,
 ) -> Result:
     """Run the network over a set of images. `submodels` names lists of residual layers to keep.
 
-    Where `answers` is given, labels are its rows: the classes that count as right for an image (ReaL).
-    `watch` sees the batches go by, with their number.
+    Where `targets` is given, labels are its rows: the classes that count as right for an image (ReaL).
+    `progress` yields the batches, of which it is told the number.
 
     Each process takes every world.size-th image; sums are reduced and nothing is padded. Every process runs the
     network equally often, because a sharded one waits for all: one without images left runs it on an empty image,
@@ -79,12 +79,12 @@ def evaluate(
     loader = test_loader(dataset, batch_size, workers, world.device.type == "cuda")
     bad: list[str] = []
     training = network.training
-    answers = None if answers is None else answers.to(world.device)
+    targets = None if targets is None else targets.to(world.device)
     network.eval()
     nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
     most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches of a process
     with torch.no_grad():  # sharded parameters that inference mode has gathered cannot be trained again
-        for batch in watch(itertools.islice(itertools.chain(loader, itertools.repeat([])), most), most):
+        for batch in progress(itertools.islice(itertools.chain(loader, itertools.repeat([])), most), most):
             labels, images = None, nothing
             if isinstance(batch, Batch):
                 images = normalize(batch.images.to(world.device, non_blocking=True), inputs)
@@ -93,7 +93,7 @@ def evaluate(
             for name, kept in layers.items():
                 logits = logits_of(network, images, kept)
                 if labels is not None:
-                    right = labels if answers is None else best_answer(logits, answers[labels])
+                    right = labels if targets is None else best_target(logits, targets[labels])
                     top1[name].update(logits, right)
                     if kept is None:
                         top5.update(logits, right)
@@ -105,9 +105,9 @@ def evaluate(
     return Result(full, _value(top5), values, len(examples.labels) - len(bad), bad)
 
 
-def best_answer(logits: Float[Tensor, "B C"], answers: Int[Tensor, "B most"]) -> Int[Tensor, " B"]:
+def best_target(logits: Float[Tensor, "B C"], targets: Int[Tensor, "B most"]) -> Int[Tensor, " B"]:
     """The highest-scored of the classes that count as right: it is the top-1 if any of them is, and so for top-5."""
-    return answers.gather(1, logits.gather(1, answers).argmax(1, keepdim=True)).squeeze(1)
+    return targets.gather(1, logits.gather(1, targets).argmax(1, keepdim=True)).squeeze(1)
 
 
 def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str, list[int]]:

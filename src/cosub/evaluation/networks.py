@@ -32,13 +32,13 @@ TAKEN_OUT = ("removed_layers", "scaled_blocks")  # of a config: see `take_out`
 class Candidate:
     """A network in eval mode on the CPU, its classes, and the recipe that says how it sees images.
 
-    `said` has a line for each thing that was adapted to load it, and for how images are prepared.
+    `messages` has a line for each thing that was adapted to load it, and for how images are prepared.
     """
 
     network: nn.Module
     classes: tuple[str, ...]
     recipe: Recipe
-    said: list[str]
+    messages: list[str]
 
 
 def open_network(source: str, model: str = "", resolution: int = 0, **inputs: Any) -> Candidate:
@@ -81,8 +81,8 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         )
     origin = f"{found.origin}, but for {', '.join(inputs)} as given" if inputs else found.origin
     candidate = _loaded(recipe, found.classes or synsets(), source, found.config)
-    lines = [*candidate.said, *found.said, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
-    return dataclasses.replace(candidate, said=lines)
+    lines = [*candidate.messages, *found.messages, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
+    return dataclasses.replace(candidate, messages=lines)
 
 
 def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:

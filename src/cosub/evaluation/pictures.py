@@ -1,4 +1,4 @@
-"""A page of test images with what they are and what the network takes them for."""
+"""A page of test images with their true and predicted classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def show_examples(
 ) -> None:
     """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title.
 
-    `layers` names the residual layers of a submodel that answers; by default the full network does.
+    `layers` names the residual layers of a submodel; by default the full network is shown.
 
     Raises:
         InputError: if none of them can be read.
@@ -52,13 +52,13 @@ def show_examples(
     figure = new_figure(1.5 * columns, 1.75 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, (image, label), row in zip(axes, shown, probabilities, strict=False):
-        answer = int(row.argmax())
+        predicted = int(row.argmax())
         panel.imshow(image)
         panel.set_title(
-            f"{caption(classes[answer])} {row[answer]:.0%}"
-            + ("" if answer == label else f"\nis {caption(classes[int(label)])}"),
+            f"{caption(classes[predicted])} {row[predicted]:.0%}"
+            + ("" if predicted == label else f"\nis {caption(classes[int(label)])}"),
             fontsize=7,
-            color="black" if answer == label else "firebrick",
+            color="black" if predicted == label else "firebrick",
         )
     for panel in axes:
         panel.axis("off")

@@ -26,14 +26,14 @@ from cosub.errors import InputError
 class EvaluationSet:
     """Images to score.
 
-    `protocol` says how they were found; "test": as a recipe says. `answers` is None where an image's label is its
+    `protocol` says how they were found; "test": as a recipe says. `targets` is None where an image's label is its
     class. Else labels are its rows: the classes that count as right, the first repeated to fill a row.
     """
 
     protocol: Protocol | Literal["test"]
     path: str
     examples: Examples
-    answers: Int[Tensor, "n most"] | None = None
+    targets: Int[Tensor, "n most"] | None = None
     skipped: int = 0
 
 
@@ -89,9 +89,9 @@ def _real(root: Branch, path: str, classes: Sequence[str], real: str) -> Evaluat
         raise InputError(f"set: {path}: has no image with a ReaL label; expected ILSVRC2012_val_00000001.JPEG, ...")
     lists = [labels[place] for _, place in scored]
     most = max(map(len, lists))
-    answers = torch.tensor([answer + answer[:1] * (most - len(answer)) for answer in lists])
+    targets = torch.tensor([target + target[:1] * (most - len(target)) for target in lists])
     examples = Files([item for item, _ in scored], range(len(scored)))
-    return EvaluationSet("real", path, examples, answers, len(found) - len(scored))
+    return EvaluationSet("real", path, examples, targets, len(found) - len(scored))
 
 
 def _place(path: Path, total: int) -> int:
@@ -109,13 +109,13 @@ def _labels(real: str) -> list[list[int]]:
         found = json.loads(Path(real).read_text() if real else _bundled())
     except (OSError, ValueError) as error:
         raise InputError(f"real: {real}: cannot be read as JSON ({error}); name ReaL's real.json") from error
-    if not isinstance(found, list) or not all(_is_answer(answer) for answer in found):
+    if not isinstance(found, list) or not all(_is_target(target) for target in found):
         raise InputError(f"real: {real}: is no list of lists of classes from 0 to 999; name ReaL's real.json")
     return found
 
 
-def _is_answer(answer: Any) -> bool:
-    return isinstance(answer, list) and all(type(value) is int and 0 <= value < 1000 for value in answer)
+def _is_target(target: Any) -> bool:
+    return isinstance(target, list) and all(type(value) is int and 0 <= value < 1000 for value in target)
 
 
 def _bundled() -> str:

@@ -36,7 +36,7 @@ _ABOUT = {item.name for item in dataclasses.fields(PretrainedCfg)}
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of weights. `origin` says where from; `said` has a line for each thing that could not be taken."""
+    """What is known of weights. `origin` says where from; `messages` has a line for each value that was not taken."""
 
     inputs: Inputs
     resolution: int
@@ -50,7 +50,7 @@ class Published:
     fixed_size: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     """All of the config.json."""
-    said: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def told(inputs: Inputs) -> str:
@@ -146,11 +146,13 @@ def _on_hub(source: str, model: str) -> Published:
                 f"or fetch {CONFIG} and {FILE} elsewhere into a folder and name that"
             ) from error
         found = _by_model(model)
-        return dataclasses.replace(found, said=(f"{source}: its {CONFIG} is not in the cache", *found.said))
+        return dataclasses.replace(found, messages=(f"{source}: its {CONFIG} is not in the cache", *found.messages))
     except Exception as error:  # a network raises what it likes
         found = _by_model(model)
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        return dataclasses.replace(found, said=(f"{source}: its {CONFIG} cannot be had ({reason})", *found.said))
+        return dataclasses.replace(
+            found, messages=(f"{source}: its {CONFIG} cannot be had ({reason})", *found.messages)
+        )
     return _beside(path, source, model)
 
 
@@ -160,7 +162,7 @@ def _beside(path: Path, origin: str, model: str) -> Published:
         return _of_config(path, origin)
     except InputError as error:
         found = _by_model(model)
-        return dataclasses.replace(found, said=(str(error), *found.said))
+        return dataclasses.replace(found, messages=(str(error), *found.messages))
 
 
 def _of_config(path: Path, origin: str = "") -> Published:
@@ -224,9 +226,11 @@ def _described(about: Any, origin: str, model: str) -> Published:
         f"crop_pct {found.crop_pct:g}": found.crop_pct > 1,
         f"images of {size[-1]}x{size[-2]}": size[-1] != size[-2],
     }
-    said = tuple(f"{origin}: {what} is not built here, and answers may differ" for what, is_so in odd.items() if is_so)
+    said = tuple(
+        f"{origin}: {what} is not built here, and predictions may differ" for what, is_so in odd.items() if is_so
+    )
     fixed, number = bool(found.fixed_input_size), int(found.num_classes or 0)
-    return Published(inputs, size[-1], origin, model, num_classes=number, fixed_size=fixed, said=said)
+    return Published(inputs, size[-1], origin, model, num_classes=number, fixed_size=fixed, messages=said)
 
 
 def _channels(values: Any) -> tuple[float, float, float]:

@@ -23,9 +23,10 @@ class Request(Checked):
     """Residual layers to keep; attention and MLP are two."""
     strategy: Strategy = "greedy"
     """Which ones: whole blocks spread evenly over depth (every-other); the first and the last (ends); those with the
-    largest LayerScale factors; those that turn the stream most (cosine); those without which the loss is highest
-    (leave-one-out); what is left when one layer after another has gone, each time that one without which the loss is
-    lowest (greedy); the same with several candidates at each depth (search)."""
+    largest LayerScale factors (layerscale); those with the largest cosine distance between the stream before and after
+    (cosine); those without which the loss is highest (leave-one-out); what is left when one layer after another is
+    removed, each time the one without which the loss is lowest (greedy); the same with several candidates at each depth
+    (search)."""
     calibration: str = ""
     """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default on training
     images of the run."""
@@ -49,9 +50,9 @@ class Request(Checked):
     """The folder of the result; by default RUN-slim-N, or RUN-frontier."""
     data: DataPath = field(default_factory=DataPath)
     latency_batch: PositiveInt = 1
-    """Images at a time when time is measured."""
+    """Images per batch when time is measured."""
     batch_size: PositiveInt = 64
-    """Images at a time elsewhere; memory for a batch's activations at every block is needed."""
+    """Images per batch elsewhere; memory must hold the activations of a batch at every block."""
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -51,18 +51,18 @@ class Scorer:
     def losses(self, base: Layers, candidates: Sequence[Layers]) -> list[float]:
         """The mean loss of each candidate, computed from the first block on in which it differs from `base`.
 
-        What comes before is computed once a batch and held: for one batch, the output of every block. That is
-        `batch_size` times 4 bytes times the sum of the blocks' outputs (ViT-B at 224 pixels: 7 MB an image). Equal to
+        What comes before is computed once per batch and kept: for one batch, the output of every block. That is
+        `batch_size` times 4 bytes times the sum of the blocks' outputs (ViT-B at 224 pixels: 7 MB per image). Equal to
         the bit to computing every submodel from the start.
         """
         self.evaluations += len(candidates)
         return (self._sums(base, candidates, range(self.num_batches)) / len(self.images)).tolist()
 
-    def better_half(self, base: Layers, candidates: Sequence[Layers], least: int = 1) -> dict[Layers, float]:
-        """The mean loss of that half of the candidates, or `least`, whose loss on a quarter of the images is lowest.
+    def halve_candidates(self, base: Layers, candidates: Sequence[Layers], least: int = 1) -> dict[Layers, float]:
+        """Successive halving, one round: the half with the lowest loss on a quarter of the images sees the others.
 
-        The best of many is rarely in the worse half of a quarter, and time is that of 5/8 of the evaluations. With
-        fewer than eight batches, all candidates see all images.
+        Returns the mean loss of each in that half, or of `least`. It takes 5/8 of the time of all evaluations.
+        With fewer than eight batches, all candidates see all images.
         """
         quarter = self.num_batches // 4
         if quarter < 2:
@@ -92,8 +92,8 @@ class Scorer:
         return sums
 
     @torch.inference_mode()
-    def turns(self) -> list[float]:
-        """How far each residual layer turns the stream: 1 - cosine of all values of an image before and after it."""
+    def cosine_distances(self) -> list[float]:
+        """The cosine distance between the stream before and after each residual layer, over all values of an image."""
         sums = torch.zeros(self.num_layers, dtype=torch.float64)
         for images, _ in self._batches():
             seen: list[Tensor] = []

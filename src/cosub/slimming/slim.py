@@ -218,7 +218,7 @@ def healing(request: Request, folder: RunFolder) -> Recipe:
     """The recipe that trains a slimmed run with the full one as its teacher.
 
     The run's own recipe, with a tenth of its learning rate from the first step on, no layer dropped, and half of the
-    loss the teacher's soft answer.
+    loss the teacher's soft target.
     """
     recipe = read(folder.recipe)
     loss = "bce-soft" if recipe.method.targets == "bce" else "ce-soft"

@@ -32,7 +32,7 @@ def choose(strategy: Strategy, scorer: Scorer, depths: Sequence[int], evaluation
         case "layerscale":
             return _largest(layer_scales(scorer.network), depths)
         case "cosine":
-            return _largest(scorer.turns(), depths)
+            return _largest(scorer.cosine_distances(), depths)
         case "leave-one-out":
             full = scorer.everything
             return _largest(scorer.losses(full, [_without(full, layer) for layer in full]), depths)
@@ -114,7 +114,7 @@ def beam(scorer: Scorer, depth: int, width: int) -> dict[int, Layers]:
             candidates = [_without(base, layer) for layer in base]
             candidates = [candidate for candidate in candidates if candidate not in seen]
             seen |= set(candidates)
-            losses |= scorer.better_half(base, candidates, width)
+            losses |= scorer.halve_candidates(base, candidates, width)
         bases = sorted(losses, key=lambda candidate: (losses[candidate], candidate))[:width]
         best[remaining] = bases[0]
     return best

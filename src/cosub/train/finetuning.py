@@ -69,7 +69,7 @@ def follow(recipe: Recipe) -> tuple[Recipe, list[str]]:
 
 
 def _lines(found: Published) -> list[str]:
-    return [*found.said, f"inferred: {told(found.inputs)}, from {found.origin}"]
+    return [*found.messages, f"inferred: {told(found.inputs)}, from {found.origin}"]
 
 
 def infer(recipe: Recipe) -> tuple[Recipe, list[str]]:

@@ -131,8 +131,8 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
 
 def _unnamed(source: str, found: Published) -> str:
     """Why it cannot be told what network weights are of."""
-    if found.said:
-        return found.said[0]
+    if found.messages:
+        return found.messages[0]
     if os.path.exists(source):
         return (
             f"{source}: holds no run and no {CONFIG} of timm's, which names its model; name a folder with one of both"

@@ -1,4 +1,4 @@
-"""The paper's tables and figures in small: which there are, and what they start from at which scale."""
+"""The paper's tables and figures at small scale: which there are, and what they start from at which scale."""
 
 from typing import Literal
 

@@ -16,13 +16,13 @@ WHERE = "study-where.png"
 
 HEADER = """# Studies
 
-The paper's tables and figures in small. Made by `cosub study --write` from `runs.jsonl`, which has a line for
+The paper's tables and figures at small scale. Made by `cosub study --write` from `runs.jsonl`, which has a line for
 each run; not to be edited. Accuracies are top-1 in percent: the mean over seeds, ± half of its 95 % interval
-(Student's t). A seed decides the start, the order, and which images are trained on. "To baseline" is the mean
+(Student's t). A seed decides the initialisation, the order, and which images are trained on. "To baseline" is the mean
 of differences between runs of the same seed, to the row whose cell there is empty. Choices are made on
-validation images; test images choose nothing. "Training, middle" is the accuracy of the full network on the
-images trained on, half-way through the schedule. Seconds were taken on machines that were not idle, unless said
-otherwise. A `+` marks a commit with changes on top.
+validation images; the test set is not used for model selection. "Training, middle" is the accuracy of the full
+network on the images trained on, half-way through the schedule. Seconds were taken on machines that were not idle,
+unless said otherwise. A `+` marks a commit with changes on top.
 """
 
 

@@ -82,19 +82,19 @@ def chosen(found: list[Row]) -> Row | None:
 
 def remarks(study: Study, found: list[Row]) -> list[str]:
     """What must be known to read the table."""
-    said = []
+    messages = []
     baselines = {row.cell.baseline for row in found if row.cell.baseline}
     for row in found:
         if row.cell.name in baselines and row.fitted is not None and row.fitted.mean < FITTED:
-            said.append(
+            messages.append(
                 f"The baseline under-fits: {row.cell.name} has {100 * row.fitted.mean:.1f} % training accuracy in the "
                 f"middle of its schedule, and {100 * FITTED:.0f} % is where over-fitting can begin."
             )
-    said += [_at_equal_time(row, found) for row in found if row.at_equal_time is not None]
+    messages += [_at_equal_time(row, found) for row in found if row.at_equal_time is not None]
     best = chosen(found) if study.choose else None
     if best is not None:
-        said.append(f"Chosen on validation images: {best.cell.name}.")
-    return said
+        messages.append(f"Chosen on validation images: {best.cell.name}.")
+    return messages
 
 
 def _at_equal_time(row: Row, found: list[Row]) -> str:
@@ -137,14 +137,14 @@ def where(rows: Sequence[Row], picture: str) -> str:
     """The section that lays all comparisons of co-training with supervised training beneath one another."""
     ahead = [row for row in rows if _gain(row).differs and _gain(row).mean > 0]
     behind = [row for row in rows if _gain(row).differs and _gain(row).mean < 0]
-    said = [
+    messages = [
         f"All studies' comparisons at equal epochs. Of {len(rows)}, the difference is above zero in "
         f"{sum(_gain(row).mean > 0 for row in rows)}; its interval lies above zero in {len(ahead)}, below in "
         f"{len(behind)} (by chance: one in forty each). A filled marker is such an interval.",
         *(f"Above: {_gains(ahead)}." for _ in ahead[:1]),
         *(f"Below: {_gains(behind)}." for _ in behind[:1]),
     ]
-    parts = ["## Where co-training begins to help", " ".join(said), f"![What co-training adds]({picture})"]
+    parts = ["## Where co-training begins to help", " ".join(messages), f"![What co-training adds]({picture})"]
     return "\n\n".join(parts) + "\n"
 
 
