@@ -9,7 +9,7 @@ from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subj
 from cosub.analysis.tables import plain, write_csv
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
-from cosub.evaluation.images import halves, load_into_memory
+from cosub.evaluation.images import halves, load_into_memory, subsample
 from cosub.runs import distributed
 from cosub.runs.progress import Terminal, progress
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cosub.data.atomic import written_atomically
 from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
 from cosub.errors import InputError
 
