@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST ?= .venv-oldest
-CONTRACT := $(patsubst %,tests/test_%.py,submodel residual losses attach folding models methods recipes optim loading \
+CONTRACT := $(patsubst %,tests/test_%.py,submodel residual losses attach lean models methods recipes optim loading \
 	checkpoint trainer evaluation design)
 
 .PHONY: demo test slow faults docs test-oldest check format clean

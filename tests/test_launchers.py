@@ -1,4 +1,4 @@
-"""The files in runs/ that start many processes, with stand-ins for torchrun and Slurm on the path."""
+"""The files in scripts/ that start many processes, with stand-ins for torchrun and Slurm on the path."""
 
 import json
 import os
@@ -30,7 +30,7 @@ SLURM = {
 
 @pytest.fixture
 def stage(tmp_path):
-    """Runs a file of runs/ among the stand-ins; gives status, standard error, and what was called."""
+    """Runs a file of scripts/ among the stand-ins; gives status, standard error, and what was called."""
     for name, text in {"torchrun": STAND_IN, **{k: f"#!/bin/sh\n{v}\n" for k, v in SLURM.items()}}.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)

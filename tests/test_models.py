@@ -53,7 +53,7 @@ def test_all_registered_names_are_known_here():
     assert set(cosub.architectures.NAMES) <= set(timm.list_models())
 
 
-@pytest.mark.parametrize("module", ["network", "bench/step", "bench/models"])
+@pytest.mark.parametrize("module", ["runs/network", "bench/step", "paper/sizes/models"])
 def test_whoever_builds_networks_by_name_has_them_registered(module):
     assert "cosub.architectures" in imports(SOURCE / f"{module}.py", inside_functions=False)
 
