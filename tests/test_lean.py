@@ -56,7 +56,7 @@ def assert_equal(ours, theirs):
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@pytest.mark.parametrize("way", ["fp32", "autocast", "a model in bf16"])
+@pytest.mark.parametrize("way", ["fp32", "autocast", pytest.param("a model in bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", sorted([*SMALL, *OUTSIDE]))
 def test_every_family_to_the_bit(family, way):
     assert_equal(step(family, way, "lean"), step(family, way, "none"))
