@@ -69,7 +69,7 @@ def test_a_folder_in_the_hubs_layout_is_read_as_timm_writes_it(tmp_path):
         ([], "weights: fine-tuning starts from weights: --pretrained"),
         (["--model", "cait_m12_224", "--pretrained"], "--pretrained: timm has no published weights of cait_m12_224"),
         (["--model", "convnext_tni", "--pretrained"], "timm does not know it (did you mean convnext_tiny?)"),
-        (["--pretrained", "--weights", "x.pth"], "--weights names others; leave one out"),
+        (["--pretrained", "--weights", "x.pth"], "--weights, which names other weights"),
     ],
 )
 def test_a_start_that_there_is_not(words, message, capsys):

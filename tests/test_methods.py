@@ -216,7 +216,10 @@ def trainer_of(out, method, **changes):
     return trainer
 
 
-@pytest.mark.parametrize("kind", ["distill", "mean-teacher", "cotrain", "cosub-distill"])
+@pytest.mark.parametrize(
+    "kind",
+    ["mean-teacher", "cosub-distill", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("distill", "cotrain"))],
+)
 def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
     folder = tmp_path / "teacher"
     recipes = []
@@ -322,7 +325,9 @@ def test_a_teacher_answers_as_its_own_network_does(teacher):
     assert found(images).requires_grad is False
 
 
-@pytest.mark.parametrize("kept", [(), (0, 1, 3)], ids=["whole", "half a block gone"])
+@pytest.mark.parametrize(
+    "kept", [(), pytest.param((0, 1, 3), marks=pytest.mark.slow)], ids=["whole", "half a block gone"]
+)
 def test_an_exported_folder_and_the_hub_teach_as_the_run_does(teacher, tmp_path, monkeypatch, kept):
     source, images = teacher, torch.randn(3, 3, 8, 8)
     if kept:

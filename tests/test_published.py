@@ -211,7 +211,9 @@ def test_a_folder_that_timm_wrote_answers_as_timm_does_image_by_image(tmp_path, 
     assert (found["mean"], found["crop_ratio"], found["interpolation"]) == ([0.1, 0.2, 0.3], 0.8, "bilinear")
 
 
-@pytest.mark.parametrize("kept", [(), (0, 1, 3)], ids=["whole", "half a block gone"])
+@pytest.mark.parametrize(
+    "kept", [(), pytest.param((0, 1, 3), marks=pytest.mark.slow)], ids=["whole", "half a block gone"]
+)
 def test_a_folder_that_cosub_exported_answers_as_its_run(tmp_path, kept, monkeypatch):
     recipe = tiny(tmp_path / "run", inputs=ODD)
     run(recipe)

@@ -121,7 +121,7 @@ def test_concatenated_groups_keep_what_each_drew():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="speak of"):
+    with pytest.raises(ValueError, match="describe"):
         Submodel(torch.arange(4).expand(2, 4), (1,), (1.0, 1.0))
     with pytest.raises(ValueError, match="kept must lie"):
         Submodel(torch.arange(4).expand(1, 4), (5,), (1.0,))

@@ -120,7 +120,7 @@ def _plainly(message: str) -> str:
         (r"no type matching \{(.*)\} could be instantiated from \[(.*?)\]\..*", "{1}: must be {0}"),
     ):
         if found := re.fullmatch(pattern, message):
-            return form.format(*found.groups()).replace("}|{", "} or {")
+            return form.format(*found.groups()).replace("}|{", " or ")
     return message
 
 
