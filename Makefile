@@ -24,7 +24,7 @@ slow: .venv/installed
 	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/test_compile.py
 
 faults: .venv/installed
-	$(BIN)/python scripts/faults.py --page docs/faults.md
+	$(BIN)/python tests/faults.py --page docs/faults.md
 
 docs: .venv/installed
 	$(BIN)/mkdocs build --strict

@@ -1,12 +1,6 @@
 """A quick case of each kind of what `make faults` does at length."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
 from faults import CASES, arguments
 
 

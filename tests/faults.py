@@ -4,7 +4,7 @@ Each case kills processes, flips bytes, fills disks or feeds nonsense; tiny runs
 where a run does not go on to the same bits, a process stays behind, or a person would see more than one line. What was
 lost goes to standard error; the table to docs/faults.md.
 
-    python scripts/faults.py [CASE ...] [--quick] [--page FILE]
+    python tests/faults.py [CASE ...] [--quick] [--page FILE]
 """
 
 import argparse
@@ -27,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from tiny import SPAWN, before_steps, run, tiny, weights
 
