@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from timm.models import group_parameters
 from timm.optim import create_optimizer_v2, param_groups_weight_decay  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
 
-from cosub.choices import DecayRule, OptimizerName
+from cosub.choices import DecayRule, OptimizerName, RateDecay
 from cosub.errors import InputError
 from cosub.recipes.recipe import Recipe
 from cosub.twins.twin import Twin
@@ -133,6 +134,13 @@ def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
     return min(round(recipe.optimizer.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch)
 
 
+# What is left of the peak, by the share of the steps that is done.
+_DECAYS: dict[RateDecay, Callable[[float], float]] = {
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "linear": lambda done: 1 - done,
+}
+
+
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up to the peak, then half a cosine, or a line, over all steps, those of the warm-up counted.
 
@@ -145,5 +153,4 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return optimizer.warmup_lr + (peak - optimizer.warmup_lr) * step / warmup
     minimum = min(optimizer.min_lr, peak)
     done = step / (recipe.epochs * steps_per_epoch)
-    left = 1 - done if optimizer.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
-    return minimum + (peak - minimum) * left
+    return minimum + (peak - minimum) * _DECAYS[optimizer.decay](done)
