@@ -200,7 +200,7 @@ def test_changes_of_a_compiled_model(images, change, when):
     reference = masked_reference(plain, submodel.mask()).train()
     with cosub.active(model, submodel):
         if hooked:
-            with pytest.warns(UserWarning, match="have hooks: such blocks run uncompiled"):
+            with pytest.warns(UserWarning, match="have hooks: these blocks run uncompiled"):
                 ours = model(images)
         else:
             ours = model(images)
