@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST ?= .venv-oldest
-CONTRACT := $(patsubst %,tests/test_%.py,submodel residual losses attach lean models methods recipes optim loading \
-	checkpoint trainer evaluation design)
+CONTRACT := $(patsubst %,tests/%.py,test_submodel test_residual test_losses test_attach test_design twins/test_lean \
+	architectures/test_models recipes/test_recipes data/test_loading evaluation/test_evaluation train/test_methods \
+	train/test_optim train/test_checkpoint train/test_trainer)
 
 .PHONY: demo test slow faults docs test-oldest check format clean
 
@@ -16,12 +17,12 @@ demo: .venv/installed
 	$(BIN)/python scripts/demo.py
 
 test: .venv/installed
-	$(BIN)/pytest -n 2 --dist loadscope
-	$(BIN)/pytest -o addopts= -m 'compile and not slow' tests/test_compile.py
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/pytest -o addopts= -n 2 -m 'compile and not slow' tests/twins/test_compile.py
 
 slow: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not compile and not gpu' --no-header -q || test $$? = 5
-	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/test_compile.py
+	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/twins/test_compile.py
 
 faults: .venv/installed
 	$(BIN)/python tests/faults.py --page docs/faults.md
@@ -38,7 +39,7 @@ $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 
 test-oldest: $(OLDEST)/installed
 	$(OLDEST)/bin/pytest -q -o addopts= -m 'not slow and not gpu and not compile' $(CONTRACT)
-	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/test_compile.py
+	$(OLDEST)/bin/pytest -q -o addopts= -m 'compile and not slow' tests/twins/test_compile.py
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests scripts examples

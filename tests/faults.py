@@ -706,7 +706,7 @@ if __name__ == "__main__":
         )
         tail = (
             "Beside these, as tests: losses and gradients that are not finite, and fp16's overflow,\n"
-            "`tests/test_finite.py`; files and names meant to do harm, `tests/test_security.py`.\n"
+            "`tests/train/test_finite.py`; files and names meant to do harm, `tests/test_security.py`.\n"
         )
         Path(chosen.page).write_text(f"{head}`make faults` at {_commit()}.\n\n{table}\n\n{tail}")
     sys.exit(any(case.lost or "SKIPPED" in case.note for _, case, _ in done))

@@ -188,3 +188,10 @@ def test_the_readmes_commands_are_understood(tmp_path, monkeypatch):
     assert commands
     for command in commands:
         understand([word for word in command.split("#")[0].split() if word != "--json"])
+
+
+def test_tests_lie_in_the_room_that_they_test():
+    rooms = {path.parent.name for path in SOURCE.glob("*/__init__.py")} | {"scripts"}
+    tests = list((ROOT / "tests").rglob("test_*.py"))
+    assert {path.parent.name for path in tests} == rooms | {"tests"}
+    assert len({path.name for path in tests}) == len(tests)  # pytest imports them by their base names

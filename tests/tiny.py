@@ -162,3 +162,12 @@ def _seen(recipe: Recipe, facts: str, stop_at: int) -> None:
     Trainer.fit = seen  # type: ignore[method-assign]
     with before_steps(signal_last):
         run(recipe)
+
+
+def call(capsys: Any, *words: object) -> tuple[int, str, str]:
+    """The command line in this process: status, standard output, standard error."""
+    from cosub.cli import main
+
+    status = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err

@@ -1,11 +1,9 @@
 """Sources, sampler, transforms and mixing."""
 
-import io
 import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from pictures import parquet, picture
 
 from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
 from cosub.data.mixing import mix, mix_groups
@@ -22,34 +20,6 @@ from cosub.data.transforms import evaluation, normalize, training
 from cosub.errors import InputError
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Digits, Folder, Hub
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (20, 16)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    for split, number in (("train", 6), ("val", 3)):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for index in range(number):
-                picture(index).save(tmp_path / split / name / f"{index}.png")
-    return tmp_path
-
-
-def parquet(path: Path, labels: list[int], names: Sequence[str] | None = ("a", "b"), bad: int | None = None) -> None:
-    rows = []
-    for index, _ in enumerate(labels):
-        buffer = io.BytesIO()
-        picture(index).save(buffer, "PNG")
-        rows.append({"bytes": b"not an image" if index == bad else buffer.getvalue(), "path": f"{index}.png"})
-    table = pa.table({"img": rows, "label": pa.array(labels, pa.int64())})
-    if names:
-        features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path)
-
 
 # --- sources
 

@@ -25,7 +25,7 @@ from cosub.recipes.data import Digits
 from cosub.recipes.files import overrides
 from cosub.recipes.methods import Cosub, Supervised
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

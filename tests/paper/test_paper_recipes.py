@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from layouts import words as splits_of
 from paper_rows import ROWS, Row
-from test_layouts import words as splits_of
 
 from cosub.attachment import state
 from cosub.cli import main
@@ -38,7 +38,7 @@ from cosub.train.launch import train
 from cosub.train.optim import learning_rate
 from cosub.train.trainer import Trainer
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 FAMILIES = (imagenet, convnets, imagenet21k, selfsupervised, transfer)
 
 # Prefix of a model's name -> a small one of its family, for images of 32 pixels.

@@ -5,9 +5,8 @@ import json
 import shutil
 
 import pytest
-from test_data import parquet
-from test_pixels import photographs, recipe, write
-from test_sources import shard
+from photographs import photographs, recipe, write
+from pictures import parquet, shard
 from tiny import run
 
 from cosub.cli import main

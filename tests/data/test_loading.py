@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from damage import damaged, encoded, odd, write
+from layouts import fill
+from pictures import folder, parquet, picture  # noqa: F401
 from PIL import Image
-from test_data import folder, parquet, picture  # noqa: F401
-from test_layouts import fill
 from tiny import tiny
 
 from cosub.bench.loader import difference, files_of

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pictures import picture
 from PIL import Image
 from scipy.stats import binom
-from test_data import picture
 from tiny import run, tiny
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -12,11 +12,10 @@ import timm
 import torch
 from conftest import SMALL
 from outside import OUTSIDE
-from test_cli import call
-from test_data import picture
-from test_twins import VARIANTS
-from tiny import run, tiny, weights
+from pictures import picture
+from tiny import call, run, tiny, weights
 from torch import nn
+from variants import VARIANTS
 
 import cosub
 from cosub.data.sources import open_source

@@ -1,6 +1,5 @@
 """Sources in the layouts in which data sets are published: shards, iNaturalist, torchvision's files; class counts."""
 
-import io
 import json
 import os
 import tarfile
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pictures import grey, member, shard
 from scipy.io import savemat
 
 from cosub.data.decoding import BadImage
@@ -22,30 +21,6 @@ from cosub.errors import InputError
 from cosub.recipes.data import Folder, Hub, INaturalist, Shards, Torchvision
 from cosub.recipes.files import identity
 from cosub.recipes.small import digits
-
-
-def grey(value: int) -> bytes:
-    """An image of one colour, by which it is known again."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (value, value, value)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def member(shard: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    shard.addfile(info, io.BytesIO(content))
-
-
-def shard(path: Path, values: range, labels: int = 3, json_labels: bool = False) -> None:
-    with tarfile.open(path, "w") as file:
-        for value in values:
-            member(file, f"{value:06d}.png", grey(value))
-            label = str(value % labels)
-            if json_labels:
-                member(file, f"{value:06d}.json", json.dumps({"label": value % labels, "width": 8}).encode())
-            else:
-                member(file, f"{value:06d}.cls", label.encode())
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps
+from photographs import photographs, recipe, turned, write
+from PIL import Image, ImageFile
 from safetensors.torch import load_file
-from tiny import run, tiny
+from tiny import run
 
 from cosub.cli import main
 from cosub.cli.train import configure
@@ -21,33 +22,10 @@ from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
 from cosub.recipes import get, recipes
-from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder, Hub, Shards
 from cosub.recipes.files import as_begun, dump, identity, parse, read
 
 RULE = Rule()
-
-
-def photographs(seed: int = 0) -> np.ndarray:
-    """Sixteen grey images, smooth as photographs are, with all values from 0 to 255."""
-    small = np.random.default_rng(seed).integers(0, 256, (16, 5, 6)).astype(np.uint8)
-    large = [np.asarray(Image.fromarray(image).resize((24, 20), Image.Resampling.BICUBIC)) for image in small]
-    return np.stack([(image.astype(float) - image.min()) * 255 / np.ptp(image) for image in large]).astype(np.uint8)
-
-
-def write(root, images, suffix: str = ".png"):
-    """A folder of two classes, of which every fourth image is for validation."""
-    for index, image in enumerate(images):
-        folder = root / ("val" if index % 4 == 3 else "train") / "ab"[index % 2 if index % 4 < 3 else index // 4 % 2]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{index:02d}{suffix}")
-    return root
-
-
-def recipe(path, out, **data):
-    source = Folder(path=str(path), **data)
-    augment = Augment(crop="random-resized", policy="3a", mixup=0.8, cutmix=1.0)
-    return tiny(out, data=source, resolution=16, batch_size=4, group_size=2, epochs=2, augment=augment)
 
 
 def pixels_of(path, rule: Rule | None = RULE) -> np.ndarray:
@@ -197,16 +175,6 @@ def test_the_flag_takes_two_numbers_or_a_word():
 
 
 # --- which way up
-
-
-def turned(path, orientation: int = 6):
-    """A photograph whose EXIF turns it; gives how it is to be seen."""
-    image = Image.fromarray(np.arange(24 * 16 * 3).reshape(16, 24, 3).astype(np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image.save(path, exif=exif)
-    with Image.open(path) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])

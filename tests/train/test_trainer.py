@@ -83,7 +83,12 @@ def test_killed_at_five_random_steps_and_continued_to_the_bit(reference, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "changes", [{"ema": 0.9}, {"method": Supervised()}, {"optimizer_name": "lamb"}], ids=["ema", "supervised", "lamb"]
+    "changes",
+    [
+        pytest.param({"ema": 0.9}, id="ema"),
+        pytest.param({"method": Supervised()}, id="supervised", marks=pytest.mark.slow),
+        pytest.param({"optimizer_name": "lamb"}, id="lamb", marks=pytest.mark.slow),
+    ],
 )
 def test_continued_to_the_bit_whatever_the_state(tmp_path, changes):
     def recipe(name):
@@ -109,6 +114,7 @@ def test_micro_steps_change_rounding_only(reference, tmp_path, micro_steps):
     close(weights(tmp_path / "one"), weights(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}
     run(tiny(tmp_path / "one", **plain))

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from photographs import photographs, recipe, turned, write
 from PIL import Image
-from test_pixels import photographs, recipe, turned, write
 from tiny import run
 
 from cosub.cli import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from test_data import picture
+from pictures import picture
 from tiny import run, tiny
 
 from cosub.cli import main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-RUNS = Path(__file__).parents[1] / "scripts"
+RUNS = Path(__file__).parents[2] / "scripts"
 
 # Answers like a run that is stopped the first times and done the last.
 STAND_IN = """#!/bin/sh

@@ -218,7 +218,7 @@ def trainer_of(out, method, **changes):
 
 @pytest.mark.parametrize(
     "kind",
-    ["mean-teacher", "cosub-distill", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("distill", "cotrain"))],
+    ["cosub-distill", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mean-teacher", "distill", "cotrain"))],
 )
 def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
     folder = tmp_path / "teacher"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_data import parquet
-from test_layouts import CLASSES, fill, flat_with_runs, with_extensions, with_junk, with_links, words
+from layouts import CLASSES, fill, flat_with_runs, with_extensions, with_junk, with_links, words
+from pictures import parquet
 
 from cosub.cli import main
 

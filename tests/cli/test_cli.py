@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pictures import parquet, picture
 from PIL import Image
 from sklearn.datasets import load_digits
-from test_data import parquet, picture
-from tiny import run, tiny
+from tiny import call, run, tiny
 
 import cosub
 from cosub.cli import VERBS, _at_home, main
@@ -33,12 +33,6 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "run"
     run(tiny(out))
     return out
-
-
-def call(capsys, *words):
-    status = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def is_drawn(path):

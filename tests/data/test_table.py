@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_data import picture
-from test_layouts import fill, sizes, words
+from layouts import fill, sizes, words
+from pictures import picture
 
 from cosub.cli import main
 from cosub.data.sources import all_images, open_source, with_validation
