@@ -15,13 +15,6 @@ from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.data import SOURCES, DataConfig, Folder
 from cosub.recipes.ranges import Checked, NonNegativeInt, require
 
-_SIGNS = {
-    "hub": ("*.parquet", "*/*.parquet"),
-    "shards": ("*.tar", "*/*.tar"),
-    "inaturalist": ("train20*.json",),
-    "torchvision": ("cifar-10-batches-*", "cifar-100-*", "flowers-102", "stanford_cars"),
-}
-
 DESCRIPTION = """List what is wrong with the images of a data set, one per line: damaged ones, odd ones (CMYK, 16-bit,
 palette, alpha, animated, wrong extension, EXIF that cannot be parsed or rotates the image), those with the same pixels
 in train and in validation or test, and files of a folder that are not read; then the path of each split, and the images
@@ -92,7 +85,10 @@ def _understand(words: list[str]) -> Check:
     kinds = [name for name in SOURCES if name != "digits"]
     kind = take(words, "--source")
     if kind is None:
-        kind = _kind(next((word for word in words if not word.startswith("-")), ""))
+        from cosub.data.sources.detection import detect_kind
+
+        path = next((word for word in words if not word.startswith("-")), "")
+        kind = detect_kind(path) if path else "folder"
     if kind not in kinds:
         raise InputError(f"--source: {kind!r}: must be one of {', '.join(kinds)}{nearest(kind, kinds)}")
     description = DESCRIPTION.format(sources="|".join(kinds))
@@ -102,18 +98,6 @@ def _understand(words: list[str]) -> Check:
     if kind == "folder" and not Path(options.path).expanduser().is_dir():
         raise InputError(f"PATH: {options.path}: is not a folder; name that of the data set")
     return options
-
-
-def _kind(path: str) -> str:
-    """The kind of source, detected from a folder's files."""
-    if path.lower().endswith(".csv"):
-        return "table"
-    from cosub.data.sources.walking import listed
-
-    for kind, patterns in _SIGNS.items():
-        if path and any(listed(Path(path), pattern) for pattern in patterns):
-            return kind
-    return "folder"
 
 
 def _print(result: dict[str, Any], table: dict[str, str]) -> None:

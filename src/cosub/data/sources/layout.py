@@ -7,6 +7,7 @@ from PIL import Image
 
 from cosub.data.decoding import EXTENSIONS
 from cosub.data.sources.annotations import annotated
+from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.folder import Files, held_out
 from cosub.data.sources.source import Source, existing
 from cosub.data.sources.splits import find_splits
@@ -73,6 +74,7 @@ def class_images(root: Branch, flat: bool = False) -> tuple[tuple[str, ...], Fil
     if not folders:
         raise InputError(
             f"data.path: {root.path}: has no class folders; expected CLASS/image.jpg, or train/CLASS/image.jpg"
+            f"{reader_hint(root.path)}"
         )
     for folder in folders.values():
         if not folder.everything:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cosub.data.decoding import Read, rgb
+from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.walking import LeftOut
 from cosub.errors import InputError
 
@@ -60,7 +61,8 @@ def existing(path: str, what: str = "the folder of images") -> Path:
         raise InputError(f"data.path: is not given; name {what} with --data.path PATH")
     root = Path(os.path.expanduser(path))
     if not root.is_dir():
-        raise InputError(f"data.path: {path}: is not a folder; name {what} with --data.path PATH")
+        hint = reader_hint(root) if root.is_file() else ""
+        raise InputError(f"data.path: {path}: is not a folder; name {what} with --data.path PATH{hint}")
     return root
 
 
