@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from pictures import picture
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.regnet import RegNet, RegNetCfg
@@ -230,3 +231,14 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real images at {DATA}: set COSUB_DATA to the folder that holds cifar10, cifar10-mini, ...")
     return DATA
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six images to train and three to validate, of each of two classes."""
+    for split, number in (("train", 6), ("val", 3)):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(number):
+                picture(index).save(tmp_path / split / name / f"{index}.png")
+    return tmp_path

@@ -9,22 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (20, 16)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    for split, number in (("train", 6), ("val", 3)):
-        for name in ("cat", "dog"):
-            (tmp_path / split / name).mkdir(parents=True)
-            for index in range(number):
-                picture(index).save(tmp_path / split / name / f"{index}.png")
-    return tmp_path
 
 
 def parquet(path: Path, labels: list[int], names: Sequence[str] | None = ("a", "b"), bad: int | None = None) -> None:

@@ -191,7 +191,7 @@ def _refuse(model: nn.Module, copies: int) -> None:
             found = f"modules that group rows in their own way: {', '.join(unsupported)}"
         raise ValueError(
             f"{type(model).__name__} has {found}; supported families: {', '.join(FAMILIES)} "
-            "(a new one is a file in cosub/twins and a line in its table: README, Adding an architecture)"
+            "(a new one is a file in cosub/twins and a line in its table: docs/adding.md)"
         )
     if own := [type(block).__name__ for block in blocks_of(model) if "forward" in vars(block)]:
         raise ValueError(f"{own[0]} has a forward of its own, set on the instance: attach first, then change it")

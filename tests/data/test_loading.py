@@ -10,7 +10,7 @@ import pytest
 import torch
 from damage import damaged, encoded, odd, write
 from layouts import fill
-from pictures import folder, parquet, picture  # noqa: F401
+from pictures import parquet, picture
 from PIL import Image
 from tiny import tiny
 
@@ -71,7 +71,7 @@ def test_processes_share_the_copies_as_they_share_a_batch(world_size, micro_step
         assert world_size == 2 or all(a.isdisjoint(b) is False for a, b in zip(ranks, ranks[2:], strict=False))
 
 
-def test_copies_are_changed_differently(folder):  # noqa: F811
+def test_copies_are_changed_differently(folder):
     source = open_source(Folder(path=str(folder)))
     dataset = TrainingSet(source.train, training(16, Augment(policy="", jitter=0)), seed=0)
     first, second = dataset[Key(3, 0, 1)], dataset[Key(3, 0, 8)]
@@ -274,7 +274,7 @@ def test_a_run_goes_on_below_the_share_and_names_them_all(spoilt, tmp_path):
     assert summary["bad_images"] == len(told.splitlines()) >= len(seen) > 0.8 * len(paths)
 
 
-def test_a_file_that_disappears_is_an_event(folder):  # noqa: F811
+def test_a_file_that_disappears_is_an_event(folder):
     source = open_source(Folder(path=str(folder)))
     dataset = TrainingSet(source.train, evaluation(8), seed=0)
     assert dataset[Key(2, 0, 0)][2] == []
@@ -311,7 +311,7 @@ def test_check_data_finds_every_damaged_image(spoilt, capsys):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_check_data_says_what_is_odd(folder, photograph, capsys):  # noqa: F811
+def test_check_data_says_what_is_odd(folder, photograph, capsys):
     for name, (content, _) in odd(photograph).items():
         (folder / "train" / "cat" / name).write_bytes(content)
     status, out, _ = call(capsys, "check-data", folder, "--workers", 1, "--json")
@@ -322,7 +322,7 @@ def test_check_data_says_what_is_odd(folder, photograph, capsys):  # noqa: F811
         assert word in notes[name]
 
 
-def test_check_data_finds_what_train_and_val_share(folder, capsys):  # noqa: F811
+def test_check_data_finds_what_train_and_val_share(folder, capsys):
     picture(50).save(folder / "train" / "dog" / "new.png")
     for path in (folder / "val").rglob("*.png"):
         path.unlink()
@@ -366,7 +366,7 @@ def test_wrong_words_are_one_line(words, message, capsys, tmp_path, monkeypatch)
 # --- cosub bench loader
 
 
-def test_the_bench_loads_the_same_files_both_ways(folder, capsys):  # noqa: F811
+def test_the_bench_loads_the_same_files_both_ways(folder, capsys):
     words = ("--resolutions", 16, "--workers", 0, "--images", 8, "--repeats", 1, "--json")
     status, out, _ = call(capsys, "bench", "loader", folder, *words)
     assert status == 0
