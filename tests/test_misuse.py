@@ -99,7 +99,7 @@ def test_what_attach_refuses():
 
 def test_replicas_and_tracing_are_refused(model, images):
     replica = model.blocks[0]._replicate_for_data_parallel()
-    with pytest.raises(RuntimeError, match="take DistributedDataParallel"):
+    with pytest.raises(RuntimeError, match="use DistributedDataParallel"):
         replica(torch.zeros(12, 17, 24))
     tracer = torch.fx.Tracer()
     tracer.graph = torch.fx.Graph()
@@ -110,7 +110,7 @@ def test_replicas_and_tracing_are_refused(model, images):
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_scripting_names_detach(build):
     attached = cosub.attach(build(), drop_rate=0.5)
-    with pytest.raises(RuntimeError, match=r"cannot be scripted: cosub\.detach\(model\) first, or take torch\.export"):
+    with pytest.raises(RuntimeError, match=r"cannot be scripted: cosub\.detach\(model\) first, or use torch\.export"):
         torch.jit.script(attached)
 
 
