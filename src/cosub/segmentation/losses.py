@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cosub.choices import CosubKind, LabelLoss
-from cosub.losses import full_precision, parts_of, target_from
+from cosub.losses import full_precision, parse_kind, target_from
 
 IGNORE = 255
 
@@ -30,15 +30,15 @@ def dense_cosub_loss(
     Raises:
         ValueError: if the rows are not two copies of the labels, or a value is out of range.
     """
-    loss, answer = parts_of(kind, weight)
+    loss, form = parse_kind(kind, weight)
     if logits.shape[0] != 2 * labels.shape[0]:
         raise ValueError(
-            f"the loss needs two copies of {labels.shape[0]} images and got {logits.shape[0]} rows: "
+            f"logits: need two copies of {labels.shape[0]} images and got {logits.shape[0]} rows: "
             "attach with copies=2 and keep the model in train mode"
         )
     logits = full_precision(logits)
     target, valid = _targets(logits, labels)
-    other = target_from(logits.detach().roll(labels.shape[0], dims=0), loss, answer)
+    other = target_from(logits.detach().roll(labels.shape[0], dims=0), loss, form)
     return _mean(logits, target.mul_(weight).add_(other, alpha=1 - weight), valid, loss)
 
 
