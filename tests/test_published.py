@@ -270,7 +270,7 @@ def test_what_may_be_left_out_is_offered_without_none(capsys):
 def test_files_that_hold_no_weights_and_names_too_long_for_a_file(tmp_path, capsys):
     for name, content, message in (
         ("a.txt", b"hello", "cannot be read as weights (KeyError 101); get the file again"),
-        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (no file that torch.save writes)"),
+        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (not written by torch.save)"),
         ("x" * 300, None, "holds no run, and is no file, no folder and no name of timm's weights"),
     ):
         if content is not None:
