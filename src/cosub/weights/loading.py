@@ -41,10 +41,9 @@ _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, Asserti
 def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) -> list[str]:
     """Load pretrained weights into a timm model, attached or not, in place.
 
-    Names and shapes of other releases are translated by timm's code for the family. The position embedding is
-    resampled to the model's grid: bicubic, with antialiasing where it shrinks (DeiT-III's own code has none). A file
-    does not state its grid, so a square one is assumed where the number of tokens allows it. Where the weights have no
-    head, or one for another number of classes, the model keeps its own.
+    Names and shapes of other releases are translated by timm's code for the family. The position embedding is resampled
+    to the model's grid: bicubic, with antialiasing where it shrinks (DeiT-III's code has none), from a square grid
+    where the number of tokens allows it. The model keeps its head where the weights have none of its number of classes.
 
     Args:
         model: any timm model, not yet compiled or sharded.
@@ -68,9 +67,7 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
     fresh = _fit_heads(weights, model, messages.append)
     _require_fit(weights, model, source, fresh)
     if with_head and fresh:
-        raise InputError(
-            f"weights: {source}: are not a trained classifier of this network ({messages[-1]}); name others"
-        )
+        raise InputError(f"weights: {source}: are not a trained classifier of this network ({messages[-1]})")
     model.load_state_dict(weights, strict=False)
     return messages
 
@@ -116,9 +113,8 @@ def _from_hub(name: str) -> Weights:
         return load_state_dict_from_hf(name, filename=FILE)
     except Exception as error:  # of any kind, from the network
         raise InputError(
-            f"weights: hf-hub:{name}: its {FILE} cannot be downloaded ({_short(error)}); check the name and the "
-            f"network, or get that file elsewhere and name it, --weights FOLDER/{FILE}; other files of a model on the "
-            "Hub are not read"
+            f"weights: hf-hub:{name}: its {FILE} cannot be downloaded ({_short(error)}); check the name and network, "
+            f"or name a copy of that file, --weights FOLDER/{FILE}; other files on the Hub are not read"
         ) from error
 
 
