@@ -6,7 +6,13 @@ Recipes that end in -lamb have DeiT-III's LAMB: 1e-3, then 3e-4 without layer de
 
 from cosub.data.imagenet import IMAGENET, IMAGENET21K
 from cosub.paper.recipes.paper import Entry, Printed, cost, pair, with_lamb
-from cosub.recipes.architectures import ARCHITECTURES, MORE, Architecture, group_size, inferred_drop_rate
+from cosub.recipes.architectures import (
+    ARCHITECTURES,
+    EXTRA_DROP_RATE,
+    Architecture,
+    group_size,
+    inferred_drop_rate,
+)
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder
 from cosub.recipes.methods import Cosub
@@ -116,7 +122,7 @@ _ROWS: dict[str, tuple[Printed, ...]] = {
 
 def drop_rate(architecture: Architecture, epochs: int, resolution: int) -> float:
     """Table A.1's row of 21k, and 0.05 more for the long training or more than 224 pixels, once for both."""
-    more = MORE if epochs == 270 or resolution > 224 else 0.0
+    more = EXTRA_DROP_RATE if epochs == 270 or resolution > 224 else 0.0
     return round(architecture.imagenet21k + more, 2)
 
 
