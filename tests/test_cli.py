@@ -347,7 +347,7 @@ def test_wrong_data_through_the_command_line(capsys, tmp_path):
     for path, message in (
         (tmp_path / "nowhere", "is not a folder"),
         (tmp_path / "single" / "only" / "cat", "has no class folders"),
-        (tmp_path / "single", "holds only only, and that holds cat, dog: name it with --data.path"),
+        (tmp_path / "single", "holds only only, which holds cat, dog: give --data.path"),
     ):
         status, _, err = call(capsys, *folder_words(path, "--out", tmp_path / "run"))
         assert (status, message in err) == (2, True)

@@ -385,4 +385,4 @@ def test_an_exported_folder_is_asked_with_images_opened_as_its_run_opened_them(t
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     (tmp_path / "out" / "config.json").write_text(json.dumps({**config, "image_reading": {"range": "auto"}}))
     assert main(["predict", str(tmp_path / "out"), str(paths[0])]) == 2
-    assert "image_reading cannot be understood" in capsys.readouterr().err
+    assert "image_reading is invalid" in capsys.readouterr().err

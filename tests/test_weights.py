@@ -520,7 +520,7 @@ def test_files_that_hold_no_weights(tmp_path, content):
 
 def test_places_without_weights(tmp_path):
     refused(vit(0), tmp_path / "nothing.pth", "is neither a file, nor a run's folder, nor a name of timm's weights")
-    refused(vit(0), "x" * 300, "is no file")
+    refused(vit(0), "x" * 300, "is neither a file")
     refused(vit(0), tmp_path, r"is a folder without model\.safetensors; name a finished run or a file")
 
 
@@ -647,7 +647,7 @@ def test_wrong_weights_on_the_command_line(tmp_path, monkeypatch, capsys):
     saved(tmp_path / "other.pth", vit(0).state_dict())
     there = sorted(tmp_path.iterdir())
     for source, message in {
-        "nothing.pth": "weights: nothing.pth: is no file",
+        "nothing.pth": "weights: nothing.pth: is neither a file",
         "damaged.safetensors": "cannot be read as weights",
         "damaged.pth": "cannot be read as weights",
         "evil.pth": "holds the Python object posix.system",

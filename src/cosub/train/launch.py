@@ -18,10 +18,10 @@ from torch import Tensor
 import cosub
 from cosub.attachment import state
 from cosub.data.atomic import written_atomically
-from cosub.data.depth import depth_cautions, settled
+from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.marks import about, gone, mark
+from cosub.data.overview import overview
 from cosub.data.sources import fingerprint
-from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.evaluation.metric import headline_metric
@@ -59,7 +59,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     reporter = Terminal() if world.main else Reporter()
     recipe = folder.as_begun(recipe)
     if folder.state() != "done":
-        recipe = dataclasses.replace(recipe, data=settled(recipe.data))
+        recipe = dataclasses.replace(recipe, data=resolve_range(recipe.data))
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
@@ -136,7 +136,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
-        **told(trainer.source),
+        **overview(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
         + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
         "batch": f"{_number(recipe.batch_size, 'image')}, "
@@ -247,7 +247,7 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         found = trainer.evaluate(source.validation).headline
         more |= {f"validation_{name}": value for name, value in found.items()}
     if recipe.choose == "best":
-        chosen_on = "test" if source.watched is source.test else "validation"
+        chosen_on = "test" if source.validation_or_test is source.test else "validation"
         more |= {"chosen_epoch": counters.best[0], "chosen_on": chosen_on}
     more |= trainer.task.skipped(counters.skipped)
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)

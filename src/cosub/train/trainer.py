@@ -185,7 +185,7 @@ class Trainer:
         step = self.state.step
         ended_epoch, epochs = step % self.steps_per_epoch == 0, step // self.steps_per_epoch
         if ended_epoch and evaluation_due(self.recipe, epochs):
-            headline = self.evaluate(self.source.watched, network=self.networks.latest).headline
+            headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
             keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
             if logs is not None:
                 found: dict[str, float] = {**headline, **self.evaluate_training()}
