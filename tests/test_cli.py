@@ -283,7 +283,7 @@ def test_an_unknown_name_has_the_nearest(words, name, capsys):
 
 
 def test_wrong_run_folders(finished, capsys, tmp_path):
-    assert "holds another recipe's run (it differs in " in call(capsys, "train", "--out", finished)[2]
+    assert "holds a run of another recipe (it differs in " in call(capsys, "train", "--out", finished)[2]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     assert "is not empty and holds no run" in call(capsys, "train", "--out", tmp_path / "mine")[2]

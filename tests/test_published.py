@@ -89,7 +89,7 @@ def test_what_is_not_built_is_said():
     found = look_up("resnetv2_50x1_bit.goog_in21k_ft_in1k")
     assert found.messages == ()
     squashed = next(name for name in timm.list_pretrained("vit*siglip*") if look_up(name).messages)
-    assert "crop_mode squash is not built here" in look_up(squashed).messages[0]
+    assert "crop_mode squash is not supported" in look_up(squashed).messages[0]
 
 
 @pytest.mark.parametrize("about", [{"mean": [0.5]}, {"std": "x"}, {"std": [0, 1, 1]}, {"crop_pct": None}, 3])
@@ -118,7 +118,7 @@ def test_the_hubs_config_decides_and_names_the_model(hub):
     (hub / "config.json").unlink()
     said = look_up("hf-hub:owner/name", VIT)
     assert said.inputs == HALF
-    assert "its config.json cannot be had (404: no config.json)" in said.messages[0]
+    assert "its config.json cannot be downloaded (404: no config.json)" in said.messages[0]
     (hub / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another library
     assert "is not timm's description" in look_up("hf-hub:owner/name", VIT).messages[0]
     with pytest.raises(InputError, match="must be hf-hub:OWNER/NAME"):
@@ -158,7 +158,7 @@ def test_a_crop_that_is_not_built_is_said_by_every_command_that_reads_the_weight
         ["train", "finetune", "--weights", str(folder), "--dry-run"],
     ):
         assert main(words) == 0
-        assert f"crop_mode {mode} is not built here, and predictions may differ" in capsys.readouterr().err
+        assert f"crop_mode {mode} is not supported, and predictions may differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/x", "../vit", "no_such_model"])
@@ -244,7 +244,7 @@ def test_what_is_given_overrides_and_must_make_sense(tmp_path, capsys):
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert (found["mean"], found["std"], found["crop_ratio"]) == ([0, 0.5, 1], [1, 1, 2], 0.75)
-    assert "but for crop_ratio, interpolation, mean, std as given" in err
+    assert "except crop_ratio, interpolation, mean, std, as given" in err
     for wrong, message in (
         (["--std", "0", "1", "1"], "std: 0.0: "),
         (["--interpolation", "nearest"], "'nearest': must be one of bicubic, bilinear"),
@@ -271,7 +271,7 @@ def test_files_that_hold_no_weights_and_names_too_long_for_a_file(tmp_path, caps
     for name, content, message in (
         ("a.txt", b"hello", "cannot be read as weights (KeyError 101); get the file again"),
         ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (not written by torch.save)"),
-        ("x" * 300, None, "holds no run, and is no file, no folder and no name of timm's weights"),
+        ("x" * 300, None, "is neither a run, a file, a folder, nor a name of timm's weights"),
     ):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -312,7 +312,7 @@ def test_a_recipe_with_weights_of_its_own_keeps_its_own_and_a_run_of_it_is_warne
     recipe, _ = understand(["deit3-b-800-192px-to-224"])
     assert recipe.inputs == Inputs()
     other = dataclasses.replace(recipe, model=VIT, weights="nowhere.pth")
-    assert "the weights want images with mean 0.5 0.5 0.5" in prepared_otherwise(other)
+    assert "the weights expect images with mean 0.5 0.5 0.5" in prepared_otherwise(other)
     assert prepared_otherwise(dataclasses.replace(other, inputs=HALF)) == ""
 
 

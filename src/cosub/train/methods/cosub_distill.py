@@ -1,4 +1,4 @@
-"""Table 4's last row: submodel co-training in which a frozen teacher teaches both submodels."""
+"""Table 4's last row: submodel co-training with a frozen teacher for both submodels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
