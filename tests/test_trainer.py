@@ -283,5 +283,5 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
 def test_batch_norm_with_one_row_is_one_line(tmp_path):
     recipe = tiny(tmp_path / "run", model="resnet18", model_args={}, resolution=32, group_size=1, batch_size=2,
                   micro_steps=2, method=Supervised(), drop_rate=0.0)  # fmt: skip
-    with pytest.raises(InputError, match=r"group_size: BatchNorm gets one row .* take a larger --group-size"):
+    with pytest.raises(InputError, match=r"group_size: BatchNorm gets one row .* set a larger --group-size"):
         run(recipe)
