@@ -141,7 +141,7 @@ LOGITS = torch.zeros(4, 5)
         (LOGITS[0], torch.tensor([0, 1]), r"logits: must have shape \(rows, classes\), got \(5,\)"),
         (LOGITS, torch.tensor([[0], [1]]), r"of shape \(images,\) or values of shape \(images, 5\), got \(2, 1\)"),
         (LOGITS, torch.zeros(2, 5, 1), r"got \(2, 5, 1\)"),
-        (LOGITS, torch.tensor([0.0, 1.0]), r"must be integers, got torch.float32: targets\.long\(\)"),
+        (LOGITS, torch.tensor([0.0, 1.0]), r"must be integers, got torch.float32: pass targets\.long\(\)"),
         (LOGITS, torch.zeros(2, 5, device="meta"), "targets: are on meta and the logits on cpu"),
     ],
 )
