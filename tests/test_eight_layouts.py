@@ -80,8 +80,8 @@ def one_image_deep_down(root: Path) -> Callable[[], Path]:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Callable[[], Path]], str, str]] = {
-    "a class named train": (class_named_train, "", "if it is a class, give it another name"),
-    "only test": (only_test, "", "name it with --data.path {root}/test"),
+    "a class named train": (class_named_train, "", "if it is a class, rename it"),
+    "only test": (only_test, "", "give --data.path {root}/test"),
     "one image deep down": (one_image_deep_down, "test", "class fox has one image ({root}/test/fox/a/0.png)"),
 }
 

@@ -339,7 +339,7 @@ def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
     (out / "summary.json").unlink()
     assert run(recipe(data, out))["state"] == "done"
     for flag in ({"range": (0.0, 9.0)}, {"range": "auto"}, {"orientation": True}):
-        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*begin anew"):
+        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*start from a recipe"):
             run(recipe(data, out, **flag))
 
 

@@ -135,7 +135,7 @@ def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monk
     monkeypatch.setattr("timm.models._hub.hf_hub_download", offline)
     assert main(["evaluate", "hf-hub:owner/name", "--model", VIT, "--set", "val=."]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and nothing of it is in the")
+    assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and the cache has nothing")
     assert (said.count("\n"), asked) == (1, ["config.json"])
     monkeypatch.setattr("cosub.runs.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert look_up("hf-hub:owner/name", VIT).messages == ("hf-hub:owner/name: its config.json is not in the cache",)
@@ -286,7 +286,7 @@ def test_a_model_that_the_weights_do_not_name(tmp_path, capsys):
     save_for_hf(vit(), str(folder), safe_serialization=True)
     for words, message in (
         ([str(folder), "--model", "resnet18"], f"names its model itself, {VIT}; leave --model out"),
-        ([written(tmp_path / "alone")], "name the timm model that"),
+        ([written(tmp_path / "alone")], "name the timm model of"),
     ):
         assert main(["evaluate", *words, "--set", "val=."]) == 2
         assert message in capsys.readouterr().err
@@ -362,7 +362,7 @@ def test_predict_takes_what_evaluate_takes_and_answers_alike(tmp_path, hub, caps
     other, _ = predicted(capsys, hub, images, "--mean", "0.9", "0.9", "0.9")
     assert other[0]["classes"] != wanted[0]["classes"]
     assert main(["predict", str(alone), str(images)]) == 2
-    assert "name the timm model that" in capsys.readouterr().err
+    assert "name the timm model of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("turn", [False, True])

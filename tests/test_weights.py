@@ -452,7 +452,7 @@ def test_names_that_timm_does_not_have(hub):
     near = r"\(did you mean deit3_small_patch16_224\.fb_in1k\?\)"
     with pytest.raises(InputError, match=f"timm has no weights of that name {near}"):
         load_weights(vit(0), "timm:deit3_small_patch16_224.fb_in1")
-    with pytest.raises(InputError, match=f"no name of timm's weights {near}"):
+    with pytest.raises(InputError, match=f"nor a name of timm's weights {near}"):
         load_weights(vit(0), "deit3_small_patch16_224.fb_in1")
     with pytest.raises(InputError, match="timm has no weights of that name"):
         load_weights(vit(0), "timm:../deit3")
