@@ -25,7 +25,7 @@ def train_one_epoch(model: nn.Module, loader: DataLoader, mixup: Mixup, optimize
     total = 0.0
     for images, targets in loader:
         images, targets = mixup(images.to(DEVICE), targets.to(DEVICE))
-        with torch.autocast(DEVICE, enabled=DEVICE == "cuda"):  # DeiT doubles the images here; attach does it for us
+        with torch.autocast(DEVICE, enabled=DEVICE == "cuda"):  # DeiT repeats the images here; attach does that instead
             loss = cosub.cosub_loss(model(images), targets, kind="ce-soft")  # cosub
         optimizer.zero_grad()
         scaler(loss, optimizer, clip_grad=1.0, parameters=model.parameters())
@@ -35,19 +35,19 @@ def train_one_epoch(model: nn.Module, loader: DataLoader, mixup: Mixup, optimize
 
 
 def main(folder: str, epochs: int) -> None:
-    random_seed(0)  # of numpy too: Mixup draws from it
+    random_seed(0)  # seeds numpy too, from which Mixup draws
     training, testing = (ImageFolder(f"{folder}/{part}", create_transform(32, crop_pct=1)) for part in ("train", "val"))
     loader = DataLoader(training, batch_size=32, shuffle=True, drop_last=True)
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=len(training.classes))
     model = timm.create_model("vit_tiny_patch16_224", num_classes=len(training.classes), **SMALL).to(DEVICE)
     cosub.attach(model, drop_rate=0.1)  # cosub
     optimizer, scaler = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05), NativeScaler(DEVICE)
-    ema = ModelEma(model, decay=0.97)  # a copy: made after attach
+    ema = ModelEma(model, decay=0.97)  # a copy, so made after attach
     for epoch in range(1, epochs + 1):
         print(f"epoch {epoch}  loss {train_one_epoch(model.train(), loader, mixup, optimizer, scaler, ema):.4f}")
     with torch.inference_mode():
-        right = sum(int((ema.ema(x.to(DEVICE)).argmax(1).cpu() == y).sum()) for x, y in DataLoader(testing, 256))
-    print(f"accuracy {right / len(testing):.4f}")
+        correct = sum(int((ema.ema(x.to(DEVICE)).argmax(1).cpu() == y).sum()) for x, y in DataLoader(testing, 256))
+    print(f"accuracy {correct / len(testing):.4f}")
 
 
 if __name__ == "__main__":

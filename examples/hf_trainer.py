@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer around a model of timm's: python examples/hf_trainer.py [FOLDER] [--epochs 10]
+"""Hugging Face's Trainer around a timm model: python examples/hf_trainer.py [FOLDER] [--epochs 10]
 
 FOLDER holds train/CLASS/IMAGE and val/CLASS/IMAGE; without it, scikit-learn's digits.
 """
@@ -27,7 +27,7 @@ LOGS = {"logging_strategy": "epoch", "save_strategy": "no", "disable_tqdm": True
 class SubmodelTrainer(Trainer):
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         logits, labels = model(inputs["pixel_values"]), inputs["labels"]
-        if model.training:  # several GPUs: start it with torchrun, because nn.DataParallel would mix the copies up
+        if model.training:  # on several GPUs use torchrun, because nn.DataParallel would mix up the copies
             return cosub.cosub_loss(logits, labels, kind="ce-soft")  # cosub
         loss = F.cross_entropy(logits, labels)
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -46,8 +46,8 @@ def main(folder: str, epochs: int) -> None:
     arguments = TrainingArguments("out/hf-trainer", num_train_epochs=epochs, **DATA, **SCHEDULE, **LOGS)
     trainer = SubmodelTrainer(model, arguments, collate, training)
     trainer.train()
-    answers = trainer.predict(testing)
-    print(f"accuracy {(answers.predictions.argmax(1) == answers.label_ids).mean():.4f}")
+    found = trainer.predict(testing)
+    print(f"accuracy {(found.predictions.argmax(1) == found.label_ids).mean():.4f}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(folder: str, epochs: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * len(loader))
     for epoch in range(1, epochs + 1):
-        model.train()  # two submodels an image
+        model.train()  # two submodels per image
         total = 0.0
         for images, targets in loader:
             loss = cosub.cosub_loss(model(images.to(DEVICE)), targets.to(DEVICE), kind="ce-soft")  # cosub
@@ -39,8 +39,8 @@ def main(folder: str, epochs: int) -> None:
         print(f"epoch {epoch}  loss {total / len(loader):.4f}")
     model.eval()  # the full network
     with torch.inference_mode():
-        right = sum(int((model(x.to(DEVICE)).argmax(1).cpu() == y).sum()) for x, y in DataLoader(testing, 256))
-    print(f"accuracy {right / len(testing):.4f}")
+        correct = sum(int((model(x.to(DEVICE)).argmax(1).cpu() == y).sum()) for x, y in DataLoader(testing, 256))
+    print(f"accuracy {correct / len(testing):.4f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A loop of timm's parts, as its training script has them: python examples/timm_train.py [FOLDER] [--epochs 10]
+"""A loop built from timm's parts, as in its train.py: python examples/timm_train.py [FOLDER] [--epochs 10]
 
 FOLDER holds train/CLASS/IMAGE and val/CLASS/IMAGE; without it, scikit-learn's digits.
 """
@@ -23,16 +23,16 @@ SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 4, "num_head
 def main(folder: str, epochs: int) -> None:
     torch.manual_seed(0)
     training, testing = (create_dataset("", root=folder, split=part) for part in ("train", "val"))
-    loader = create_loader(training, is_training=True, no_aug=True, **LOADER)  # photographs bear flips, digits do not
+    loader = create_loader(training, is_training=True, no_aug=True, **LOADER)  # digits must not be flipped
     model = timm.create_model("vit_tiny_patch16_224", num_classes=len(training.reader.class_to_idx), **SMALL)
     cosub.attach(model.to(DEVICE), drop_rate=0.1)  # cosub
-    ema = ModelEmaV3(model, decay=0.97)  # a copy: made after attach
+    ema = ModelEmaV3(model, decay=0.97)  # a copy, so made after attach
     optimizer = create_optimizer_v2(model, opt="adamw", lr=2e-3, weight_decay=0.05)
     schedule, epochs = create_scheduler_v2(
         optimizer, sched="cosine", num_epochs=epochs, warmup_epochs=1, warmup_lr=5e-4
     )
     for epoch in range(1, epochs + 1):
-        model.train()  # two submodels an image
+        model.train()  # two submodels per image
         losses = AverageMeter()
         for images, targets in loader:
             loss = cosub.cosub_loss(model(images.to(DEVICE)), targets.to(DEVICE), kind="ce-soft")  # cosub
@@ -43,11 +43,11 @@ def main(folder: str, epochs: int) -> None:
             losses.update(loss.item(), len(images))
         schedule.step(epoch)
         print(f"epoch {epoch}  loss {losses.avg:.4f}")
-    right = AverageMeter()
+    top1 = AverageMeter()
     with torch.inference_mode():
         for images, targets in create_loader(testing, **LOADER):
-            right.update(accuracy(ema.module(images.to(DEVICE)), targets.to(DEVICE))[0].item() / 100, len(images))
-    print(f"accuracy {right.avg:.4f}")
+            top1.update(accuracy(ema.module(images.to(DEVICE)), targets.to(DEVICE))[0].item() / 100, len(images))
+    print(f"accuracy {top1.avg:.4f}")
 
 
 if __name__ == "__main__":

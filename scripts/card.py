@@ -1,12 +1,12 @@
-"""What a card gives: rows one by one, the most telling first, each under a limit, results on the disk after each.
+"""Measure on one GPU, row by row, the most informative first; each row has a time limit, and its result is kept.
 
     python scripts/card.py --minutes 15                      # rows that have a result are not run again
     python scripts/card.py --only vit-h-128 --only digits
-    python scripts/card.py --page                            # docs/performance.md from the results
-    python scripts/card.py --device cpu --tiny               # that every row runs; its numbers mean nothing
+    python scripts/card.py --page                            # writes the results into docs/performance.md
+    python scripts/card.py --device cpu --tiny               # checks that every row runs; its numbers mean nothing
 
 Writes OUT/NAME.json and NAME.log for each row, OUT/table.md, and prints the table. Set COSUB_DATA to the folder that
-holds cifar10. Ends with 1 where a bar is missed or a row failed.
+holds cifar10. The exit status is 1 if a bar is missed or a row fails.
 """
 
 import argparse
@@ -30,13 +30,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="for all rows together")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--out", type=Path, default=Path("out/card"), help="the folder of the results")
-    parser.add_argument("--page", action="store_true", help="run nothing: put the results into docs/performance.md")
+    parser.add_argument("--page", action="store_true", help="run nothing: write the results into docs/performance.md")
     parser.add_argument("--row", choices=names, help=argparse.SUPPRESS)  # one row, in this process
     options = parser.parse_args()
     if options.device == "cpu" and not options.tiny:
-        parser.error("--device cpu: the rows are made for a card; add --tiny")
+        parser.error("--device cpu: the rows are made for a GPU; add --tiny")
     if options.page and options.tiny:
-        parser.error("--page: tiny results belong on no page")
+        parser.error("--page: tiny results are not for the page")
     return options
 
 
@@ -50,7 +50,7 @@ def main() -> int:
         page(PAGE, ROWS, runner.results())
         return 0
     if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device: cuda: there is no GPU here; --device cpu --tiny tries the rows")
+        sys.exit("--device: cuda: there is no GPU here; --device cpu --tiny checks that the rows run")
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     runner.run(rows, 60 * options.minutes)

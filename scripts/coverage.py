@@ -1,9 +1,9 @@
-"""How many of timm's models attach, by family: those that have drop paths when they are built with a rate.
+"""How many of timm's models attach, by family: of those that have drop paths when they are built with a rate.
 
     python scripts/coverage.py                              # some minutes; nothing is allocated
     python scripts/coverage.py --page docs/architectures.md # and writes the table between the page's markers
 
-A family is a file of timm's. Prints the table, and models that are refused in families of which others attach.
+A family is a file of timm. Prints the table.
 """
 
 import argparse
@@ -19,7 +19,7 @@ START, END = "<!-- coverage: scripts/coverage.py -->", "<!-- end of coverage -->
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Families that attach as a whole in one line each, then those of which some or all models are refused."""
+    """A line per family: first those that attach as a whole, then those with refused models."""
     families = by_family(rows)
     whole = [family for family in families if family["attach"] == family["models"]]
     lines = [
@@ -27,7 +27,7 @@ def table(rows: list[dict[str, str]]) -> str:
         f"{sum(0 < f['attach'] < f['models'] for f in families)} in part; of {len(rows)} models, "
         f"{sum(not row['reason'] for row in rows)}.",
         "",
-        "| family | models | attach | refused for want of a twin |",
+        "| family | models | attach | blocks without a twin |",
         "|---|---|---|---|",
     ]
     for family in sorted(families, key=lambda f: (-f["attach"] / f["models"], f["family"])):

@@ -1,10 +1,10 @@
-"""Submodel co-training beside supervised training with the same drop rate: at equal epochs, and at equal time.
+"""Submodel co-training against supervised training with the same drop rate: at equal epochs, and at equal time.
 
     python scripts/equal_time.py digits --out out/compare
     python scripts/equal_time.py cifar10 --out out/compare --data.path PATH
 
-Trains three networks one after the other, prints a table, and writes comparison.json and comparison.png to the
-folder. Further options are those of `cosub train`. The same command continues what was interrupted.
+Trains three networks in sequence, prints a table, and writes comparison.json and comparison.png to the folder. Further
+options are those of `cosub train`. The same command continues after an interruption.
 """
 
 import json
@@ -25,7 +25,7 @@ def train(words: list[str], out: Path, *more: str) -> dict:
 
 
 def pace(summary: dict) -> float:
-    """Images a second in a run's typical moments: what else the machine did for a while makes no difference."""
+    """Median images per second of a run, which other load for a short time does not change."""
     lines = logs.read(Path(summary["run"]))
     return statistics.median(line["images_per_second"] for line in lines if "images_per_second" in line)
 

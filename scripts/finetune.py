@@ -1,12 +1,12 @@
-"""Fine-tuning against training from scratch on few photographs, supervised and co-trained.
+"""Fine-tuning against training from scratch on few images, supervised and co-trained.
 
     OMP_NUM_THREADS=1 python scripts/finetune.py --data PATH --out out/finetune      # about 20 minutes on one core
 
 PATH holds tiny-imagenet-dev and cifar10 in the Hub's layout. A small ViT is pre-trained, supervised, on Tiny ImageNet
-at 48 pixels; `finetune` trains it further on 500 photographs of CIFAR-10 at 32 pixels, with layer decay. From
-scratch it sees as many images, with one rate for all layers. Each of the four ways takes the better of two learning
-rates on 500 validation images (seed 0), and is repeated with other seeds. Writes finetune.json and prints a table; the
-same command continues what was interrupted.
+at 48 pixels; `finetune` trains it further on 500 images of CIFAR-10 at 32 pixels, with layer decay. From scratch it is
+trained on the same number of images, with one rate for all layers. For each of the four ways, the better of two
+learning rates is selected on 500 validation images (seed 0), and repeated with other seeds. Writes finetune.json and
+prints a table; the same command continues after an interruption.
 """
 
 import json

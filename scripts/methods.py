@@ -1,10 +1,10 @@
-"""All methods of figure 2 and table 4 on few photographs of CIFAR-10, for equally many epochs.
+"""All methods of figure 2 and table 4 on few images of CIFAR-10, for the same number of epochs.
 
     python scripts/methods.py --data.path PATH --out out/methods      # about 20 minutes on one core
 
 Takes the first 500 training images of CIFAR-10 and 2,000 test images (the Hub's layout; its rows are shuffled), so
-that the supervised network fits what it is trained on. The teacher is that same network from another seed. Writes
-methods.json to the folder and prints a table. The same command continues what was interrupted.
+that the supervised network fits its training images. The teacher is the same network from another seed. Writes
+methods.json to the folder and prints a table. The same command continues after an interruption.
 """
 
 import json
@@ -56,8 +56,8 @@ def run(source: Path, out: Path) -> None:
     results = {}
     for method in METHODS:
         given = ["--teacher", str(teacher)] if "distill" in method else []
-        # Soft answers: a teacher that fits the training set answers with the label, and hard distillation from it is
-        # supervised training to the bit.
+        # Soft targets: a teacher that fits the training set predicts its labels, so hard distillation from it is
+        # bit-identical to supervised training.
         given += {"distill": ["--loss", "bce-soft"], "cosub-distill": ["--teacher-answer", "soft"]}.get(method, [])
         # Of 1,500 steps; the default, 0.999, averages over most of them.
         given += ["--momentum", "0.99"] if method == "mean-teacher" else []

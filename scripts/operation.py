@@ -1,9 +1,9 @@
-"""What the operation costs on a CPU, block by block: time against another checkout, and against timm's masking.
+"""What the operation costs on a CPU: time relative to another checkout, and relative to timm's masking.
 
     python scripts/operation.py --against ../before/src     # time per block, this tree's to the other's
     python scripts/operation.py                             # a step of deit3_small at rate 0.5, also lean, to masking
 
-Steps are interleaved and medians compared. Seconds are those of the processor, so that other work disturbs less.
+Steps alternate and medians are compared. Times are CPU seconds, which other load affects less.
 """
 
 import argparse
@@ -40,7 +40,7 @@ for line in sys.stdin:
 
 
 class Worker:
-    """A process of its own, so that two versions of the package can take turns."""
+    """A separate process, so that two versions of the package can alternate."""
 
     def __init__(self, source: Path, *arguments: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
@@ -60,7 +60,7 @@ class Worker:
 
 
 def medians(workers: dict[str, Worker], repeats: int) -> dict[str, float]:
-    """Seconds of the processor per step of each, taken in turn; the first two steps warm up."""
+    """CPU seconds per step of each worker; steps alternate, and the first two warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in workers}
     for turn in range(-2, repeats):
         for name, worker in workers.items():
@@ -88,7 +88,7 @@ def main() -> None:
             }
             found = medians(workers, options.repeats)
             blocks = {tree: (found[f"{tree} 3"] - found[f"{tree} 1"]) / 2 for tree in ("this", "other")}
-            print(f"{precision}: {1e3 * blocks['this']:.1f} ms a block to {1e3 * blocks['other']:.1f}: "
+            print(f"{precision}: {1e3 * blocks['this']:.1f} ms per block to {1e3 * blocks['other']:.1f}: "
                   f"{blocks['this'] / blocks['other']:.3f}")  # fmt: skip
     else:
         kinds = ("ours", "lean", "masked")
@@ -97,7 +97,7 @@ def main() -> None:
         for kind in kinds[:2]:
             print(f"deit3_small, rate 0.5, 16 images, {kind}: {found[kind]:.2f} s to {found['masked']:.2f} s masked: "
                   f"{found[kind] / found['masked']:.3f}")  # fmt: skip
-    print(f"{time.time() - started:.0f} s in all, load {os.getloadavg()[0]:.1f}")
+    print(f"{time.time() - started:.0f} s in total, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

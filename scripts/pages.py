@@ -1,4 +1,4 @@
-"""What the site needs beside MkDocs (make docs): equations as MathML, the README as a page, links between pages."""
+"""Hooks of MkDocs for the site (make docs): equations as MathML, the README as a page, links between pages."""
 
 import html
 import re
@@ -18,14 +18,14 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Fenced blocks of the language math are equations, as code hosts show them."""
+    """Show fenced blocks of the language math as equations, as code hosts do."""
     fence = {"name": "math", "class": "math", "format": _equation}
     config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The README, which stands above docs/, and the tree are pages among the others."""
+    """Add the README, which is outside docs/, and the tree as pages."""
     text = README.read_text().replace("# cosub", "# All commands", 1).replace("](docs/", "](")
     files.append(File.generated(config, "commands.md", content=text))
     files.append(File.generated(config, "tree.md", content=tree.page()))
@@ -37,7 +37,7 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
 
 
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Equations within lines, and links where a page is named by its file, as in `docs/results.md`."""
+    """Convert inline equations, and link pages that are named by their file, as in `docs/results.md`."""
 
     def link(named: re.Match[str]) -> str:
         there = files.get_file_from_path(f"{named[1]}.md")

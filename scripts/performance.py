@@ -1,9 +1,9 @@
-"""The rows of docs/performance.md that need no card (those that do: scripts/card.py), in one call.
+"""The rows of docs/performance.md that need no GPU (for the others see scripts/card.py), in one call.
 
     python scripts/performance.py                # counts, and times on this machine's CPU (about ten minutes)
-    python scripts/performance.py families       # one model a family, on this machine's CPU (about ten minutes)
+    python scripts/performance.py families       # one model per family, on this machine's CPU (about ten minutes)
 
-Prints one JSON object a row and writes all of them, with the plots, to out/performance.
+Prints one JSON object per row and writes all of them, with the plots, to out/performance.
 """
 
 import json
@@ -29,7 +29,7 @@ def counts() -> list[dict]:
 
 
 def sweep() -> dict[str, list[tuple[float, dict]]]:
-    """Bytes saved, against the rate, the batch and the depth."""
+    """Activation memory against the rate, the batch and the depth."""
     rates = [(rate, count(Case(LARGE, rate, 32))) for rate in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.75)]
     batches = [(size, count(Case(LARGE, 0.45, size))) for size in (4, 8, 16, 32, 64)]
     depths = [(depth, count(Case(LARGE, 0.45, 32, depth=depth))) for depth in (3, 6, 12, 24, 48)]
@@ -58,7 +58,7 @@ FAMILIES = {
 
 
 def families() -> list[dict]:
-    """One model a family: bytes saved and seconds, efficient to masked, at rate 0.5 and 8 images of 224 pixels."""
+    """One model per family: activation memory and time, efficient to masked, at rate 0.5, 8 images of 224 pixels."""
     rows = []
     for family, model in FAMILIES.items():
         case = Case(model, 0.5, 8, resolution=None, ways=("masked", "efficient"))

@@ -12,11 +12,11 @@ import matplotlib.pyplot as plt
 from tree import SOURCE, purpose
 
 PICTURE = SOURCE.parents[1] / "docs" / "rooms.png"
-WIDTH, GAP = 10.0, 0.12  # of a floor, and between boxes
+WIDTH, GAP = 10.0, 0.12  # width of a row, and gap between its boxes
 
 
 def rooms() -> dict[str, Path]:
-    """Each folder and file at top level, but the package's own face."""
+    """Each folder and file at top level, except those of the package itself."""
     files = {path.stem: path for path in SOURCE.glob("*.py") if not path.stem.startswith("__")}
     return files | {path.parent.name: path for path in SOURCE.glob("*/__init__.py")}
 
@@ -33,8 +33,8 @@ def imports(room: str, path: Path) -> set[str]:
     return (found & rooms().keys()) - {room}
 
 
-def floors() -> list[list[str]]:
-    """From the ground up: a room stands one floor above the highest that it imports."""
+def levels() -> list[list[str]]:
+    """The rooms by level, from the bottom: a room is one level above the highest room that it imports."""
     below = {room: imports(room, path) for room, path in rooms().items()}
     level: dict[str, int] = {}
     while len(level) < len(below):
@@ -44,13 +44,13 @@ def floors() -> list[list[str]]:
             if room not in level and others <= level.keys()
         }
     found: dict[int, list[str]] = defaultdict(list)
-    for room, floor in sorted(level.items()):
-        found[floor].append(room)
-    return [found[floor] for floor in sorted(found)]
+    for room, height in sorted(level.items()):
+        found[height].append(room)
+    return [found[height] for height in sorted(found)]
 
 
 def draw() -> None:
-    stack, where = floors(), rooms()
+    stack, where = levels(), rooms()
     figure, axes = plt.subplots(figsize=(WIDTH, 0.62 * len(stack)), layout="constrained")
     for height, names in enumerate(stack):
         width = (WIDTH - GAP * (len(names) - 1)) / len(names)

@@ -1,9 +1,10 @@
-"""CamVid from a backbone that was trained here: both trained, tested, the table and the picture of docs/results.md.
+"""Train a backbone and a segmenter on CamVid, evaluate, and make the table and figure of docs/results.md.
 
     python scripts/segmentation.py --tiny-imagenet PATH --camvid PATH --out out/segmentation   # two cores, half an hour
 
-The backbone, a ConvNeXt of 3.4 M parameters, sees Tiny ImageNet's 20,000 images once, at 32 pixels, co-trained. The
-picture has maps and no photographs: CamVid's are not ours to publish. The same command continues what was interrupted.
+The backbone, a ConvNeXt of 3.4 M parameters, is co-trained for one epoch on Tiny ImageNet's 20,000 images, at 32
+pixels. The figure shows maps without photographs, because CamVid's may not be republished. The same command continues
+after an interruption.
 """
 
 import sys

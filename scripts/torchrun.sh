@@ -1,9 +1,9 @@
 #!/bin/sh
-# One machine, all of its GPUs; the same command again for as long as the run was stopped and not done.
+# One machine, all of its GPUs. The same command is started again as long as the run is stopped and not done.
 #
 #     scripts/torchrun.sh cifar10-gpu --data.path PATH --out out/cifar10
 #
-# PROCESSES: processes to start (default: one a GPU). TRIES: how often to start at most (default 10).
+# PROCESSES: number of processes (default: one per GPU). TRIES: maximum number of starts (default 10).
 set -u
 processes=${PROCESSES:-gpu}
 tries=${TRIES:-10}

@@ -1,4 +1,4 @@
-"""The page of the tree: one line a room and a file, the first of its docstring.
+"""The page of the tree: one line per room and file, the first of its docstring.
 
 python scripts/tree.py        # prints it; `make docs` makes the page
 """
@@ -14,7 +14,7 @@ def page() -> str:
 
 
 def lines(folder: Path, depth: int = 0) -> list[str]:
-    """A folder with its own line, its files, then the folders in it."""
+    """The lines of a folder: its own, those of its files, then those of its folders."""
     found = [_line(f"{folder.name}/", folder / "__init__.py", depth)]
     files = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
     found += [_line(path.name, path, depth + 1) for path in files]

@@ -96,7 +96,7 @@ def odd(jpeg: bytes) -> dict[str, tuple[bytes, str]]:
         "moving.png": (encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "animated: 2 frames"),
         "really-a.png": (encoded(photo, "JPEG"), "wrong extension: .png of a JPEG file"),
         "turned.jpg": (encoded(photo, "JPEG", exif=turned), "orientation 6"),
-        "exif.jpg": (encoded(photo, "JPEG", exif=broken), "EXIF that does not parse"),
+        "exif.jpg": (encoded(photo, "JPEG", exif=broken), "EXIF cannot be parsed"),
     }
 
 

@@ -41,7 +41,7 @@ def export_folder(folder: Path) -> None:
 
 
 def sizes(source: Source) -> tuple[int, ...]:
-    parts = (source.train, source.watched, source.test)
+    parts = (source.train, source.validation_or_test, source.test)
     return tuple(len(part.labels) for part in parts)
 
 

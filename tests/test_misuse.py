@@ -99,7 +99,7 @@ def test_what_attach_refuses():
 
 def test_replicas_and_tracing_are_refused(model, images):
     replica = model.blocks[0]._replicate_for_data_parallel()
-    with pytest.raises(RuntimeError, match="take DistributedDataParallel"):
+    with pytest.raises(RuntimeError, match="use DistributedDataParallel"):
         replica(torch.zeros(12, 17, 24))
     tracer = torch.fx.Tracer()
     tracer.graph = torch.fx.Graph()
@@ -110,7 +110,7 @@ def test_replicas_and_tracing_are_refused(model, images):
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_scripting_names_detach(build):
     attached = cosub.attach(build(), drop_rate=0.5)
-    with pytest.raises(RuntimeError, match=r"cannot be scripted: cosub\.detach\(model\) first, or take torch\.export"):
+    with pytest.raises(RuntimeError, match=r"cannot be scripted: cosub\.detach\(model\) first, or use torch\.export"):
         torch.jit.script(attached)
 
 
@@ -141,7 +141,7 @@ LOGITS = torch.zeros(4, 5)
         (LOGITS[0], torch.tensor([0, 1]), r"logits: must have shape \(rows, classes\), got \(5,\)"),
         (LOGITS, torch.tensor([[0], [1]]), r"of shape \(images,\) or values of shape \(images, 5\), got \(2, 1\)"),
         (LOGITS, torch.zeros(2, 5, 1), r"got \(2, 5, 1\)"),
-        (LOGITS, torch.tensor([0.0, 1.0]), r"must be integers, got torch.float32: targets\.long\(\)"),
+        (LOGITS, torch.tensor([0.0, 1.0]), r"must be integers, got torch.float32: pass targets\.long\(\)"),
         (LOGITS, torch.zeros(2, 5, device="meta"), "targets: are on meta and the logits on cpu"),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_name_on_the_hub_that_is_redirected_to_a_file(tmp_path):
         server.shutdown()
     assert Redirect.asked
     assert (done.returncode, done.stderr.count("cosub: ")) == (2, 1)
-    assert "model.safetensors cannot be had" in done.stderr
+    assert "model.safetensors cannot be downloaded" in done.stderr
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
     assert not (tmp_path / "run").exists()
     assert not list(tmp_path.rglob("touched"))

@@ -1,1 +1,1 @@
-"""The rows of scripts/card.py, and how they are run and told."""
+"""The rows of scripts/card.py, and how they are run and reported."""

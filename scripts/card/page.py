@@ -1,4 +1,4 @@
-"""Results as Markdown: beside each bar what was measured, and PASS or MISS; then all that was measured."""
+"""Results as Markdown: each bar with what was measured, and PASS or MISS; then all measurements."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ def markdown(rows: Sequence[Row], results: Results) -> str:
 
 
 def page(target: Path, rows: Sequence[Row], results: Results) -> None:
-    """Put the tables between the two markers of a page; Markdown wants an empty line after a comment."""
+    """Write the tables between the two markers of a page; Markdown needs an empty line after a comment."""
     before, rest = target.read_text().split(BEGIN)
     _, after = rest.split(END)
     target.write_text(f"{before}{BEGIN}\n\n{markdown(rows, results)}\n\n{END}{after}")
 
 
 def _where(results: Results) -> Iterator[str]:
-    """The machines, with what ran there, where there is anything to tell."""
+    """The machines and versions of the results, if there are any."""
     seen = {tuple(result[key] for key in ("device", "torch", "timm", "commit")) for result in results.values()}
     for device, torch, timm, commit in sorted(seen):
         yield f"{device}, torch {torch}, timm {timm}, commit {commit}."
@@ -50,24 +50,24 @@ def _against(bar: Bar, result: dict[str, Any] | None) -> tuple[str, str]:
         return f"{result['state']}: {_in_a_cell(result['reason'])}", ""
     try:
         value = value_at(result["values"], bar.key)
-    except KeyError:  # memory is measured on a card alone
+    except KeyError:  # memory is measured only on a GPU
         return "not measured here", ""
     return f"{value:,g}", bar.verdict(value)
 
 
 def _values(rows: Sequence[Row], results: Results) -> Iterator[str]:
-    yield "| row | seconds | all that it measured |"
+    yield "| row | seconds | all measurements |"
     yield "|---|---|---|"
     for row in rows:
         result = results.get(row.name)
         if result is None:
             yield f"| {row.what} | | {NOT_YET} |"
             continue
-        found = _told(result["values"]) if result["state"] == "done" else f"{result['state']}: {result['reason']}"
+        found = _as_text(result["values"]) if result["state"] == "done" else f"{result['state']}: {result['reason']}"
         yield f"| {row.what} | {result['seconds']:.0f} | {_in_a_cell(found)} |"
 
 
-def _told(values: dict[str, Any]) -> str:
+def _as_text(values: dict[str, Any]) -> str:
     return "; ".join(f"{key}: {json.dumps(value).replace(chr(34), '').strip('{}')}" for key, value in values.items())
 
 

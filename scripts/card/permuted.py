@@ -1,7 +1,7 @@
-"""An experiment: the residual stream in the order of the last layer's draw, so that nothing is added atomically.
+"""An experiment: the residual stream in the order of the last layer's permutation, so that no addition is atomic.
 
-A layer gathers all rows by a fresh permutation, whose backward is its inverse; its kept rows are then a slice, and the
-addition is a `cat`. Equal in distribution to `index_add`; it is measured beside it.
+A layer gathers all rows by a new permutation, whose backward is the inverse. Its kept rows are then a slice, and the
+addition is a `cat`. Equal in distribution to `index_add`, with which it is compared.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def _mlp(block: Any, x: Tensor) -> Tensor:
 
 
 class Permuted(nn.Module):
-    """A ViT of timm's, two copies of each image, at one rate."""
+    """A ViT of timm, with two copies of each image, at one rate."""
 
     def __init__(self, model: Any, rate: float, backend: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Permuted(nn.Module):
 
 
 def atomics(setup: Setup) -> dict[str, Any]:
-    """ViT-L, rate 0.45, 192 images: the permuted stream beside `index_add`, whole steps, both compiled by blocks."""
+    """ViT-L, rate 0.45, 192 images: whole steps of the permuted stream and of `index_add`, both compiled by blocks."""
     steps = Steps("deit3_large_patch16_224", 0.45, 192, CO_TRAINING)
     case, device = steps.case(setup), torch.device(setup.device)
     ours = candidate(dataclasses.replace(case, compiled=True), "cosub", device)

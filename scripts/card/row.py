@@ -1,4 +1,4 @@
-"""What a row is: something to measure under a limit, and the bars that it must reach."""
+"""What a row is: something to measure within a time limit, and the bars that it must reach."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Skipped(Exception):
-    """A row that cannot be run here; says why."""
+    """A row that cannot be run here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Setup:
     device: str
     """cuda or cpu."""
     tiny: bool
-    """Small networks, images and numbers of steps: to see that the row runs, not what it gives."""
+    """Small networks, images and numbers of steps: to check that the row runs."""
     folder: Path
-    """The row's own, empty."""
+    """The row's own folder, empty."""
 
     def require_cuda(self, why: str) -> None:
         if self.device != "cuda":
@@ -28,7 +28,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a measure must reach. `key` leads to it in the row's values: "time.co-training"."""
+    """What a measure must reach. `key` is its path in the row's values: "time.co-training"."""
 
     key: str
     what: str
@@ -36,7 +36,7 @@ class Bar:
     goal: float | None = None
     at_least: bool = False
     before: str = ""
-    """What the experiment of 2026-11-26 gave."""
+    """The result of the experiment of 2026-11-26."""
 
     def reached(self, value: float, bar: float) -> bool:
         return value >= bar if self.at_least else value <= bar
@@ -49,12 +49,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A row runs in a process of its own. `measure` gives plain values for JSON, nested at will."""
+    """A row, which runs in its own process. `measure` returns plain values for JSON, which may be nested."""
 
     name: str
     what: str
     limit: int
-    """Seconds."""
+    """Time limit in seconds."""
     measure: Callable[[Setup], dict[str, Any]]
     bars: tuple[Bar, ...] = ()
 

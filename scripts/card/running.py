@@ -1,4 +1,4 @@
-"""Rows in processes of their own: each under a limit, its result on the disk before the next one starts."""
+"""Run rows in their own processes, each with a time limit; its result is written before the next one starts."""
 
 import importlib.metadata
 import json
@@ -20,38 +20,38 @@ import torch
 from card.row import Row, Setup, Skipped
 
 ROOT = Path(__file__).parents[2]
-LEAST = 10  # seconds that a row gets at least, or it is not started
-_SLOW = 5  # limits are a card's; where all is tiny, a busy laptop is to be enough
+LEAST = 10  # minimum seconds for a row; with less left it is not started
+_SLOW = 5  # limits are for a GPU; tiny rows get more time, so that a busy laptop suffices
 
 Results = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs rows into a folder: NAME.json, NAME.log, and what a row leaves besides in NAME/."""
+    """Runs rows into a folder: NAME.json, NAME.log, and other files of a row in NAME/."""
 
     out: Path
     device: str
     tiny: bool
 
     def run(self, rows: Iterable[Row], seconds: float) -> None:
-        """All rows that have no result yet, then again those that are not done, until the time is over."""
+        """Run all rows that have no result yet, then repeat those that are not done, until the time is over."""
         end = time.monotonic() + seconds
         rows, before = list(rows), self.results()
         again = [row for row in rows if before.get(row.name, {}).get("state", "done") != "done"]
         for row in [row for row in rows if row.name not in before] + again:
             left = end - time.monotonic()
             if left < LEAST:
-                print(f"{row.name}: not started, the time is over; the same command goes on", flush=True)
+                print(f"{row.name}: not started, the time is over; the same command continues", flush=True)
                 return
             limit = row.limit * (_SLOW if self.tiny else 1)
             result = self._run(row, min(limit, left))
             print(f"{row.name}: {result['state']} in {result['seconds']:.0f} s {result.get('reason', '')}", flush=True)
 
     def results(self) -> Results:
-        """By name. Exits where the folder holds those of other machines or sizes, which are not to be mixed."""
+        """The results by name. Exits if the folder holds results of another device or size, which must not be mixed."""
         found = {path.stem: json.loads(path.read_text()) for path in sorted(self.out.glob("*.json"))}
-        found = {name: result for name, result in found.items() if result["state"] != "started"}  # it was cut off
+        found = {name: result for name, result in found.items() if result["state"] != "started"}  # it was interrupted
         for name, result in found.items():
             if (result["on"], result["tiny"]) != (self.device, self.tiny):
                 sys.exit(
@@ -78,15 +78,15 @@ class Runner:
         return result
 
     def _why(self, row: Row, code: int | None, limit: float) -> dict[str, str]:
-        """Why a row has ended without a result."""
+        """Why a row ended without a result."""
         if code is None:
             return {"state": "stopped", "reason": f"after its limit of {limit:.0f} s"}
         lines = (self.out / f"{row.name}.log").read_text(errors="replace").splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
         return {"state": "failed", "reason": f"status {code}: {last[:300]}"}
 
     def measure(self, row: Row) -> None:
-        """One row, in this process."""
+        """Measure one row in this process."""
         target = self.out / f"{row.name}.json"
         facts = self._facts(row, torch.cuda.get_device_name() if self.device == "cuda" else "cpu")
         _write(target, facts)
@@ -103,7 +103,7 @@ class Runner:
 
 
 def _finish(words: list[str], environment: dict[str, str], log: Any, limit: float) -> int | None:
-    """The exit status; None where the limit came first. Nothing of the row's processes is left."""
+    """The exit status; None if the limit is reached first. All of the row's processes are ended."""
     process = subprocess.Popen(
         words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )
@@ -118,13 +118,13 @@ def _finish(words: list[str], environment: dict[str, str], log: Any, limit: floa
 
 
 def _environment(cache: str) -> dict[str, str]:
-    """This checkout's package, and a compiler that has seen nothing: seconds to compile are those of a first time."""
+    """Use this checkout's package and an empty compiler cache, so that compile times are those of a first run."""
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "TORCHINDUCTOR_CACHE_DIR": cache}
 
 
 def _commit() -> str:
-    """What git says, or what COSUB_COMMIT does where the checkout has no history."""
+    """The commit by git, or by COSUB_COMMIT if the checkout has no history."""
     found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return found.stdout.strip() or os.environ.get("COSUB_COMMIT", "unknown")
 

@@ -1,4 +1,4 @@
-"""Training steps: several ways of one network in turn, in one process, as ratios to the first."""
+"""Training steps: several ways of one network, alternating in one process, as ratios to the first."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ EAGER: Ways = {"masked": ("masked", "eager"), "one copy": ("efficient", "eager")
 
 @dataclass(frozen=True)
 class Steps:
-    """A row: ways of one network, the first of which the others are compared with. bf16, on random images."""
+    """A row: ways of one network, compared with the first of them, in bf16 on random images."""
 
     model: str
     rate: float
@@ -34,9 +34,9 @@ class Steps:
     ways: Ways
     depth: int | None = None
     planned: bool = False
-    """Whether the dry run's memory of co-training, which counts eager blocks, stands beside the peak."""
+    """Whether to report the dry run's memory of co-training, which is for eager blocks, with the peak."""
     small: Case = field(default=Case("vit_tiny_patch16_224", 0.5, 4, resolution=32, depth=2))
-    """In the network's place where all is tiny."""
+    """The network of tiny rows."""
     repeats: int = 10
 
     def __call__(self, setup: Setup) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _with(case: Case, how: How) -> Case:
 
 
 def timings(ready: dict[str, Candidate], case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Milliseconds and GiB of each, and both as ratios to the first; seconds until what is compiled was."""
+    """Milliseconds and GiB of each, both also as ratios to the first, and seconds of compiling."""
     first = next(iter(ready))
     batch = make_batch(case, ready[first], device)
     timed = take_turns(ready, batch, device, repeats)
@@ -84,7 +84,7 @@ def _ratios(values: dict[str, float], first: str) -> dict[str, float]:
 
 
 def planned_bytes(case: Case) -> int:
-    """What `--dry-run` says that a step of co-training takes, on one device."""
+    """Memory of a step of co-training on one device, as `--dry-run` counts it."""
     recipe = get("digits")
     depth = {} if case.depth is None else {"depth": case.depth}
     recipe = dataclasses.replace(
@@ -96,7 +96,7 @@ def planned_bytes(case: Case) -> int:
 
 @dataclass(frozen=True)
 class Rates:
-    """A row: one copy to masking at low rates, where masking may be the faster."""
+    """A row: one copy relative to masking at low rates, where masking may be faster."""
 
     model: str
     images: int
@@ -108,7 +108,7 @@ class Rates:
 
 
 def models(setup: Setup) -> dict[str, Any]:
-    """Three rows of `cosub bench models`: images a second and peak GB of forward."""
+    """Three rows of `cosub bench models`: images per second and peak GB of forward."""
     if setup.tiny:
         return {"vit_tiny_patch16_224": speed("vit_tiny_patch16_224", 224, torch.device(setup.device), 2, 1)}
     names = "deit3_base_patch16_224", "convnext_base", "swin_base_patch4_window7_224"

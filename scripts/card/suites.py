@@ -14,12 +14,12 @@ TESTS = Path(__file__).parents[2] / "tests" / "test_gpu.py"
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests of tests/test_gpu.py, by pytest's -k."""
+    """Tests of tests/test_gpu.py, selected by pytest's -k."""
 
     chosen: str
 
     def __call__(self, setup: Setup) -> dict[str, Any]:
-        setup.require_cuda("these tests run nowhere else")
+        setup.require_cuda("these tests run only there")
         report = setup.folder / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-m", "gpu", "-k", self.chosen]
         subprocess.run([*command, f"--junitxml={report}", str(TESTS)], stdin=subprocess.DEVNULL, check=False)
@@ -27,7 +27,7 @@ class Suite:
 
 
 def outcome(report: Path) -> dict[str, int]:
-    """How many tests of a JUnit report passed, and how many did not. Skipped ones did neither."""
+    """How many tests of a JUnit report passed, failed and were skipped."""
     suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
     total, skipped, bad = (
         sum(int(suite.get(key, 0)) for suite in suites for key in keys)

@@ -1,4 +1,4 @@
-"""`cosub train` as a user starts it: to its first step, its images a second, killed and continued."""
+"""`cosub train` as a user starts it: time to its first step, images per second, killed and continued."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from card.row import Setup, Skipped
 from cosub.train.logs import read
 
-_SOON = 0.02  # seconds between two looks
+_SOON = 0.02  # seconds between checks
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def _training(setup: Setup, folder: Path, *arguments: str) -> Iterator[subproces
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, until: Callable[[list[dict[str, float]]], bool]) -> None:
-    """Until the lines of metrics.jsonl are as asked."""
+    """Wait until the lines of metrics.jsonl fulfil a condition."""
     while not until(read(folder)):
         if process.poll() is not None:
             raise RuntimeError(f"cosub train ended with {process.returncode} before that: see the row's log")
@@ -40,7 +40,7 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, until: Callable[[list[
 
 
 def first_step(setup: Setup) -> dict[str, Any]:
-    """Seconds from the command to the first step that is reported, importing and compiling included."""
+    """Seconds from the command to the first reported step, including imports and compiling."""
     folder, started = setup.folder / "run", time.monotonic()
     with _training(setup, folder, "digits") as process:
         _wait(process, folder, bool)
@@ -48,12 +48,12 @@ def first_step(setup: Setup) -> dict[str, Any]:
 
 
 def photographs(setup: Setup) -> dict[str, Any]:
-    """`cifar10-gpu`: images a second in the later half of some seconds of training."""
+    """`cifar10-gpu`: images per second in the second half of some seconds of training."""
     if setup.tiny:
         return _images_per_second(setup, 1, "digits")
     data = Path(os.environ.get("COSUB_DATA", "")) / "cifar10"
     if "COSUB_DATA" not in os.environ or not data.is_dir():
-        raise Skipped("no photographs: set COSUB_DATA to a folder that holds cifar10")
+        raise Skipped("no images: set COSUB_DATA to a folder that holds cifar10")
     workers = str(max(1, min(14, (os.cpu_count() or 2) - 2)))
     return _images_per_second(setup, 40, "cifar10-gpu", "--data.path", str(data), "--workers", workers)
 
@@ -75,7 +75,7 @@ def _images_per_second(setup: Setup, seconds: float, *arguments: str) -> dict[st
 
 @dataclass(frozen=True)
 class Killed:
-    """A deterministic run that gets SIGKILL and goes on, beside one that does not: the same weights to the bit?"""
+    """Whether a deterministic run that is killed and continued has bit-identical weights to an uninterrupted one."""
 
     compile: str
 
@@ -100,6 +100,6 @@ class Killed:
 
 
 def same_weights(a: Path, b: Path) -> bool:
-    """Whether two files hold the same tensors to the bit. Their bytes may differ: what is told of them has no order."""
+    """Whether two files hold bit-identical tensors. Their bytes may differ, because metadata have no order."""
     left, right = load_file(a), load_file(b)
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

@@ -1,4 +1,4 @@
-"""Put submodel training into a model of timm, torchvision or transformers, in place, and take it out again."""
+"""Attach submodel training to a model of timm, torchvision or transformers, in place, and detach it again."""
 
 import functools
 import weakref
@@ -36,21 +36,21 @@ def attach(
     """Give a model efficient stochastic depth and, with `copies > 1`, several submodels per image.
 
     Works in place and returns the model; parameters, buffers and `state_dict` keys do not change. In train mode
-    the model then gives `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` by the full
+    the model then returns `(copies * B, C)` for `B` images, copy after copy; in eval mode `(B, C)` by the full
     network. Attach first, then copy the network (averaged weights, teacher), then compile, then shard.
 
     Args:
-        model: one of timm, torchvision or transformers of a supported family, its own drop path rate 0.
+        model: one of timm, torchvision or transformers, of a supported family, with its own drop path rate at 0.
         drop_rate: the paper's tau, in [0, 1).
         copies: submodels per image; 1 is plain efficient stochastic depth.
-        seed: tables are a function of (seed, step, rank).
+        seed: submodels are a function of (seed, step, rank).
         schedule: "uniform" (the paper) or "linear" (timm's ramp).
         rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
-        operation: "efficient", or "plain", its reference: equal to the model's own to the bit where nothing is
+        operation: "efficient", or "plain", its reference, which is bit-identical to the model's own where nothing is
             dropped.
 
     Raises:
-        ValueError: for a value out of range, a model without twins, one whose own drop path is live, one that is
+        ValueError: for a value out of range, or a model that has no twins, whose own drop path is active, or that is
             attached already or sharded.
     """
     if copies < 1:
@@ -87,12 +87,12 @@ def detach(model: Model) -> Model:
 
     Raises:
         ValueError: if nothing is attached, the model is sharded, or it is slimmed so that timm's own forward would
-            give something else.
+            compute something else.
     """
     checkpointing = state(model).checkpointing in ("selective", "blocks")
     _refuse_sharded(model)
     if state(model).scale != 1 or any(isinstance(module, Twin) and module.cosub.absent for module in model.modules()):
-        raise ValueError("this network is slimmed and runs attached alone: cosub export makes a plain one of it")
+        raise ValueError("this network is slimmed and runs only attached: cosub export writes a plain one")
     unguard(model)
     for module in model.modules():
         if isinstance(module, Twin):
@@ -116,7 +116,7 @@ def copies(model: nn.Module) -> int:
 
 @contextmanager
 def active(model: nn.Module, submodel: Submodel) -> Iterator[None]:
-    """Run a chosen submodel inside the block, in train or eval mode. Its rows are a multiple of the images.
+    """Run a chosen submodel inside the `with` block, in train or eval mode. Its rows are a multiple of the images.
 
     Raises:
         ValueError: if nothing is attached, or the submodel has another number of layers.
@@ -150,7 +150,7 @@ def _host(module: nn.Module, shared: State) -> None:
 
 @functools.cache
 def _host_class(timm_class: type[nn.Module]) -> type[nn.Module]:
-    """A host over the very class of the module: timm has many subclasses that change what lies around the blocks."""
+    """A host that subclasses the module's own class: many of timm's change what surrounds the blocks."""
     mixin = next((host for base, host in HOSTS.items() if issubclass(timm_class, base)), Host)
     bases = (mixin,) if timm_class in mixin.__mro__ else (mixin, timm_class)
     members = {"timm_class": timm_class, "__reduce_ex__": _reduce}
@@ -158,7 +158,7 @@ def _host_class(timm_class: type[nn.Module]) -> type[nn.Module]:
 
 
 def _reduce(module: nn.Module, _protocol: Any) -> tuple[Any, ...]:
-    """These classes are made on demand, so a pickle names the timm class and makes its host again."""
+    """Host classes are made on demand, so a pickle names the timm class, and loading makes its host again."""
     return _make, (type(module).timm_class,), vars(module)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -175,7 +175,7 @@ def _refuse_kind(model: object) -> None:
             "the model is compiled: attach first, then cosub.compile_blocks(model) or torch.compile(model)"
         )
     if any(isinstance(module, nn.DataParallel) for module in model.modules()):
-        raise ValueError("DataParallel runs copies that share one state: attach first, then DistributedDataParallel")
+        raise ValueError("DataParallel's replicas would share one state: attach first, then DistributedDataParallel")
 
 
 def _refuse(model: nn.Module, copies: int) -> None:
@@ -208,20 +208,20 @@ def _refuse(model: nn.Module, copies: int) -> None:
             )
     if copies > 1 and any(isinstance(module, GeneralizedRCNNTransform) for module in model.modules()):
         raise ValueError(
-            f"{type(model).__name__} takes a list of images and compares it with its rows, so an image cannot have "
-            f"{copies}: attach it with copies=1"
+            f"{type(model).__name__} takes a list of images and needs one row for each, not {copies}: "
+            "attach it with copies=1"
         )
 
 
 def _own_rate(module: Any) -> float:
-    """The rate of a module that is stochastic depth itself: timm's DropPath, those of transformers, torchvision's."""
+    """The rate of a module that is stochastic depth itself: of timm, transformers or torchvision."""
     if isinstance(module, StochasticDepth):
         return module.p
     return getattr(module, "drop_prob", None) or 0.0 if type(module).__name__.endswith("DropPath") else 0.0
 
 
 def _remedy(module: nn.Module) -> str:
-    """How to build a model without it."""
+    """How to build a model without stochastic depth of its own."""
     if isinstance(module, StochasticDepth):
         return "set p = 0.0 on every torchvision.ops.StochasticDepth in model.modules()"
     if type(module).__module__.startswith("transformers."):

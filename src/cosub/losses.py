@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from cosub.choices import Answer, CosubKind, LabelLoss
+from cosub.choices import CosubKind, LabelLoss, TargetForm
 
 Targets = Int[Tensor, "B"] | Shaped[Tensor, "B C"]
 
@@ -23,7 +23,7 @@ def cosub_loss(
     Args:
         logits: the first copy of all images, then the second: `R = 2 * B`.
         targets: class indices `(B,)`, or one value per class `(B, C)` (mixed or multi-label; any type), used as they
-            are. Indices out of range are named on the CPU; on a GPU reading them would wait: torch asserts there.
+            are. On a GPU, where checking indices would synchronise, torch asserts that they are in range.
         weight: the paper's lambda, the weight of the label loss, in [0, 1].
         kind: the loss (binary or softmax cross-entropy) and the other's target: soft (its probabilities) or hard
             (one-hot of its largest logit), as in table 3.
@@ -32,8 +32,8 @@ def cosub_loss(
         ValueError: if the rows are not two copies of the targets, these have another shape, type or device, or a value
             is out of range.
     """
-    loss, form = parts_of(kind, weight)
-    logits, target = _halves(logits, targets, weight)
+    loss, form = parse_kind(kind, weight)
+    logits, target = _two_copies(logits, targets, weight)
     other = logits.detach().roll(targets.shape[0], dims=0)
     return _cross_entropy(logits, target.add_(target_from(other, loss, form), alpha=1 - weight), loss)
 
@@ -60,7 +60,7 @@ def distillation_loss(
     Raises:
         ValueError: if a value is out of range, or the teacher's classes are not the student's.
     """
-    loss, form = parts_of(kind, weight)
+    loss, form = parse_kind(kind, weight)
     check_tensors(logits, targets)
     logits = full_precision(logits)
     _same_classes(logits, teacher)
@@ -76,31 +76,31 @@ def cosub_distillation_loss(
     weight: float = 0.25,
     teacher_weight: float = 0.25,
     kind: CosubKind = "bce-soft",
-    teacher_answer: Answer = "hard",
+    teacher_target: TargetForm = "hard",
 ) -> Float[Tensor, ""]:
-    """Submodel co-training with distillation, table 4's last row: targets of the label, a teacher and the other.
+    """Submodel co-training with distillation, table 4's last row: the label, a teacher and the other submodel.
 
-    The weights are `weight`, `teacher_weight` and the rest of 1. The paper does not define the combination; with the
-    defaults it is equation 1 at lambda 0.5, its label term replaced by figure 2 (b) at 0.5.
+    Their weights are `weight`, `teacher_weight` and `1 - weight - teacher_weight`. The paper does not define the
+    combination. With the defaults it is equation 1 at lambda 0.5, its label term replaced by figure 2 (b) at 0.5.
 
     Raises:
-        ValueError: as the two losses that it combines, or if the shares add up to more than 1.
+        ValueError: as for the two losses that it combines, or if the weights add up to more than 1.
     """
-    loss, form = parts_of(kind, weight)
+    loss, form = parse_kind(kind, weight)
     if not 0 <= teacher_weight <= 1 - weight:
-        raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}], what weight leaves, got {teacher_weight}")
-    logits, target = _halves(logits, targets, weight)
+        raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}] (1 - weight), got {teacher_weight}")
+    logits, target = _two_copies(logits, targets, weight)
     _same_classes(logits, teacher)
-    target_of_teacher = target_from(full_precision(teacher.detach()), loss, teacher_answer).repeat(2, 1)
+    from_teacher = target_from(full_precision(teacher.detach()), loss, teacher_target).repeat(2, 1)
     other = target_from(logits.detach().roll(targets.shape[0], dims=0), loss, form)
-    target.add_(target_of_teacher, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
+    target.add_(from_teacher, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
     return _cross_entropy(logits, target, loss)
 
 
 def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss = "bce") -> Float[Tensor, ""]:
     """Cross-entropy with the label, for one or more copies of the images: `R` is a multiple of `B`.
 
-    Binary cross-entropy is averaged over rows and classes, as DeiT-III does; softmax cross-entropy over rows.
+    Binary cross-entropy is averaged over rows and classes, as in DeiT-III; softmax cross-entropy over rows.
     """
     check_tensors(logits, targets)
     logits = full_precision(logits)
@@ -109,7 +109,7 @@ def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss =
 
 
 def dense(targets: Targets, num_classes: int) -> Float[Tensor, "B C"]:
-    """Class indices as one-hot rows; targets that are dense already pass as they are."""
+    """Class indices as one-hot rows; dense targets as they are."""
     if targets.dim() == 2:
         return targets if targets.is_floating_point() else targets.float()
     try:
@@ -127,24 +127,24 @@ def mixed_targets(
     loss: LabelLoss,
     smoothing: float = 0.0,
 ) -> Float[Tensor, "B C"]:
-    """Targets of images mixed with their partners, where `share` of each image is its own.
+    """Targets of images that are mixed: `share` of each is the image itself, the rest its partner.
 
-    For binary cross-entropy each class that is in the image is positive, whatever its share (DeiT-III). This is
-    decided from the labels, never by a threshold on a soft target, which with smoothing makes all classes positive.
+    For binary cross-entropy both classes are positive, whatever their share (DeiT-III). The labels decide that, not a
+    threshold on a soft target, which would make all classes positive where labels are smoothed.
 
     Raises:
-        ValueError: if smoothing is asked for with binary cross-entropy.
+        ValueError: for smoothing with binary cross-entropy.
     """
     if loss == "bce" and smoothing:
-        raise ValueError(f"label smoothing ({smoothing}) and binary targets exclude each other: set it to 0")
+        raise ValueError(f"smoothing: {smoothing}: binary targets cannot be smoothed: set it to 0")
     own, other = F.one_hot(labels, num_classes).float(), F.one_hot(partners, num_classes).float()
     if loss == "bce":
         return torch.maximum(own * float(share > 0), other * float(share < 1))
     return (share * own + (1 - share) * other) * (1 - smoothing) + smoothing / num_classes
 
 
-def parts_of(kind: CosubKind, weight: float) -> tuple[str, str]:
-    """The loss, "bce" or "ce", and the form of the other's target, "soft" or "hard"."""
+def parse_kind(kind: CosubKind, weight: float) -> tuple[str, str]:
+    """The loss, "bce" or "ce", and the form of the other's target, "soft" or "hard". Checks both arguments."""
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be in [0, 1], got {weight}")
     if kind not in get_args(CosubKind):
@@ -153,12 +153,12 @@ def parts_of(kind: CosubKind, weight: float) -> tuple[str, str]:
     return loss, form
 
 
-def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """Two copies of logits in full precision, and the label, times its weight, as their targets."""
+def _two_copies(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """The logits of two copies in full precision, and the labels, times `weight`, repeated for both."""
     check_tensors(logits, targets)
     if logits.shape[0] != 2 * targets.shape[0]:
         raise ValueError(
-            f"the loss needs two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
+            f"logits: need two copies of {targets.shape[0]} images and got {logits.shape[0]} rows: "
             "attach with copies=2 and keep the model in train mode"
         )
     logits = full_precision(logits)
@@ -166,12 +166,12 @@ def _halves(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tensor, Ten
 
 
 def _dense_for(logits: Tensor, targets: Tensor) -> Tensor:
-    """Targets of a loss as one value per class, in the type of its logits."""
+    """Targets as one value per class, in the type of the logits."""
     return dense(targets, logits.shape[1]).to(logits.dtype)
 
 
 def check_tensors(logits: object, targets: object) -> None:
-    """Raises ValueError for what is no pair of logits `(R, C)` and targets `(B,)` or `(B, C)`."""
+    """Raise ValueError unless these are logits `(R, C)` and targets `(B,)` or `(B, C)` on one device."""
     for name, value in (("logits", logits), ("targets", targets)):
         if not isinstance(value, Tensor):
             raise ValueError(f"{name}: must be a tensor, got {type(value).__name__}")
@@ -186,10 +186,10 @@ def check_tensors(logits: object, targets: object) -> None:
             f"got {tuple(targets.shape)}"
         )
     if targets.dim() == 1 and targets.is_floating_point():
-        raise ValueError(f"targets: class indices must be integers, got {targets.dtype}: targets.long()")
+        raise ValueError(f"targets: class indices must be integers, got {targets.dtype}: pass targets.long()")
     if targets.device != logits.device:
         raise ValueError(
-            f"targets: are on {targets.device} and the logits on {logits.device}: targets.to(logits.device)"
+            f"targets: are on {targets.device} and the logits on {logits.device}: pass targets.to(logits.device)"
         )
 
 
@@ -199,7 +199,7 @@ def _same_classes(logits: Tensor, teacher: Tensor) -> None:
 
 
 def full_precision(logits: Tensor) -> Tensor:
-    """Mixed targets do not fit in the seven bits of bfloat16."""
+    """Logits in at least fp32: mixed targets would be rounded to the eight significant bits of bfloat16."""
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
@@ -210,7 +210,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def target_from(logits: Tensor, loss: str, form: str) -> Tensor:
-    """The soft or hard target that another network's logits `(R, C, ...)` give."""
+    """The soft or hard target made from another network's logits `(R, C, ...)`."""
     if form == "hard":
         return F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     return logits.sigmoid() if loss == "bce" else logits.softmax(dim=1)

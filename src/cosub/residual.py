@@ -32,7 +32,7 @@ def residual(
         x: the residual stream, one row per copy of an image.
         branch: from the kept rows to what is added to them, same shape.
         rows: the kept rows and their factor.
-        shortcut: what `x` has become on the way around a branch that changes its shape, for all rows; else `x` itself.
+        shortcut: what the branch is added to, for all rows, where the branch changes the shape; by default `x`.
     """
     # A compiler fuses the plain operations by itself.
     if rows is None or rows.keep is None or torch.compiler.is_compiling():
@@ -64,7 +64,7 @@ def plain_residual(
 
 
 def masked_residual(x: Float[Tensor, "R *rest"], branch: Branch, mask: Float[Tensor, "R"]) -> Float[Tensor, "R *rest"]:
-    """Run the branch on every row and multiply dropped rows by zero, as timm does: nothing is saved.
+    """Run the branch on every row and multiply dropped rows by zero, as timm does: this saves no compute and no memory.
 
     `mask` is one row of `Submodel.mask()`.
     """
@@ -72,7 +72,7 @@ def masked_residual(x: Float[Tensor, "R *rest"], branch: Branch, mask: Float[Ten
 
 
 def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-    """Promoted as by `+`: under autocast either may be the narrower."""
+    """Promote both to one type, as `+` does: under autocast their types may differ."""
     if around.dtype is added.dtype:
         return around, added
     dtype = torch.promote_types(around.dtype, added.dtype)
@@ -80,7 +80,7 @@ def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Gather(torch.autograd.Function):
-    """`x, x[keep]`. Its backward adds the gradient of the kept rows to the gradient that went around the branch.
+    """`x, x[keep]`. Its backward adds the gradient of the kept rows to that of the shortcut.
 
     Autograd on its own would scatter the former into a tensor of zeros and then add the two: two more passes over all
     rows. Both paths are outputs, so any part of the graph may be missing, frozen or run twice.

@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     scale: float
 
     def take(self, per_row: Tensor | None) -> Tensor | None:
-        """The kept rows of a tensor with one entry a row, or one an image (repeated for each copy)."""
+        """The kept rows of a tensor with one entry per row, or one per image (repeated for each copy)."""
         if per_row is None or per_row.shape[0] == 1:
             return per_row
         if self.keep is not None:
@@ -74,9 +74,10 @@ class Submodel:
         return tuple(1 - count / self.rows for count in self.kept)
 
     def layers(self, device: torch.device | str = "cpu", scale: float = 1.0) -> tuple[Rows, ...]:
-        """What each residual layer processes, indices on `device`, factors times `scale`. One copy serves all layers.
+        """What each residual layer processes: indices on `device`, and its factor multiplied by `scale`.
 
-        A copy to a GPU is not waited for: it starts from pinned memory, which torch reuses when the copy is over.
+        The whole table is copied at once. A copy to a GPU is asynchronous, from pinned memory, which torch reuses when
+        the copy is done.
         """
         table, device = self.order.flatten(), torch.device(device)
         if device.type == "cuda" and not torch.compiler.is_compiling():
@@ -173,8 +174,8 @@ def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generato
     `1 - rate`, independently of the others (at least one, so every parameter gets a gradient), scaled by
     `1 / (1 - rate)`.
 
-    The rows that a layer keeps are the first of those that `draw` would keep, or these and more: the two differ in
-    the number alone, which here is binomial, and makes shapes change from step to step.
+    From equal generators, this and `draw` take rows in the same order: they differ only in how many a layer keeps.
+    Here that number is binomial, so shapes change from step to step.
     """
     noise = torch.rand(len(layer_rates), rows, generator=generator, device=generator.device)
     share = torch.tensor([1 - rate for rate in layer_rates], device=noise.device)
@@ -186,10 +187,10 @@ def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generato
 def keep_layers(
     layers: Iterable[int], num_layers: int, rows: int, scale: float | Literal["expectation"] = 1.0
 ) -> Submodel:
-    """The submodel made by hand in which every row passes through the named residual layers and no other.
+    """The submodel in which every row passes through the given residual layers and no others.
 
     `scale` is the factor of the kept branches; "expectation" makes it `num_layers / kept layers`.
-    All layers with scale 1 are the full network.
+    All layers with scale 1 give the full network.
 
     Raises:
         ValueError: if a layer does not exist.
@@ -204,7 +205,7 @@ def keep_layers(
 
 
 def evenly(layers_per_block: Sequence[int], share: float) -> list[int]:
-    """The residual layers of a share of the blocks, spread evenly over depth with both ends kept.
+    """The residual layers of a fraction of the blocks, evenly spaced from the first block to the last.
 
     Raises:
         ValueError: if `share` is outside (0, 1].
@@ -222,7 +223,7 @@ def concatenate(groups: Sequence[Submodel], copies: int) -> Submodel:
     """One table for several groups of images that run through the network together.
 
     Each group's rows are `copies` runs of its own images; the result's rows are `copies` runs of all images, in
-    the order of the groups. What is drawn per group does not depend on how groups are put together.
+    the order of the groups. What is drawn for a group does not depend on the groups beside it.
 
     Raises:
         ValueError: if the groups have different numbers of rows, or scale a layer differently.

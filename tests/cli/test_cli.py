@@ -277,7 +277,7 @@ def test_an_unknown_name_has_the_nearest(words, name, capsys):
 
 
 def test_wrong_run_folders(finished, capsys, tmp_path):
-    assert "holds another recipe's run (it differs in " in call(capsys, "train", "--out", finished)[2]
+    assert "holds a run of another recipe (it differs in " in call(capsys, "train", "--out", finished)[2]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     assert "is not empty and holds no run" in call(capsys, "train", "--out", tmp_path / "mine")[2]
@@ -341,7 +341,7 @@ def test_wrong_data_through_the_command_line(capsys, tmp_path):
     for path, message in (
         (tmp_path / "nowhere", "is not a folder"),
         (tmp_path / "single" / "only" / "cat", "has no class folders"),
-        (tmp_path / "single", "holds only only, and that holds cat, dog: name it with --data.path"),
+        (tmp_path / "single", "holds only only, which holds cat, dog: give --data.path"),
     ):
         status, _, err = call(capsys, *folder_words(path, "--out", tmp_path / "run"))
         assert (status, message in err) == (2, True)

@@ -49,8 +49,8 @@ def test_validation_images_are_always_the_same_and_never_trained_on():
     known = set(images_of(source.train))
     assert set(held) | set(images_of(few.train)) <= known
     assert not set(held) & (set(images_of(few.train)) | set(images_of(other.train)))
-    assert few.watched is few.validation
-    assert source.watched is source.test
+    assert few.validation_or_test is few.validation
+    assert source.validation_or_test is source.test
     assert fingerprint(few) != fingerprint(open_source(Digits(train_images=50)))
 
 

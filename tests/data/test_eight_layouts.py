@@ -24,7 +24,7 @@ READ: dict[str, tuple[Callable[[Path], None], dict[str, int], dict[str, int]]] =
     "seg_train, seg_test": (words("seg_train", "seg_test"), {"test": 15}, {}),
     "Roboflow's": (words("train", "valid", "test"), {"validation": 15, "test": 12}, {}),
     "junk": (with_junk, {"test": 15}, {"hidden, or of the system": 14}),
-    "links": (with_links, {"test": 15}, {"link to a folder that it lies in": 1}),
+    "links": (with_links, {"test": 15}, {"link to a folder that contains it": 1}),
     "extensions": (with_extensions, {"test": 15}, {"extension .gif": 2, "extension .txt": 1, "extension missing": 1}),
     "runs inside": (flat_with_runs, {"test": 4}, {
         "folder of a run or of an export": 4, "folder that holds runs": 1, "image outside the class folders": 1}),
@@ -80,8 +80,8 @@ def one_image_deep_down(root: Path) -> Callable[[], Path]:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Callable[[], Path]], str, str]] = {
-    "a class named train": (class_named_train, "", "if it is a class, give it another name"),
-    "only test": (only_test, "", "name it with --data.path {root}/test"),
+    "a class named train": (class_named_train, "", "if it is a class, rename it"),
+    "only test": (only_test, "", "give --data.path {root}/test"),
     "one image deep down": (one_image_deep_down, "test", "class fox has one image ({root}/test/fox/a/0.png)"),
 }
 

@@ -28,8 +28,8 @@ from tiny import before_steps, run, tiny, weights
 
 from cosub.cli import main
 from cosub.data.decoding import readable
+from cosub.data.overview import overview
 from cosub.data.sources import Source, all_images, open_source, with_validation
-from cosub.data.telling import told
 from cosub.errors import InputError
 from cosub.evaluation.sets import open_set
 from cosub.recipes import get
@@ -84,10 +84,10 @@ def test_the_right_folder_chooses_and_the_other_is_for_the_end(tmp_path):
     words("train", "valid", "test")(tmp_path)
     fill(tmp_path / "masks" / "cat", 3)
     source = read(tmp_path)
-    assert source.watched.name(0) == str(tmp_path / "valid" / "cat" / "0.png")
+    assert source.validation_or_test.name(0) == str(tmp_path / "valid" / "cat" / "0.png")
     assert source.test.name(0) == str(tmp_path / "test" / "cat" / "0.png")
     assert with_validation(source) is source
-    assert told(source) == {
+    assert overview(source) == {
         "train": f"36 images in {tmp_path}/train",
         "validation": f"15 images in {tmp_path}/valid",
         "test": f"12 images in {tmp_path}/test",
@@ -98,8 +98,8 @@ def test_the_right_folder_chooses_and_the_other_is_for_the_end(tmp_path):
 
 def test_where_validation_images_come_from_is_told(tmp_path):
     words("train", "test")(tmp_path)
-    assert told(with_validation(read(tmp_path)))["validation"] == "3 images held out of train"
-    flat = told(read(tmp_path / "train"))
+    assert overview(with_validation(read(tmp_path)))["validation"] == "3 images held out of train"
+    flat = overview(read(tmp_path / "train"))
     assert flat["train"] == f"32 images in {tmp_path}/train"
     assert flat["test"] == f"4 images held out of {tmp_path}/train (validation too)"
 
@@ -116,7 +116,7 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path):
     }
     assert min(item.first for item in found) == str(tmp_path / "extensions" / "train" / "cat" / "a.gif")
     with_links(tmp_path / "links")
-    assert skipped(read(tmp_path / "links")) == {"link to a folder that it lies in": 1}
+    assert skipped(read(tmp_path / "links")) == {"link to a folder that contains it": 1}
     flat_with_runs(tmp_path / "flat")
     assert skipped(read(tmp_path / "flat")) == {
         "folder of a run or of an export": 4,
@@ -147,7 +147,7 @@ def test_tiny_imagenet_as_published(tmp_path):
     (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
     source = read(tmp_path)
     assert sizes(source) == (36, 6, 6)
-    assert list(source.watched.labels) == [0, 1, 2, 0, 1, 2]
+    assert list(source.validation_or_test.labels) == [0, 1, 2, 0, 1, 2]
     assert skipped(source)["image of test without a class folder"] == 4
     (tmp_path / "val" / "val_annotations.txt").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(InputError, match=r"val_annotations\.txt: has 'no class' for 5\.png"):
@@ -239,18 +239,18 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         "its folders left, right all hold cat, dog, eel: if those are the classes, name the folders train",
     ),
     "masks": (masks, "its folders cat, dog, eel all hold images, masks"),
-    "one too high": (words("set/train", "set/val"), r"holds only set, and that holds train, val: name it with --data"),
+    "one too high": (words("set/train", "set/val"), r"holds only set, which holds train, val: give --data"),
     "a class named train": (
         named_train,
-        r"/train: holds images .* and train is a word for a split: if it is a class, g",
+        r"/train: holds images .* and train is the name of a split: if it is a class, r",
     ),
-    "only test": (words("test"), "has a folder test and none to train on; name that one train, or name it with --data"),
+    "only test": (words("test"), "has a folder test and none to train on; rename it to train, or give --data"),
     "only Val beside classes": (lambda root: split(root, 3) or split(root / "Val", 3), "has a folder Val and none to"),
     "two of one split": (words("train", "val", "valid"), "val and valid are both for validation"),
     "two of one word": (words("Train", "train"), "Train and train are both for train"),
     "one image, deep down": (deep, r"class fox has one image \(.*fox/a/b/0\.png\), and two are needed to hold one out"),
     "a class with a run": (class_with_run, r"/cat: holds a run \(.*cat/out\) and other images \(.*0\.png\)"),
-    "a class of plots": (class_of_plots, r"/plots: begins with a plot \(curves\.png\), so it cannot be told"),
+    "a class of plots": (class_of_plots, r"/plots: begins with a plot \(curves\.png\), so it is ambiguous"),
 }
 
 

@@ -98,7 +98,7 @@ def test_more_copies_than_groups_are_cautioned(tmp_path):
     recipe = tiny(tmp_path, augment=Augment(repeats=5))
     assert recipe.num_groups == 4
     said = cautions(recipe, build_network(recipe, 10, 2))
-    assert any("copies of an image share a group" in line for line in said)
+    assert any("repetitions share a group" in line for line in said)
 
 
 # --- decoding at reduced scale

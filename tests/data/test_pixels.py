@@ -16,7 +16,7 @@ from tiny import run
 from cosub.cli import main
 from cosub.cli.train import configure
 from cosub.data.decoding import readable
-from cosub.data.depth import depth_cautions, settled
+from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
@@ -96,7 +96,7 @@ def test_a_range_is_not_for_16_bit_colour(tmp_path):
     assert "less than an eighth" in line
     assert "--data.range" not in line
     with pytest.raises(InputError, match="'auto': is for grey images"):
-        settled(dataclasses.replace(config, range="auto"))
+        resolve_range(dataclasses.replace(config, range="auto"))
     ranged = dataclasses.replace(config, range=(0.0, 4095.0))
     with pytest.raises(InputError, match="16-bit colour, of which Pillow reads the upper 8 bits; leave it out"):
         depth_cautions(ranged, open_source(ranged).train)
@@ -127,7 +127,7 @@ def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
     (line,) = depth_cautions(config, open_source(config).train)
     assert "12 training images use the values 0 to 4080 of 0 to 65535" in line
     assert "--data.range auto" in line
-    chosen = settled(dataclasses.replace(config, range="auto"))
+    chosen = resolve_range(dataclasses.replace(config, range="auto"))
     assert chosen.range == (0.0, 4080.0)  # pyright: ignore[reportAttributeAccessIssue]
     source = open_source(chosen)
     assert depth_cautions(chosen, source.train) == []
@@ -143,7 +143,7 @@ def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_told(tmp_path):
     ranged = dataclasses.replace(config, range=(0.0, 4095.0))
     assert "none of the training images" in depth_cautions(ranged, open_source(ranged).train)[0]
     with pytest.raises(InputError, match=r"data.range: 'auto': no training image"):
-        settled(dataclasses.replace(config, range="auto"))
+        resolve_range(dataclasses.replace(config, range="auto"))
 
 
 def test_floats_need_a_range(tmp_path):
@@ -307,7 +307,7 @@ def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
     (out / "summary.json").unlink()
     assert run(recipe(data, out))["state"] == "done"
     for flag in ({"range": (0.0, 9.0)}, {"range": "auto"}, {"orientation": True}):
-        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*begin anew"):
+        with pytest.raises(InputError, match=rf"data.{next(iter(flag))}: .*start from a recipe"):
             run(recipe(data, out, **flag))
 
 

@@ -64,7 +64,7 @@ def test_splits_are_the_usual_words(images):
     ]
     source = open_source(table(images, "path,label,split", *lines))
     assert sizes(source) == (12, 8, 4)
-    assert names(source.watched)[0] == str(images / "a" / "6.png")
+    assert names(source.validation_or_test)[0] == str(images / "a" / "6.png")
 
 
 def test_numbers_as_labels_are_in_their_order(images):
@@ -101,7 +101,7 @@ WRONG = {
     "needs the columns path and label, and has file, class": ["file,class", "a/0.png,a"],
     "has no rows": ["path,label"],
     "line 3 has no label": ["path,label", "a/0.png,a", "a/1.png,"],
-    r"line 2: .*a/77.png is no file, nor are 1 more; paths are abs": ["path,label", "a/77.png,a", "b/77.png,b"],
+    r"line 2: .*a/77.png is not a file, nor are 1 more; paths are abs": ["path,label", "a/77.png,a", "b/77.png,b"],
     r"lines 2 and 3 are both .*a/0.png; remove one": ["path,label", "a/0.png,a", "./a/0.png,b"],
     "line 3 has split 'foo'; it must be train, val": ["path,label,split", "a/0.png,a,train", "a/1.png,a,foo"],
     "line 3 has split ''; it must be": ["path,label,split", "a/0.png,a,train", "a/1.png,a,"],
@@ -121,7 +121,7 @@ def test_wrong_tables_say_the_line_and_the_remedy(images, message):
 
 def test_a_file_that_is_no_text_is_no_table(tmp_path):
     (tmp_path / "t.csv").write_bytes("path,label\na.png,a\n".encode("utf-16"))
-    with pytest.raises(InputError, match=r"t\.csv: is no text; write the table as CSV in UTF-8"):
+    with pytest.raises(InputError, match=r"t\.csv: is not text; write the table as CSV in UTF-8"):
         open_source(Table(path=str(tmp_path / "t.csv")))
 
 
@@ -158,7 +158,7 @@ def test_groups_are_held_out_together_for_the_choice_of_the_epoch(images):
     lines = [line.replace("train", "test") if line.endswith("3") else line for line in grouped("train")]
     source = with_validation(open_source(table(images, "path,label,split,group", *lines)))
     assert sizes(source) == (12, 6, 6)
-    train, chosen = sides(source, source.watched)
+    train, chosen = sides(source, source.validation_or_test)
     assert (len(train), len(chosen), train & chosen) == (4, 2, set())
 
 

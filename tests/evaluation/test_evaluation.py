@@ -169,11 +169,11 @@ def test_the_bundled_labels_are_used_where_none_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("{}", "ILSVRC2012_val_00000001.JPEG", "no list of lists"),
+        ("{}", "ILSVRC2012_val_00000001.JPEG", "not a list of lists"),
         ("[[1000]]", "ILSVRC2012_val_00000001.JPEG", "classes from 0 to 999"),
         ("[[0]", "ILSVRC2012_val_00000001.JPEG", "cannot be read as JSON"),
         ("[[0]]", "ILSVRC2012_val_00000002.JPEG", "is not named ILSVRC2012_val_00000001 to 00000001"),
-        ("[[0]]", "tench.JPEG", "labels go by the name"),
+        ("[[0]]", "tench.JPEG", "labels are found by name"),
         ("[[]]", "ILSVRC2012_val_00000001.JPEG", "no image with a ReaL label"),
     ],
 )
@@ -329,12 +329,12 @@ def test_a_name_of_timms_weights(monkeypatch):
             ["RUN/model.safetensors", "--model", "no_such_model", "--set", "val=."],
             "names its model itself, deit3_small",
         ),
-        (["RUN/recipe.json", "--set", "val=."], "name the timm model that"),
+        (["RUN/recipe.json", "--set", "val=."], "name the timm model of"),
         (["RUN/recipe.json", "--model", "no_such_model", "--set", "val=."], "timm does not know it"),
         (["RUN/recipe.json", "--model", "deit3_small_patch16_224", "--set", "val=."], "cannot be read as weights"),
         (
             ["./no-such-file.pth", "--model", "deit3_small_patch16_224"],
-            "holds no run, and is no file, no folder and no name",
+            "is neither a run, a file, a folder, nor a name",
         ),
     ],
 )

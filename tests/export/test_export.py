@@ -427,8 +427,8 @@ def test_what_the_hub_says_is_one_line(finished, capsys, monkeypatch):
     ("words", "message"),
     [
         (["--format", "tflite"], "must be one of timm, onnx, hub"),
-        (["--out", "FULL"], "is there and not an empty folder"),
-        (["--out", "FULL/file"], "is there and not an empty folder"),
+        (["--out", "FULL"], "exists and is not an empty folder"),
+        (["--out", "FULL/file"], "exists and is not an empty folder"),
         (["--out", "no/such"], "no is not a folder"),
         (["--repo", "me/mine"], "belong to --format hub"),
         (["--format", "hub"], "must be OWNER/NAME"),

@@ -62,6 +62,6 @@ def test_a_disk_that_is_full_for_the_metrics_is_one_line(tmp_path, capsys, monke
     )
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if line.startswith("cosub: ")] == said[-1:]
-    assert "run: cannot be written (No space left on device): make room, and the same command continues" in said[-1]
+    assert "run: cannot be written (No space left on device): free some space; the same command continues" in said[-1]
     assert RunFolder(tmp_path / "run").state() == "failed"
     assert latest(tmp_path / "run" / "checkpoints").step == (4 if method == "write" else 22)

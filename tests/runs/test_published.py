@@ -89,7 +89,7 @@ def test_what_is_not_built_is_said():
     found = look_up("resnetv2_50x1_bit.goog_in21k_ft_in1k")
     assert found.messages == ()
     squashed = next(name for name in timm.list_pretrained("vit*siglip*") if look_up(name).messages)
-    assert "crop_mode squash is not built here" in look_up(squashed).messages[0]
+    assert "crop_mode squash is not supported" in look_up(squashed).messages[0]
 
 
 @pytest.mark.parametrize("about", [{"mean": [0.5]}, {"std": "x"}, {"std": [0, 1, 1]}, {"crop_pct": None}, 3])
@@ -118,7 +118,7 @@ def test_the_hubs_config_decides_and_names_the_model(hub):
     (hub / "config.json").unlink()
     said = look_up("hf-hub:owner/name", VIT)
     assert said.inputs == HALF
-    assert "its config.json cannot be had (404: no config.json)" in said.messages[0]
+    assert "its config.json cannot be downloaded (404: no config.json)" in said.messages[0]
     (hub / "config.json").write_text('{"architectures": ["ViTModel"]}')  # of another library
     assert "is not timm's description" in look_up("hf-hub:owner/name", VIT).messages[0]
     with pytest.raises(InputError, match="must be hf-hub:OWNER/NAME"):
@@ -135,7 +135,7 @@ def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monk
     monkeypatch.setattr("timm.models._hub.hf_hub_download", offline)
     assert main(["evaluate", "hf-hub:owner/name", "--model", VIT, "--set", "val=."]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and nothing of it is in the")
+    assert said.startswith("cosub: weights: hf-hub:owner/name: the Hub cannot be reached, and the cache has nothing")
     assert (said.count("\n"), asked) == (1, ["config.json"])
     monkeypatch.setattr("cosub.runs.published.try_to_load_from_cache", lambda *_: "/cache/model.safetensors")
     assert look_up("hf-hub:owner/name", VIT).messages == ("hf-hub:owner/name: its config.json is not in the cache",)
@@ -158,7 +158,7 @@ def test_a_crop_that_is_not_built_is_said_by_every_command_that_reads_the_weight
         ["train", "finetune", "--weights", str(folder), "--dry-run"],
     ):
         assert main(words) == 0
-        assert f"crop_mode {mode} is not built here, and predictions may differ" in capsys.readouterr().err
+        assert f"crop_mode {mode} is not supported, and predictions may differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["hf-hub:a/b", "local-dir:/x", "../vit", "no_such_model"])
@@ -244,7 +244,7 @@ def test_what_is_given_overrides_and_must_make_sense(tmp_path, capsys):
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert (found["mean"], found["std"], found["crop_ratio"]) == ([0, 0.5, 1], [1, 1, 2], 0.75)
-    assert "but for crop_ratio, interpolation, mean, std as given" in err
+    assert "except crop_ratio, interpolation, mean, std, as given" in err
     for wrong, message in (
         (["--std", "0", "1", "1"], "std: 0.0: "),
         (["--interpolation", "nearest"], "'nearest': must be one of bicubic, bilinear"),
@@ -270,8 +270,8 @@ def test_what_may_be_left_out_is_offered_without_none(capsys):
 def test_files_that_hold_no_weights_and_names_too_long_for_a_file(tmp_path, capsys):
     for name, content, message in (
         ("a.txt", b"hello", "cannot be read as weights (KeyError 101); get the file again"),
-        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (no file that torch.save writes)"),
-        ("x" * 300, None, "holds no run, and is no file, no folder and no name of timm's weights"),
+        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (not written by torch.save)"),
+        ("x" * 300, None, "is neither a run, a file, a folder, nor a name of timm's weights"),
     ):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -286,7 +286,7 @@ def test_a_model_that_the_weights_do_not_name(tmp_path, capsys):
     save_for_hf(vit(), str(folder), safe_serialization=True)
     for words, message in (
         ([str(folder), "--model", "resnet18"], f"names its model itself, {VIT}; leave --model out"),
-        ([written(tmp_path / "alone")], "name the timm model that"),
+        ([written(tmp_path / "alone")], "name the timm model of"),
     ):
         assert main(["evaluate", *words, "--set", "val=."]) == 2
         assert message in capsys.readouterr().err
@@ -312,7 +312,7 @@ def test_a_recipe_with_weights_of_its_own_keeps_its_own_and_a_run_of_it_is_warne
     recipe, _ = understand(["deit3-b-800-192px-to-224"])
     assert recipe.inputs == Inputs()
     other = dataclasses.replace(recipe, model=VIT, weights="nowhere.pth")
-    assert "the weights want images with mean 0.5 0.5 0.5" in prepared_otherwise(other)
+    assert "the weights expect images with mean 0.5 0.5 0.5" in prepared_otherwise(other)
     assert prepared_otherwise(dataclasses.replace(other, inputs=HALF)) == ""
 
 
@@ -362,7 +362,7 @@ def test_predict_takes_what_evaluate_takes_and_answers_alike(tmp_path, hub, caps
     other, _ = predicted(capsys, hub, images, "--mean", "0.9", "0.9", "0.9")
     assert other[0]["classes"] != wanted[0]["classes"]
     assert main(["predict", str(alone), str(images)]) == 2
-    assert "name the timm model that" in capsys.readouterr().err
+    assert "name the timm model of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("turn", [False, True])
@@ -385,4 +385,4 @@ def test_an_exported_folder_is_asked_with_images_opened_as_its_run_opened_them(t
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     (tmp_path / "out" / "config.json").write_text(json.dumps({**config, "image_reading": {"range": "auto"}}))
     assert main(["predict", str(tmp_path / "out"), str(paths[0])]) == 2
-    assert "image_reading cannot be understood" in capsys.readouterr().err
+    assert "image_reading is invalid" in capsys.readouterr().err

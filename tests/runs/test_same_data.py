@@ -59,7 +59,7 @@ def test_other_data_are_refused(there, change, state):
     summary = there / "run" / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "state": state}))
     change(there / "data")
-    with pytest.raises(InputError, match=r"data.path: .* other images or classes than lie there now"):
+    with pytest.raises(InputError, match=r"data.path: .* other images or classes than are there now"):
         run(recipe(there / "data", there / "run"))
 
 
@@ -67,7 +67,7 @@ def test_data_that_are_gone_are_said_and_that_is_all(there, capsys):
     words = ["train", str(there / "run" / "recipe.json"), "--out", str(there / "run"), "--data.path"]
     assert main([*words, "/nowhere"]) == 0
     said = capsys.readouterr()
-    assert "/nowhere: no data lie there now" in said.err + said.out
+    assert "/nowhere: there are no data now" in said.err + said.out
     assert "finished already" in said.err + said.out
 
 
@@ -101,13 +101,13 @@ def test_images_without_files_of_their_own_are_known_by_those_that_hold_them(mak
     for junk in (tmp_path / "moved" / f"._{path.name}" for path in list((tmp_path / "moved").iterdir())):
         junk.write_bytes(b"x")
     assert again(moved) == "done"
-    with pytest.raises(InputError, match="other images or classes than lie there now"):
+    with pytest.raises(InputError, match="other images or classes than are there now"):
         again(make(tmp_path / "labels", 1))
     (path,) = (tmp_path / "moved").glob("train*")
     path.rename(path.with_name(path.name.replace("train-0", "train-1")))
     for listed in (tmp_path / "moved").glob("sizes.json"):
         listed.write_text(listed.read_text().replace("train-0", "train-1"))
-    with pytest.raises(InputError, match="other images or classes than lie there now"):
+    with pytest.raises(InputError, match="other images or classes than are there now"):
         again(moved)
 
 

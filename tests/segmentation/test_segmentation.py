@@ -296,14 +296,14 @@ def _colour(root: Path) -> None:
 WRONG = {
     "annotations/training/3.png has 40x31 pixels and its image 40x30": _resize,
     "annotations/validation/1.png has the id 4 and there are 3 classes": _recolour,
-    "annotations/training/3.png has 3 channels and not one": _colour,
+    "annotations/training/3.png has 3 channels instead of one": _colour,
     "cannot be read as text in UTF-8": lambda root: (root / "classes.txt").write_bytes(b"r\xe9d\ngreen\nblue\n"),
-    "has the same name but for its end": lambda root: shutil.copy(
+    "differs only in the extension": lambda root: shutil.copy(
         root / "images/training/5.png", root / "images/training/5.jpg"
     ),
     "images/training/5.png: has no annotation": lambda root: (root / "annotations/training/5.png").unlink(),
     "has no folder annotations/validation": lambda root: (root / "annotations/validation").rename(root / "elsewhere"),
-    "is no folder with images/training": lambda root: (root / "images").rename(root / "elsewhere"),
+    "is not a folder with images/training": lambda root: (root / "images").rename(root / "elsewhere"),
     "names 1 classes": lambda root: (root / "classes.txt").write_text("red\n"),
 }
 

@@ -340,7 +340,7 @@ def test_a_frontier_has_every_depth_and_strategy_and_the_one_to_beat(finished, c
     assert points[0]["params"] > points[1]["params"] > points[2]["params"]
     with Image.open(tmp_path / "f" / "frontier.png") as picture:
         assert picture.width > 800
-    assert "is there and not an empty" in call(capsys, "slim", finished, "--frontier", "--out", tmp_path / "f")[2]
+    assert "exists and is not an empty" in call(capsys, "slim", finished, "--frontier", "--out", tmp_path / "f")[2]
 
 
 @pytest.mark.parametrize("summary", ['{"slim": null}', '{"slim": {"asked": {}}}', "[]"])

@@ -145,4 +145,4 @@ def test_the_dry_run_says_it(capsys):
     assert "compiler decides" not in out  # memory is what was counted
     assert main(["train", "digits", "--dry-run", "--json", "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)["compiled"]
-    assert found == dataclasses.asdict(Choice(False, "auto: off, because it compiles on a GPU alone"))
+    assert found == dataclasses.asdict(Choice(False, "auto: off, because it compiles only on a GPU"))

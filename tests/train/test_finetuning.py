@@ -119,21 +119,23 @@ def _folder(root, splits, classes=("cat", "dog")):
 
 def test_a_folders_own_validation_images_are_what_is_watched(tmp_path):
     three = open_source(Folder(path=str(_folder(tmp_path / "three", {"train": 5, "val": 2, "test": 3}))))
-    assert three.watched is three.validation is not three.test
-    assert [len(part.labels) for part in (three.train, three.watched, three.test)] == [10, 4, 6]
+    assert three.validation_or_test is three.validation is not three.test
+    assert [len(part.labels) for part in (three.train, three.validation_or_test, three.test)] == [10, 4, 6]
     two = open_source(Folder(path=str(_folder(tmp_path / "two", {"train": 5, "validation": 2}))))
-    assert two.watched is two.test is two.validation
+    assert two.validation_or_test is two.test is two.validation
     one = open_source(Folder(path=str(_folder(tmp_path / "one", {"": 20}))))
-    assert (len(one.train.labels), len(one.test.labels), one.watched is one.test) == (36, 4, True)
+    assert (len(one.train.labels), len(one.test.labels), one.validation_or_test is one.test) == (36, 4, True)
 
 
 def test_test_images_choose_nothing(tmp_path):
     source = open_source(Folder(path=str(_folder(tmp_path, {"train": 20, "test": 3}))))
     assert source.validation is None
     chosen = with_validation(source)
-    assert [len(part.labels) for part in (chosen.train, chosen.watched, chosen.test)] == [36, 4, 6]
-    assert sorted(chosen.watched.labels) == [0, 0, 1, 1]  # a tenth of each class
-    names = [{part.name(index) for index in range(len(part.labels))} for part in (chosen.train, chosen.watched)]
+    assert [len(part.labels) for part in (chosen.train, chosen.validation_or_test, chosen.test)] == [36, 4, 6]
+    assert sorted(chosen.validation_or_test.labels) == [0, 0, 1, 1]  # a tenth of each class
+    names = [
+        {part.name(index) for index in range(len(part.labels))} for part in (chosen.train, chosen.validation_or_test)
+    ]
     assert not names[0] & names[1]
     assert names[0] | names[1] == {source.train.name(index) for index in range(40)}
     assert fingerprint(chosen) == fingerprint(with_validation(source)) != fingerprint(source)

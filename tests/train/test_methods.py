@@ -318,7 +318,7 @@ def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):
 
 def test_a_teacher_answers_as_its_own_network_does(teacher):
     found, said = load_teacher(str(teacher), tuple(map(str, range(10))), 8, teacher.with_name("other"))
-    assert said == ["teacher: images are resized from 8 to 16 pixels for it"]
+    assert said == ["teacher: its images are resized from 8 to 16 pixels"]
     images = torch.randn(3, 3, 8, 8)
     bigger = F.interpolate(images, (16, 16), mode="bicubic", antialias=True)
     assert torch.equal(found.train()(images), cosub.load(teacher)(bigger))
@@ -344,7 +344,7 @@ def test_an_exported_folder_and_the_hub_teach_as_the_run_does(teacher, tmp_path,
     wanted, _ = load_teacher(str(source), digits, 8, tmp_path / "own")
     for name in (str(tmp_path / "out"), "hf-hub:owner/name"):
         found, said = load_teacher(name, digits, 8, tmp_path / "own")
-        assert said == ["teacher: images are resized from 8 to 16 pixels for it"]
+        assert said == ["teacher: its images are resized from 8 to 16 pixels"]
         torch.testing.assert_close(found(images), wanted(images), rtol=0, atol=1e-5)
         again = Teacher(json.loads(json.dumps(found.about)))  # as from a checkpoint
         again.load_state_dict(found.state_dict())
@@ -358,7 +358,7 @@ def test_a_teacher_without_a_classifier_or_a_name_is_refused(tmp_path, monkeypat
     with pytest.raises(InputError, match=r"holds no run and no config\.json of timm's"):
         describe(str(tmp_path / "w.safetensors"), 8)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: Path("no network").read_text())
-    with pytest.raises(InputError, match=r"teacher: hf-hub:a/b: its config\.json cannot be had"):
+    with pytest.raises(InputError, match=r"teacher: hf-hub:a/b: its config\.json cannot be downloaded"):
         describe("hf-hub:a/b", 8)
 
 
@@ -401,7 +401,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     [
         (["--method", "distill"], "teacher: is missing"),
         (["--method", "distill", "--dry-run"], "teacher: is missing"),
-        (["--method", "distill", "--teacher", "nowhere"], "teacher: nowhere: is no run's folder"),
+        (["--method", "distill", "--teacher", "nowhere"], "teacher: nowhere: is neither a run's folder"),
         (["--method", "mean-teacher", "--momentum", "1"], "momentum: 1.0: must be in [0, 1)"),
         (["--method", "mean-teacher", "--momentum", "-0.1"], "momentum: -0.1: must be in [0, 1)"),
         (

@@ -289,7 +289,7 @@ def test_a_cut_link_between_two_hosts(uninterrupted, link, tmp_path):
     under = str(Path(__file__).with_name("under_torchrun.py"))
     for status, said in on_two_hosts(words, script=(under, "link:vb", "9")):
         assert status != 0
-        assert "cosub: the other processes do not answer" in said, said
+        assert "cosub: the other processes do not respond" in said, said
         assert "start the same command again" in said
         assert "exitcode  : 3" in said
     assert RunFolder(tmp_path / "run").state() == "failed"

@@ -225,14 +225,14 @@ def test_rounding_that_turns_co_training_off_is_said(tmp_path):
 
 
 def test_a_rate_too_low_to_save_time_is_said(tmp_path):
-    assert any("saves memory and hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.09))
+    assert any("saves memory but hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.09))
     assert not any("hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.1))
 
 
 def test_few_rows_for_batch_norm_are_said(tmp_path):
     convnet = {"model": "resnet10t", "model_args": {}, "batch_size": 64, "resolution": 32}
     said = cautions_of(tmp_path, group_size=8, drop_rate=0.5, **convnet)
-    assert any("BatchNorm in a branch" in line and "8 of a group" in line for line in said)
+    assert any("BatchNorm in a branch" in line and "8 per group" in line for line in said)
     assert not any("BatchNorm" in line for line in cautions_of(tmp_path, group_size=16, drop_rate=0.5, **convnet))
     assert not any("BatchNorm" in line for line in cautions_of(tmp_path, group_size=8, drop_rate=0.5))
 
@@ -289,5 +289,5 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
 def test_batch_norm_with_one_row_is_one_line(tmp_path):
     recipe = tiny(tmp_path / "run", model="resnet18", model_args={}, resolution=32, group_size=1, batch_size=2,
                   micro_steps=2, method=Supervised(), drop_rate=0.0)  # fmt: skip
-    with pytest.raises(InputError, match=r"group_size: BatchNorm gets one row .* take a larger --group-size"):
+    with pytest.raises(InputError, match=r"group_size: BatchNorm gets one row .* set a larger --group-size"):
         run(recipe)

@@ -271,7 +271,7 @@ def test_what_transformers_saves_is_its_own(classifier, images, tmp_path):
 
 @pytest.mark.parametrize("make", [swin, vit])
 def test_slimming_says_that_it_is_for_timm(make):
-    with pytest.raises(ValueError, match=r"^layers are taken out of timm's networks alone.*is none$"):
+    with pytest.raises(ValueError, match=r"^layers can be removed from timm's networks alone.*is not one of these$"):
         remove_layers(make(), [0, 1])
 
 

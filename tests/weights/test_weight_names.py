@@ -37,14 +37,14 @@ def equal(a, b):
 def test_a_wrappers_prefix_of_all_names(tmp_path, prefix):
     source, target = resnet(0), resnet(1)
     said = loaded(target, {prefix + name: value for name, value in source.state_dict().items()}, tmp_path)
-    assert said == [f"{' and '.join(f'{word}.' for word in prefix.split('.')[:-1])} taken off the names"]
+    assert said == [f"{' and '.join(f'{word}.' for word in prefix.split('.')[:-1])} stripped from the names"]
     assert equal(source, target)
 
 
 def test_a_backbones_prefix_beside_a_head_without_one(tmp_path):
     source, target = resnet(0), resnet(1)
     weights = {name if "fc." in name else f"backbone.{name}": value for name, value in source.state_dict().items()}
-    assert loaded(target, weights, tmp_path) == ["backbone. taken off the names"]
+    assert loaded(target, weights, tmp_path) == ["backbone. stripped from the names"]
     assert equal(source, target)
 
 
@@ -87,7 +87,7 @@ def test_efficientnet_pytorchs_file(tmp_path, name, prefix):
     source, target = lite(0, name), lite(1, name)
     weights = {prefix + key: value for key, value in of_efficientnet_pytorch(source).items()}
     assert f"{prefix}_blocks.3._expand_conv.weight" in weights
-    assert "names of EfficientNet-PyTorch taken as timm's" in loaded(target, weights, tmp_path)[-1]
+    assert "names of EfficientNet-PyTorch translated" in loaded(target, weights, tmp_path)[-1]
     assert equal(source, target)
     other = lite(2, name, classes=7)
     assert "classifier of 5 classes dropped: this network has 7" in loaded(other, weights, tmp_path)

@@ -91,7 +91,7 @@ def test_wrappers_of_files_and_of_names_are_taken_off(tmp_path, key, prefix):
     torch.save({key: weights, "args": argparse.Namespace(lr=1e-3)} if key else weights, tmp_path / "w.pth")
     said = load_weights(target, str(tmp_path / "w.pth"))
     words = [word for word in ("_orig_mod.", "module.") if word in prefix]
-    assert said == ([f"{' and '.join(words)} taken off the names"] if words else [])
+    assert said == ([f"{' and '.join(words)} stripped from the names"] if words else [])
     same(source, target, 224)
 
 
@@ -105,7 +105,7 @@ def test_names_of_blocks_that_were_compiled_one_by_one(tmp_path):
 def test_averaged_weights_beside_are_mentioned(tmp_path):
     source, averaged, target = vit(0), vit(2), vit(1)
     path = saved(tmp_path / "w.pth", source.state_dict(), model_ema=dict(averaged.state_dict()))
-    assert load_weights(target, path) == ["averaged weights (model_ema) are there too and were not taken"]
+    assert load_weights(target, path) == ["averaged weights (model_ema) are in the checkpoint too and were not used"]
     same(source, target, 224)
 
 
@@ -265,7 +265,7 @@ def cait(seed: int, size: int = 32) -> nn.Module:
 def test_caits_file(tmp_path):
     source, target = cait(0), cait(1)
     path = saved(tmp_path / "S24_224.pth", {f"module.{name}": value for name, value in source.state_dict().items()})
-    assert load_weights(target, path) == ["module. taken off the names"]
+    assert load_weights(target, path) == ["module. stripped from the names"]
     same(source, target)
     larger = cait(2, 48)
     assert load_weights(larger, path)[1:] == ["position embedding resampled from 4x4 to 6x6"]
@@ -418,7 +418,9 @@ def test_maes_name_is_one_of_timms(hub):
 def test_nothing_but_safetensors_is_asked_of_the_hub(hub):
     path, asked = hub
     torch.save(Evil(path.parent), path.with_name("pytorch_model.bin"))
-    with pytest.raises(InputError, match=r"hf-hub:a/b: its model.safetensors cannot be had \(404: .*other files"):
+    with pytest.raises(
+        InputError, match=r"hf-hub:a/b: its model.safetensors cannot be downloaded \(404: .*other files"
+    ):
         load_weights(vit(0), "hf-hub:a/b")
     assert asked == [("a/b", "model.safetensors")]
 
@@ -450,7 +452,7 @@ def test_names_that_timm_does_not_have(hub):
     near = r"\(did you mean deit3_small_patch16_224\.fb_in1k\?\)"
     with pytest.raises(InputError, match=f"timm has no weights of that name {near}"):
         load_weights(vit(0), "timm:deit3_small_patch16_224.fb_in1")
-    with pytest.raises(InputError, match=f"no name of timm's weights {near}"):
+    with pytest.raises(InputError, match=f"nor a name of timm's weights {near}"):
         load_weights(vit(0), "deit3_small_patch16_224.fb_in1")
     with pytest.raises(InputError, match="timm has no weights of that name"):
         load_weights(vit(0), "timm:../deit3")
@@ -517,8 +519,8 @@ def test_files_that_hold_no_weights(tmp_path, content):
 
 
 def test_places_without_weights(tmp_path):
-    refused(vit(0), tmp_path / "nothing.pth", "is no file, no run's folder and no name of timm's weights")
-    refused(vit(0), "x" * 300, "is no file")
+    refused(vit(0), tmp_path / "nothing.pth", "is neither a file, nor a run's folder, nor a name of timm's weights")
+    refused(vit(0), "x" * 300, "is neither a file")
     refused(vit(0), tmp_path, r"is a folder without model\.safetensors; name a finished run or a file")
 
 
@@ -645,7 +647,7 @@ def test_wrong_weights_on_the_command_line(tmp_path, monkeypatch, capsys):
     saved(tmp_path / "other.pth", vit(0).state_dict())
     there = sorted(tmp_path.iterdir())
     for source, message in {
-        "nothing.pth": "weights: nothing.pth: is no file",
+        "nothing.pth": "weights: nothing.pth: is neither a file",
         "damaged.safetensors": "cannot be read as weights",
         "damaged.pth": "cannot be read as weights",
         "evil.pth": "holds the Python object posix.system",

@@ -11,7 +11,7 @@ from cosub.runs.names import caption
 
 @dataclass(frozen=True)
 class Count:
-    """The submodels with `kept` of a network's layers, and the probability that a row of training meets one."""
+    """The submodels with `kept` of a network's layers, and the probability that a row in training runs one."""
 
     name: str
     num_layers: int
@@ -24,8 +24,8 @@ class Count:
 def counts(name: str, rates: Sequence[float]) -> list[Count]:
     """Figure D.1 for layers with these drop rates, from none kept to all.
 
-    The number is a binomial coefficient. A row passes through each layer independently of the others, also where a
-    fixed number of rows is kept, so for one rate the probability is the binomial one.
+    The number of submodels is a binomial coefficient. A row passes through each layer independently of the others, also
+    where a fixed number of rows is kept, so with equal rates the probability is binomial.
     """
     probabilities = [1.0]
     for rate in rates:
@@ -40,7 +40,7 @@ def counts(name: str, rates: Sequence[float]) -> list[Count]:
 
 
 def draw(found: Sequence[Count], target: Path) -> None:
-    """Left the number of submodels, on a logarithmic scale; right the probability."""
+    """Draw the number of submodels on a logarithmic scale, and beside it the probability."""
     figure, axes = panels(1, 2)
     numbers, probabilities = axes[0]
     for index, name in enumerate(dict.fromkeys(count.name for count in found)):

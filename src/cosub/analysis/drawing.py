@@ -1,4 +1,4 @@
-"""How the figures look: each run has a marker and a line of its own, so that they read without colour."""
+"""The style of the figures: each run has its own marker and line, so that they can be read without colour."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.names import caption
 
-_RESOLUTION = 100  # dots an inch
+_RESOLUTION = 100  # dots per inch
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
 _COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:purple", "tab:brown", "tab:gray", "tab:olive")
@@ -25,7 +25,7 @@ def panels(rows: int, columns: int, **settings: Any) -> tuple[Any, Any]:
 
 
 def style(index: int, *, line: bool = True) -> dict[str, Any]:
-    """Marker, line and colour of the run, or curve, of that index."""
+    """Marker, line and colour of the run or curve with that index."""
     return {
         "marker": _MARKERS[index % len(_MARKERS)],
         "linestyle": _LINES[index % len(_LINES)] if line else "none",
@@ -36,7 +36,7 @@ def style(index: int, *, line: bool = True) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """A set's name for a label: of a path, its last two parts."""
+    """The name of a set for a label: the last two parts of a path."""
     return caption("/".join(Path(name).parts[-2:]))
 
 

@@ -1,4 +1,4 @@
-"""Figure D.2: what a network loses when one block, or one residual layer, is left out."""
+"""Figure D.2: accuracy and loss of a network without one block, or without one residual layer."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ Unit = Literal["block", "layer"]
 
 @dataclass(frozen=True)
 class Ablation:
-    """A submodel on a set of images: without one unit, or, where `left_out` is None, the full network."""
+    """A submodel without one unit on a set of images; the full network if `left_out` is None."""
 
     run: str
     unit: Unit
@@ -34,7 +34,7 @@ class Ablation:
 class Agreement:
     """Spearman's rank correlation between two sets over the units of a run: rho, and the p-value of no correlation.
 
-    None where it is not defined: fewer than three units, or no difference between them.
+    None where it is undefined: for fewer than three units, or if all are equal.
     """
 
     run: str
@@ -63,7 +63,7 @@ def ablate(
 ) -> list[Ablation]:
     """The full network and each submodel without one unit, with factor 1, on each set of images.
 
-    `advance` is told of each image that passed through one.
+    `advance` is called with the number of images that passed through a submodel.
     """
     left_out = [(), *units(subject.layers_per_block, unit)]
     submodels = [Kept(tuple(sorted(set(range(subject.num_layers)) - set(missing)))) for missing in left_out]
@@ -83,7 +83,7 @@ def ablate(
 
 
 def agreement(found: Sequence[Ablation]) -> Agreement:
-    """How far two sets agree on which units matter, for the ablations of one run on two sets."""
+    """The rank correlation of the units between two sets, for the ablations of one run on these sets."""
     first, second = dict.fromkeys(item.set for item in found)
     parts = [[item for item in found if item.set == name and item.missing] for name in (first, second)]
     top1 = _spearman(*([item.top1 for item in part] for part in parts))
@@ -104,7 +104,7 @@ def _spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float | 
 
 
 def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Path) -> None:
-    """A row for each run: top-1 and loss without each unit, and the losses on the two sets against each other."""
+    """Draw a row for each run: top-1 and loss without each unit, and the losses on the two sets against each other."""
     figure, axes = panels(len(agreements), 3)
     for row, agreed in zip(axes, agreements, strict=True):
         mine = [item for item in found if item.run == agreed.run]
@@ -126,7 +126,7 @@ def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Pat
 
 
 def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement) -> None:
-    """The losses on two sets against each other, each unit by its number."""
+    """Draw the losses on two sets against each other, each unit with its index."""
     first, second = ([item.loss for item in mine if item.set == name and item.missing] for name in agreed.sets)
     panel.plot(first, second, **style(0, line=False))
     for index, place in enumerate(zip(first, second, strict=True)):

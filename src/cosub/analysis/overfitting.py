@@ -1,4 +1,4 @@
-"""Figure 5: accuracy on several sets of images against one another, of several runs."""
+"""Figure 5: accuracy of several runs on several sets of images, against one another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def overfitting(
     workers: int = 0,
     advance: Callable[[int], object] = lambda images: None,
 ) -> list[Accuracy]:
-    """Each run on each set. `advance` is told of the images of a set when a run is done with them."""
+    """Evaluate each run on each set. `advance` is called with the number of images after each."""
     found = []
     for subject in subjects:
         for name, examples in sets.items():
@@ -56,7 +56,7 @@ def overfitting(
 
 
 def draw(found: Sequence[Accuracy], target: Path) -> None:
-    """A panel for each set but the first: accuracy on it against that on the first; the line is equality."""
+    """Draw a panel for each set but the first: accuracy on it against that on the first, and the line of equality."""
     first, *others = dict.fromkeys(item.set for item in found)
     values = {(item.run, item.set): item.top1 for item in found}
     runs = list(dict.fromkeys(item.run for item in found))

@@ -19,7 +19,7 @@ from cosub.runs.names import caption
 from cosub.seeds import derive
 
 SCALES = {"1": 1.0, "L/k": "expectation"}
-_TITLES = {"1": "branches as they are", "L/k": "branches times L / layers kept"}
+_TITLES = {"1": "branches unscaled", "L/k": "branches times L / layers kept"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Depth:
-    """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the loss's mean.
+    """All submodels of a run with one factor and one number of layers: top-1 in [0, 1], and the mean loss.
 
-    `low` and `high` are the first and the last decile: top-1 is skewed, and a deviation would reach beyond 1.
-    `best` was chosen on the same images, so its accuracy is optimistic.
+    `low` and `high` are the first and the last decile, because top-1 is skewed. `best` is selected on the same images,
+    so its accuracy is optimistic.
     """
 
     run: str
@@ -63,14 +63,14 @@ def choose_depths(num_layers: int) -> list[int]:
 
 
 def check_depths(subjects: Sequence[Subject], depths: Sequence[int]) -> None:
-    """Raises InputError for a depth that a run does not have."""
+    """Raise InputError for a number of layers that a run does not have."""
     for kept, subject in itertools.product(depths, subjects):
         if not 1 <= kept <= subject.num_layers:
             raise InputError(f"keep: {kept}: {subject.name} has {subject.num_layers} residual layers; keep 1 to all")
 
 
 def draw_layers(num_layers: int, kept: int, number: int, seed: int) -> list[tuple[int, ...]]:
-    """That many distinct submodels with `kept` of the layers, all equally likely; all of them if there are no more."""
+    """`number` distinct submodels with `kept` of the layers, all equally likely; all of them if there are no more."""
     if math.comb(num_layers, kept) <= number:
         return list(itertools.combinations(range(num_layers), kept))
     generator = torch.Generator().manual_seed(derive("population", seed, num_layers, kept))
@@ -101,7 +101,7 @@ def population(
     batch_size: int = 256,
     advance: Callable[[int], object] = lambda images: None,
 ) -> list[Member]:
-    """Accuracy and loss of the planned submodels. `advance` is told of each image that passed through one."""
+    """Accuracy and loss of the planned submodels. `advance` is called with the number of images that passed one."""
     top1, loss = evaluate_submodels(
         subject.network,
         images,
@@ -117,7 +117,7 @@ def population(
 
 
 def by_depth(members: Sequence[Member], num_layers: int) -> list[Depth]:
-    """The population of one run in numbers: mean, standard deviation, least and best of each depth and factor."""
+    """Statistics of one run's population: mean, standard deviation, minimum and maximum by depth and factor."""
     groups: dict[tuple[str, int], list[Member]] = {}
     for member in members:
         groups.setdefault((member.scale, member.kept), []).append(member)
@@ -146,14 +146,14 @@ def _depth(group: Sequence[Member], num_layers: int) -> Depth:
 
 
 def draw(depths: Sequence[Depth], target: Path) -> None:
-    """A panel for each factor: mean with first and last decile (lines), and the best submodel (hollow)."""
+    """Draw a panel for each factor: mean with first and last decile (lines), and the best submodel (hollow)."""
     figure, axes = panels(1, len(SCALES), sharey=True)
     runs = list(dict.fromkeys(depth.run for depth in depths))
     for panel, scale in zip(axes[0], SCALES, strict=True):
         for index, run in enumerate(runs):
             curve = [depth for depth in depths if (depth.run, depth.scale) == (run, scale)]
             look = style(index)
-            # Side by side, so that the bars of two runs do not hide each other.
+            # Shifted, so that the bars of two runs do not overlap.
             places = [depth.kept + 0.16 * (index - (len(runs) - 1) / 2) for depth in curve]
             means = [depth.mean for depth in curve]
             bars = [max(0, depth.mean - depth.low) for depth in curve], [max(0, d.high - d.mean) for d in curve]

@@ -1,4 +1,4 @@
-"""Appendix C.1: rows are whole, so the drop rate that is asked for is not the one that acts."""
+"""Appendix C.1: the number of kept rows is whole, so the effective drop rate differs from the nominal one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from cosub.choices import Rounding
 from cosub.runs.names import caption
 from cosub.submodel import count
 
-# Rows kept by chance have the rate that is asked for, on average. Appendix C can be read in two ways: its text floors
-# "the actual batch size", the rows kept; its equation C.1 floors tau times the rows, those dropped.
+# Rounding bernoulli is not here: on average it has the nominal rate. Appendix C can be read in two ways: its text
+# floors "the actual batch size", the kept rows; its equation C.1 floors tau times the rows, the dropped ones.
 _TITLES: dict[Rounding, str] = {
     "nearest": "nearest (section 4)",
     "floor": "rows kept floored (appendix C, text)",
@@ -22,7 +22,7 @@ _TITLES: dict[Rounding, str] = {
 
 @dataclass(frozen=True)
 class Rate:
-    """A drop rate as asked and as it acts, the mean over layers, for layers of so many rows."""
+    """The nominal drop rate (`asked`) and the effective one, the mean over layers of `rows` rows."""
 
     rounding: Rounding
     rows: int
@@ -32,7 +32,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a run lies: its rate as the mean over its layers, asked and effective."""
+    """A run's nominal and effective drop rate, each the mean over its layers."""
 
     run: str
     rounding: Rounding
@@ -44,7 +44,7 @@ class Mark:
 def quantisation(rows: Sequence[int], num_layers: int, points: int = 100) -> list[Rate]:
     """Figure C.1 for each rounding and number of rows, over drop rates from 0 to below 1.
 
-    `num_layers` matters for the rounding "spread" alone, where layers differ.
+    `num_layers` matters only for the rounding "spread", where layers differ.
     """
     return [
         Rate(rounding, number, index / points, _effective(number, index / points, num_layers, rounding))
@@ -59,16 +59,17 @@ def _effective(rows: int, rate: float, num_layers: int, rounding: Rounding) -> f
 
 
 def mark(subject: Subject) -> Mark:
+    """The drop rates of a run."""
     asked, effective = (sum(rates) / subject.num_layers for rates in (subject.asked_rates, subject.drop_rates))
     return Mark(subject.name, subject.recipe.rounding, subject.rows, asked, effective)
 
 
 def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
-    """A panel for each rounding: effective against asked; a line for each number of rows, a marker for each run."""
+    """Draw a panel per rounding: effective against nominal rate, a line per number of rows, a marker per run."""
     roundings = tuple(_TITLES)
     figure, axes = panels(1, len(roundings), sharey=True)
     for panel, rounding in zip(axes[0], roundings, strict=True):
-        panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="as asked")
+        panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="nominal")
         mine = [rate for rate in rates if rate.rounding == rounding]
         for index, rows in enumerate(dict.fromkeys(rate.rows for rate in mine)):
             curve = [rate for rate in mine if rate.rows == rows]
@@ -78,6 +79,6 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
             if item.rounding == rounding:
                 look = {**style(index, line=False), "markerfacecolor": "none", "markersize": 8 + 3 * index}
                 panel.plot(item.asked, item.effective, label=f"{caption(item.run)}, {item.rows} rows", **look)
-        panel.set(xlabel="drop rate asked for", title=_TITLES[rounding])
+        panel.set(xlabel="nominal drop rate", title=_TITLES[rounding])
     axes[0, 0].set(ylabel="effective drop rate")
     save(figure, target)

@@ -1,4 +1,4 @@
-"""The runs under analysis, and the images that they are evaluated on."""
+"""The runs to analyse, and the images on which they are evaluated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cosub.train.methods import build
 
 @dataclass(frozen=True)
 class Subject:
-    """A finished run: a name that tells it from the others, its network, its block structure."""
+    """A finished run: a name that is unique among the runs, its network, its block structure."""
 
     name: str
     path: Path
@@ -38,17 +38,17 @@ class Subject:
 
     @property
     def asked_rates(self) -> tuple[float, ...]:
-        """The drop rate of each layer that the recipe asks for."""
+        """The nominal drop rate of each layer."""
         return state(self.network).rates
 
     @property
     def drop_rates(self) -> tuple[float, ...]:
-        """The effective drop rate of each layer in training: rows are whole."""
+        """The effective drop rate of each layer in training, where the number of kept rows is whole."""
         return tuple(1 - count / self.rows for count in state(self.network).kept(self.rows))
 
 
 def load_subjects(paths: Sequence[str], device: torch.device | str = "cpu") -> list[Subject]:
-    """Load finished runs, named by their folders, or by their paths where two folders have the same name.
+    """Load finished runs, named by their folders, or by their paths if two folders have the same name.
 
     Raises:
         InputError: if a run is named twice, or is not finished.
@@ -69,7 +69,7 @@ def load_subjects(paths: Sequence[str], device: torch.device | str = "cpu") -> l
 
 
 def images_of_runs(subjects: Sequence[Subject], names: Sequence[str], path: str = "") -> dict[str, Examples]:
-    """The named sets of images, which are the same for all runs. Names are those of `images.images_of_run`.
+    """Sets of images by name, which must be the same for all runs. Names are those of `images.images_of_run`.
 
     Raises:
         InputError: if a set cannot be opened, or the runs were trained on different data.
@@ -91,10 +91,10 @@ def images_of_runs(subjects: Sequence[Subject], names: Sequence[str], path: str 
 
 
 def cautions(subjects: Sequence[Subject]) -> list[str]:
-    """A sentence for each run whose submodels training has never seen."""
+    """A warning for each run that was trained without submodels."""
     return [
         f"{subject.name} was trained without dropping a layer (drop rate {subject.recipe.drop_rate:g} on "
-        f"{subject.rows} rows): its submodels are networks that training has never seen"
+        f"{subject.rows} rows): its submodels did not occur in training"
         for subject in subjects
         if not any(subject.drop_rates)
     ]

@@ -1,4 +1,4 @@
-"""Results as CSV: one row a result, one column a field."""
+"""Results as CSV: one row per result, one column per field."""
 
 import csv
 import dataclasses
@@ -10,7 +10,7 @@ _DIGITS = 6
 
 
 def write_csv(rows: Sequence[Any], target: Path) -> None:
-    """Write dataclasses of one kind. Lists are joined with spaces, None is empty, other numbers have six digits."""
+    """Write dataclasses of one kind. Lists are joined with spaces, None is empty, numbers have six digits."""
     with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in dataclasses.fields(rows[0]))
@@ -18,7 +18,7 @@ def write_csv(rows: Sequence[Any], target: Path) -> None:
 
 
 def plain(row: Any) -> dict[str, Any]:
-    """A result as values that JSON has, rounded as in the CSV."""
+    """A result as values for JSON, rounded as in the CSV."""
     return {field.name: _rounded(getattr(row, field.name)) for field in dataclasses.fields(row)}
 
 

@@ -1,4 +1,4 @@
-"""Figure B.1: accuracy against parameters, FLOPs and measured time, each run at one or more resolutions."""
+"""Figure B.1: accuracy against parameters, FLOPs and measured time, for each run at one or more resolutions."""
 
 import dataclasses
 import statistics
@@ -44,10 +44,10 @@ class Point:
 
 
 def at_resolution(subject: Subject, resolution: int, device: torch.device) -> Subject:
-    """The run's network for images of another size, its position embedding resampled, without further training.
+    """The run's network at another resolution, with its position embedding resampled, without further training.
 
     Raises:
-        InputError: if the network cannot be built for that size.
+        InputError: if the network cannot be built at that resolution.
     """
     if resolution == subject.recipe.resolution:
         return subject
@@ -66,9 +66,9 @@ def tradeoff(
     workers: int = 0,
     advance: Callable[[int], object] = lambda images: None,
 ) -> list[Point]:
-    """Accuracy and cost of each network. Times are medians, of all networks in turn in this process.
+    """Accuracy and cost of each network. Times are medians; the networks alternate in this process.
 
-    `advance` is told of the images when a network is done with them.
+    `advance` is called with the number of images after each network.
     """
     seconds = time_forward(
         [subject.network for subject in subjects], [_batch(s, batch_size) for s in subjects], repeats
@@ -86,7 +86,7 @@ def tradeoff(
 
 
 def macs(network: nn.Module, image: Tensor) -> int:
-    """Multiply-accumulates of a forward pass in eval mode, counted as it runs."""
+    """Multiply-accumulates of a forward pass in eval mode, counted while it runs."""
     network.eval()
     with torch.no_grad(), Ledger(()) as ledger:
         network(image)
@@ -94,7 +94,7 @@ def macs(network: nn.Module, image: Tensor) -> int:
 
 
 def time_forward(networks: Sequence[nn.Module], batches: Sequence[Tensor], repeats: int) -> list[float]:
-    """Median seconds of a forward pass of each network with its batch, in eval mode. The networks take turns."""
+    """Median seconds of a forward pass of each network on its batch, in eval mode. The networks alternate."""
     calls = [(network.eval(), batch) for network, batch in zip(networks, batches, strict=True)]
     with torch.no_grad():
         return [statistics.median(taken) for taken in time_in_turns(batches[0].device, calls, repeats)]
@@ -106,7 +106,7 @@ def _batch(subject: Subject, images: int) -> Tensor:
 
 
 def draw(points: Sequence[Point], target: Path) -> None:
-    """A panel for each measure of cost; a line joins the resolutions of a run, which are written beside its points."""
+    """Draw a panel per measure of cost; a line joins the resolutions of a run, which label its points."""
     figure, axes = panels(1, len(_MEASURES), sharey=True)
     several = len({(point.run, point.resolution) for point in points}) > len({point.run for point in points})
     for panel, (measure, title) in zip(axes[0], _MEASURES.items(), strict=True):

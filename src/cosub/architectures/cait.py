@@ -1,7 +1,7 @@
 """CaiT-M12 and CaiT-L24 (tables 2 and 6). Neither has published sizes: the CaiT paper has M24 to M48, and no L.
 
-Inferred for both: two class-attention blocks as in all of CaiT, and LayerScale from 1e-4, the start of DeiT-III, whose
-recipe trains them.
+Inferred for both: two class-attention blocks as in every CaiT, and LayerScale initialised at 1e-4, as in DeiT-III,
+whose recipe trains them.
 """
 
 from typing import Any

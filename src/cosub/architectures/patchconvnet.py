@@ -1,9 +1,9 @@
 """PatchConvNet: convolutional blocks at one resolution, pooled by attention (rows of table 13).
 
 Published in "Augmenting Convolutional networks with attention-based aggregation" (Touvron et al., 2021) and its code:
-the structure, widths and depths, LayerScale's start, the uniform drop rate, parameters and FLOPs of S60, B60 and B120.
-The keys of `state_dict` are those of that code. Nothing is inferred; the sizes of L60 and L120 are read off the code.
-Unlike there, maps stay maps between blocks, so images need not be square.
+the structure, widths and depths, LayerScale's initial value, the uniform drop rate, parameters and FLOPs of S60, B60
+and B120. The keys of `state_dict` are those of that code. Nothing is inferred; the sizes of L60 and L120 are in the
+code. Unlike there, maps stay maps between blocks, so images need not be square.
 """
 
 import itertools
@@ -111,7 +111,7 @@ class PoolBlock(nn.Module):
 
 
 class PatchConvNet(nn.Module):
-    """Images of any size to logits, like timm's convolutional networks; the patches have 16 pixels a side.
+    """Images of any size to logits, like timm's convolutional networks; patches are 16 x 16 pixels.
 
     Args:
         num_classes: outputs; 0 gives the pooled features `(B, embed_dim)`.
@@ -119,7 +119,7 @@ class PatchConvNet(nn.Module):
         embed_dim: width, the same in all blocks.
         depth: blocks, each one residual layer.
         drop_path_rate: rate of stochastic depth, uniform over depth as published.
-        init_values: LayerScale's start, in the blocks and in the pooling.
+        init_values: LayerScale's initial value, in the blocks and in the pooling.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class PatchConvNet(nn.Module):
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
-        """Maps before the pooling, a sixteenth of the image on each side."""
+        """Maps before the pooling, at 1/16 of the image's height and width."""
         x = self.patch_embed(x)
         if self.grad_checkpointing:
             return checkpoint_seq(self.blocks, x)
@@ -163,13 +163,13 @@ class PatchConvNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Maps `(B, D, H, W)` after blocks, as timm's models give them: by number, the last so many, or all.
+        """Maps `(B, D, H, W)` after blocks, as timm's models return them: those of `indices`, the last n, or all.
 
         Raises:
             ValueError: for `norm`, which comes after the pooling here, and for another format.
         """
         if norm or output_fmt != "NCHW":
-            raise ValueError("norm and output_fmt: PatchConvNet gives its maps as they are, NCHW; leave them out")
+            raise ValueError("norm and output_fmt: PatchConvNet returns its maps without a norm, NCHW; leave them out")
         wanted, last = feature_take_indices(len(self.blocks), indices)
         x, taken = self.patch_embed(x), []
         for index, block in enumerate(self.blocks[: last + 1] if stop_early else self.blocks):
@@ -194,10 +194,10 @@ class PatchConvNet(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Another number of classes, with a new classifier; 0 takes it away.
+        """Replace the classifier by a new one for `num_classes`; 0 removes it.
 
         Raises:
-            ValueError: for a `global_pool`: the pooling is learned, there is no other.
+            ValueError: for a `global_pool`, because the pooling is learned.
         """
         if global_pool is not None:
             raise ValueError(f"global_pool: {global_pool!r}: PatchConvNet pools by attention; leave it out")
@@ -216,7 +216,7 @@ class PatchConvNet(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Linear layers as in a ViT; convolutions keep PyTorch's own start, as published."""
+    """Initialise linear layers as in a ViT; convolutions keep PyTorch's initialisation, as published."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
@@ -230,7 +230,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     "patchconvnet_l120": {"embed_dim": 1024, "depth": 120},
 }
 
-# Any size of image: timm is to give them no `img_size`.
+# They take images of any size, so timm must not pass `img_size`.
 _CONFIGURATION = configuration(fixed_input_size=False, first_conv="patch_embed.proj.0.0")
 default_cfgs = generate_default_cfgs(dict.fromkeys(_SIZES, _CONFIGURATION))
 

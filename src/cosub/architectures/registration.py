@@ -1,4 +1,4 @@
-"""What the registered models share: how timm is told about a model, and how it builds one."""
+"""What the registered models share: their description for timm, and how they are built."""
 
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def configuration(**own: Any) -> dict[str, Any]:
-    """timm's description of a model: the images it takes, and the modules that other channels or classes replace."""
+    """timm's description of a model: its input, and the modules that change with the number of channels or classes."""
     return {
         "url": "",
         "num_classes": 1000,
@@ -28,9 +28,9 @@ def configuration(**own: Any) -> dict[str, Any]:
 
 
 def build(kind: type[Model], name: str, pretrained: bool, given: dict[str, Any], **sizes: Any) -> Model:
-    """A registered model with its own sizes, each of which may be given otherwise."""
-    features = {"out_indices": 3, "feature_cls": "getter"}  # a new one each time: timm empties it
+    """Build a registered model with its own sizes; `given` overrides any of them."""
+    features = {"out_indices": 3, "feature_cls": "getter"}  # a new dictionary each time, because timm empties it
     model = build_model_with_cfg(kind, name, pretrained, feature_cfg=features, **{**sizes, **given})
-    # timm adds what was given: so all sizes are in a config that it writes, and a name that has others will do.
+    # timm writes these, and what was given, into a config: it holds all sizes, so any model of the class can read it.
     model._model_args = sizes  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return model

@@ -1,1 +1,1 @@
-"""Measurements of cost: ratios in one run."""
+"""Measurements of cost, as ratios within one run."""

@@ -1,6 +1,7 @@
-"""Which of timm's modules have slots for stochastic depth, which of them have a twin, and which models attach.
+"""Which of timm's modules have a drop path, which of them have a twin, and which models can be attached.
 
-Classes are read, not built: a module whose constructor sets `drop_path` is a block with a slot.
+The source of classes is read, nothing is built: a block with a drop path is a module whose constructor sets
+`drop_path`.
 """
 
 import importlib
@@ -25,14 +26,14 @@ _SLOT = re.compile(r"self\.drop_path\d*\s*(:[^=]+)?=\s*(?!drop_path)")
 
 
 def coverage() -> list[dict[str, Any]]:
-    """A row for each such class, by timm's file: `{"file", "block", "cosub"}`.
+    """A row for each class with a drop path, by timm's file: `{"file", "block", "cosub"}`.
 
-    `cosub` is "twin", "kept" (always kept, as its authors never drop it) or "none".
+    `cosub` is "twin", "kept" (never dropped, as by its authors) or "none".
     """
     rows = []
     for info in sorted(pkgutil.iter_modules(timm.models.__path__), key=lambda info: info.name):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # files that are left for old imports
+            warnings.simplefilter("ignore", FutureWarning)  # of files that are kept for old imports
             module = importlib.import_module(f"timm.models.{info.name}")
         for name, kind in sorted(vars(module).items()):
             if inspect.isclass(kind) and kind.__module__ == module.__name__ and _has_slot(kind):
@@ -41,7 +42,7 @@ def coverage() -> list[dict[str, Any]]:
 
 
 def _has_slot(kind: type) -> bool:
-    """Whether the constructor makes a module for stochastic depth, and does not hand a rate on only."""
+    """Whether the constructor makes a module for stochastic depth, instead of only passing a rate on."""
     if not issubclass(kind, nn.Module) or "__init__" not in vars(kind):
         return False
     timms = [base for base in kind.__mro__ if base.__module__.startswith("timm.")]
@@ -55,16 +56,16 @@ def _standing(kind: type[Any]) -> str:
 
 
 def standings(names: Iterable[str]) -> list[dict[str, str]]:
-    """A row for each model of timm's that has drop paths when it is built with a `drop_path_rate`.
+    """A row for each model of timm that has drop paths when it is built with a `drop_path_rate`.
 
-    `{"family", "model", "reason"}`: timm's file, the name, and why `attach` refuses it, or "" where it does not. Models
+    `{"family", "model", "reason"}`: timm's file, the name, and why `attach` refuses it, or "" if it does not. Models
     are built on the meta device, so that size does not matter.
     """
     return [row for name in names if (row := _standing_of(name)) is not None]
 
 
 class _Unwritten(TorchFunctionMode):
-    """Leaves out operations in place: tensors on the meta device have nothing to write, and most time goes there."""
+    """Skips in-place operations, which take most of the time: tensors on the meta device have nothing to write."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -80,7 +81,7 @@ def _standing_of(name: str) -> dict[str, str] | None:
     try:
         with torch.device("meta"), _Unwritten():
             model = timm.create_model(name, drop_path_rate=0.1)
-    except TypeError:  # it takes no such argument
+    except TypeError:  # the model has no such argument
         return None
     live = [module for module in model.modules() if isinstance(module, DropPath) and module.drop_prob]
     for module in live:

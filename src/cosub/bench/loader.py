@@ -1,4 +1,4 @@
-"""What loading costs: images per second of a core, ours beside timm's loader, on the same files."""
+"""What loading costs: images per second and core of our loader and timm's, on the same files."""
 
 import dataclasses
 import functools
@@ -36,7 +36,7 @@ AUGMENTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One row: what is loaded, and how it is changed. A repeat goes over `images` files, in rounds."""
+    """One row: what is loaded, and how it is augmented. A repeat loads `images` files, cycling through all."""
 
     files: Files
     resolution: int
@@ -46,7 +46,7 @@ class Case:
 
 
 class _Reader:
-    """The same files for timm, which opens them."""
+    """The same files for timm's loader, which opens them."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -59,10 +59,10 @@ class _Reader:
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
-    """Medians over alternating repeats, one of each before that does not count.
+    """Medians over alternating repeats, after one warm-up repeat of each.
 
-    `per_core` is images per second of processor time, of the loading processes and the one that normalises together: it
-    hardly changes where others use the machine too. `per_second` is by the clock.
+    `per_core` is images per second of CPU time, of the loading processes and the one that normalises together: other
+    load on the machine hardly changes it. `per_second` is images per second of wall time.
     """
     case = dataclasses.replace(case, files=_cycled(case.files, case.images))
     sides: dict[str, Callable[[], Iterator[Tensor]]] = {
@@ -84,10 +84,10 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
 
 
 def decoding(files: Files, repeats: int) -> dict[str, float]:
-    """Milliseconds of processor time to open and decode a file at each scale; medians over repeats of the mean.
+    """Milliseconds of CPU time to open and decode a file at each scale: the median over repeats of the mean.
 
-    At 1/8 hardly more than the entropy decoding is left, which no scale and no crop spares: with it, resizing and
-    collating at no cost would be the most that a loader on this decoder can reach.
+    At 1/8 little more than entropy decoding remains, which no scale and no crop avoids: it bounds the speed of any
+    loader with this decoder.
     """
     found: dict[int, list[float]] = {scale: [] for scale in (1, 2, 4, 8)}
     for _ in range(repeats):
@@ -105,9 +105,10 @@ def _loaded(image: Image.Image, scale: int) -> None:
 
 
 def difference(files: Files, resolution: int, draws: int = 4) -> dict[str, float]:
-    """Mean absolute difference in levels of 255 between crops decoded at reduced scale and the same of a full decode.
+    """Mean absolute difference, in levels of 255, between crops decoded at reduced scale and the same crops in full.
 
-    `mean` is over all crops, `reduced_mean` and `reduced_max` over those that were reduced, a share `reduced` of all.
+    `mean` is over all crops; `reduced_mean` and `reduced_max` are over those that were reduced, whose share is
+    `reduced`.
     """
     crop = RandomResizedCrop(resolution, AUGMENTS["crop and flip"].min_area, 0.0, "bicubic")
     random.seed(0)
@@ -138,7 +139,7 @@ def _difference(files: Files, index: int, crop: RandomResizedCrop) -> tuple[floa
 
 
 def _readable(files: Files, notes: Notes) -> Files:
-    """The files that can be decoded: timm's loader would put others in the place of the rest, or stop."""
+    """The files that can be decoded: timm's loader would replace the others, or stop."""
     kept = []
     for index in range(len(files.paths)):
         try:
@@ -183,23 +184,23 @@ def _timm(case: Case) -> Iterator[Tensor]:
 
 
 def _timed(batches: Callable[[], Iterator[Tensor]]) -> tuple[float, float]:
-    """Images per second of processor time, and of wall time."""
+    """Images per second of CPU time, and of wall time."""
     start, used = time.perf_counter(), _processor_seconds()
     images = sum(len(batch) for batch in batches())
     return images / (_processor_seconds() - used), images / (time.perf_counter() - start)
 
 
 def _processor_seconds() -> float:
-    """Of this process and of the workers that have ended."""
+    """CPU time of this process and of the workers that have ended."""
     spent: Sequence[Any] = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def files_of(root: Path) -> tuple[Files, tuple[LeftOut, ...]]:
-    """The images below a folder, those of train where it has that, and what is left out. Labels do not matter here.
+    """The images below a folder (of train, if it has splits), and what is left out. Labels do not matter here.
 
     Raises:
-        InputError: if there is none that can be read.
+        InputError: if none can be read.
     """
     notes = Notes()
     whole = Branch(root, notes)

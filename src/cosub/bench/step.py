@@ -1,6 +1,6 @@
 """What one training step costs: timm's masked drop path, the plain operation, ours, and co-training.
 
-All ways are interleaved in one process, so that their ratios mean something.
+All ways alternate in one process, so that their ratios are comparable.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import cosub.architectures  # noqa: F401  (timm then knows their names)
+import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach
 from cosub.choices import Operation
 from cosub.errors import InputError
@@ -35,7 +35,7 @@ Way = Literal["masked", "plain", "efficient", "cosub", "distill", "mean-teacher"
 WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")
 METHOD_WAYS: tuple[Way, ...] = ("distill", "mean-teacher", "cotrain", "cosub-distill")
 
-# Figure 2: weights held, optimizer state, compute of forward and backward, as multiples of supervised training's.
+# Figure 2: weights, optimizer state, and compute of forward and backward, as multiples of supervised training.
 FIGURE2: dict[str, dict[str, float]] = {
     "masked": {"weights": 1, "optimizer": 1, "compute": 1},
     "distill": {"weights": 2, "optimizer": 1, "compute": 1.33},
@@ -58,13 +58,13 @@ class Case:
     compiled: bool = False
     ways: tuple[Way, ...] = WAYS
     masked: Literal["whole", "blocks"] = "whole"
-    """How the masked network is compiled; ours always are by blocks."""
+    """How the masked network is compiled; ours are always compiled by blocks."""
     backend: str = "inductor"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way made ready: its networks by name, those of them that are trained, and from a batch to the loss."""
+    """One way, ready to run: its networks by name, the trained ones among them, and from a batch to the loss."""
 
     networks: nn.ModuleDict
     trained: nn.ModuleList
@@ -79,9 +79,9 @@ class Timed:
 
     seconds: tuple[float, ...]
     first: float
-    """Seconds of the first step, in which is compiled what is compiled; not among the others."""
+    """Seconds of the first step, which includes compiling; not among the others."""
     peak: int
-    """Bytes at most in the last step, what lies there for other ways left out; 0 on a CPU."""
+    """Peak bytes of the last step, without what is allocated for other ways; 0 on a CPU."""
 
     @property
     def median(self) -> float:
@@ -89,9 +89,9 @@ class Timed:
 
 
 def count(case: Case) -> dict[str, Any]:
-    """FLOPs and bytes saved for backward of one step, without allocating the model.
+    """FLOPs of one step, and bytes stored for its backward, without allocating the model.
 
-    The attention matrix is not saved (fused attention); parameters are not counted, copies of them are.
+    The attention matrix is not stored (fused attention). Parameters are not counted, but copies of them are.
     """
     flops, saved = {}, {}
     with torch.device("meta"):
@@ -111,9 +111,9 @@ def count(case: Case) -> dict[str, Any]:
 
 
 def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Seconds (median, least and most) and, on a GPU, peak bytes of a step: forward, loss, backward, optimizer.
+    """Seconds (median, minimum and maximum) and, on a GPU, peak bytes of a step: forward, loss, backward, optimizer.
 
-    Each way has a model and an optimizer of its own; a way's peak leaves out what lies there for the others.
+    Each way has its own model and optimizer; its peak excludes what is allocated for the others.
     """
     candidates = {way: candidate(case, way, device) for way in case.ways}
     batch = make_batch(case, candidates[case.ways[0]], device)
@@ -126,13 +126,13 @@ def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
 
 
 def candidate(case: Case, way: Way, device: torch.device) -> Candidate:
-    """One way of a case, made on a device."""
+    """One way of a case, ready to run on a device."""
     with device:
         return _candidate(case, way, _networks(case, way))
 
 
 def make_batch(case: Case, of: Candidate, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Random images, and one-hot targets, as the network of a candidate takes them."""
+    """Random images and one-hot targets for the network of a candidate."""
     return _batch(case, of.networks["network"], device)
 
 
@@ -146,7 +146,7 @@ def _step(of: Candidate, batch: tuple[Tensor, Tensor], optimizer: torch.optim.Op
 def take_turns(
     candidates: Mapping[Any, Candidate], batch: tuple[Tensor, Tensor], device: torch.device, repeats: int
 ) -> dict[Any, Timed]:
-    """Steps of all candidates in turn, on one batch, so that their ratios mean something. Two turns warm up."""
+    """Alternate steps of all candidates on one batch, so that their ratios are comparable, after two warm-up turns."""
     optimizers = {
         name: torch.optim.AdamW(of.trained.parameters(), lr=1e-5, fused=True) for name, of in candidates.items()
     }
@@ -163,7 +163,7 @@ def take_turns(
 
 
 def _networks(case: Case, way: Way) -> Networks:
-    """The networks that a way needs, all of the same architecture: a teacher is as large as its student."""
+    """The networks that a way needs, all of the same architecture: a teacher has its student's size."""
     method = _method(way)
     if method is None:
         return Networks({STUDENT: _model(case)})
@@ -171,7 +171,7 @@ def _networks(case: Case, way: Way) -> Networks:
 
 
 def _method(way: Way) -> Method | None:
-    """The method of a way; the first three are operations, trained with the label alone."""
+    """The method of a way; None for the first three, which are operations, trained with the label loss."""
     return build(METHODS[way]()) if way in METHODS else None
 
 
@@ -220,7 +220,7 @@ def _attach(case: Case, model: nn.Module, copies: int, operation: Operation) -> 
 
 
 def _figure2(candidates: Mapping[Any, Candidate]) -> dict[str, dict[str, Any]]:
-    """Weights and optimizer state beside the paper's, as multiples of one network's."""
+    """Weights and optimizer state as multiples of one network's, beside the paper's figures."""
     found: dict[str, dict[str, Any]] = {}
     for way, candidate in candidates.items():
         one = sum(p.numel() for p in candidate.networks["network"].parameters())
@@ -233,18 +233,17 @@ def _figure2(candidates: Mapping[Any, Candidate]) -> dict[str, dict[str, Any]]:
 
 
 def _mask(model: nn.Module, rate: float) -> None:
-    """timm's drop path in all layers that have a twin, at one rate, as ours."""
+    """Set timm's drop path in all layers that have a twin to one rate, as ours is."""
     for module in [module for module in model.modules() if type(module) in TWINS]:
         names = [name for name, _ in module.named_children() if name.startswith("drop_path")]
-        for name in names or ["drop_path"]:  # ResNet has None there where there is no rate
+        for name in names or ["drop_path"]:  # without a rate, ResNet has None there
             setattr(module, name, DropPath(rate))
 
 
 def _model(case: Case) -> nn.Module:
     if not timm.is_model(case.model) or any(mark in case.model for mark in ":/\\"):
         raise InputError(f"model: {case.model!r}: timm does not know it")
-    # As the papers train it: timm starts the LayerScale of DeiT-III at another value, which costs the same.
-    size: dict[str, Any] = {"drop_path_rate": 0.0}  # some ship with one of their own
+    size: dict[str, Any] = {"drop_path_rate": 0.0}  # some models have another default
     if case.resolution is not None:
         size["img_size"] = case.resolution
     if case.depth is not None:

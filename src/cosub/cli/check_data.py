@@ -46,10 +46,10 @@ class Check(Checked):
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     options = _understand(words)
     from cosub.data.checking import Report, looks, rows_of
+    from cosub.data.overview import balance, overview, splits
     from cosub.data.pixels import plain, rule_of
     from cosub.data.sources import open_source
     from cosub.data.sources.table import write_table
-    from cosub.data.telling import balance, splits, told
     from cosub.runs.progress import counted
 
     config = plain(options.data)  # pixels as stored in the files
@@ -73,7 +73,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if as_json:
         print(json.dumps(result))
     else:
-        _print(result, told(dataclasses.replace(source, left_out=())))  # the findings list those
+        _print(result, overview(dataclasses.replace(source, left_out=())))  # the findings list those
     if report.damaged:
         sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")

@@ -1,1 +1,1 @@
-"""Data: sources, which example comes when, transforms, mixing."""
+"""Data: sources, the order of examples, transforms, mixing."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to. It replaces `path` at the end, and vanishes where something is raised.
+    """A temporary file beside `path` to write to. It replaces `path` at the end, and is removed if an error is raised.
 
-    It has the same suffix, and the process in its name: several processes may write the same file at once.
+    It has the same suffix, and the process id in its name, so that several processes may write the file at once.
     """
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:

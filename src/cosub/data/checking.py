@@ -1,4 +1,4 @@
-"""What a data set holds that a person should know of: damaged images, odd ones, and those in both train and test."""
+"""What a person should know about a data set: damaged images, unusual ones, and those in both train and test."""
 
 import warnings
 from collections import Counter
@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from cosub.data.decoding import BadImage, rgb
 from cosub.data.depth import extent_of
 from cosub.data.loading import leave_signals_to_the_trainer
+from cosub.data.overview import splits
 from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, digest, is_deep, is_deep_colour, limits_of, prepared
 from cosub.data.sources import Examples, Source
-from cosub.data.telling import splits
 
 _SUFFIXES = {
     "HEIF": {".heic", ".heif"},
@@ -30,7 +30,7 @@ _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of one image. `pixels` is a hash of what training would see of it; empty where it is damaged."""
+    """What was found about one image. `pixels` is a hash of what training would see; empty where it is damaged."""
 
     split: str
     name: str
@@ -43,15 +43,15 @@ class Look:
 class Report:
     """Findings, by name of the image."""
 
-    images: Counter[str] = field(default_factory=Counter)  # looked at, by split
+    images: Counter[str] = field(default_factory=Counter)  # number checked, by split
     damaged: list[str] = field(default_factory=list)
     odd: dict[str, list[str]] = field(default_factory=dict)
     duplicates: list[tuple[str, str]] = field(default_factory=list)  # an image of another split, and the one of train
-    alike: dict[bytes, list[str]] = field(default_factory=dict)  # images by their pixels
+    alike: dict[bytes, list[str]] = field(default_factory=dict)  # images by the hash of their pixels
     _seen: dict[bytes, str] = field(default_factory=dict)
 
     def add(self, look: Look) -> None:
-        """Note an image; those of train come first."""
+        """Add an image. Those of train have to come first."""
         self.images[look.split] += 1
         if look.damaged:
             self.damaged.append(look.damaged)
@@ -66,9 +66,9 @@ class Report:
 
 
 def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str]]:
-    """Path, label, split and group of each image, for a table. Images with the same pixels are a group.
+    """Path, label, split and group of each image, for a table. Images with the same pixels are one group.
 
-    Splits are those of the folder: where images were held out of it for want of them, the column is empty.
+    The splits are those of the folder. If it has none, so that images were held out, the column is empty.
     """
     own = not source.places.get("test", "").startswith("held out")
     groups = {name: names[0] for names in report.alike.values() if len(names) > 1 for name in names}
@@ -80,9 +80,9 @@ def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str
 
 
 def looks(source: Source, workers: int, rule: Rule | None = None) -> Iterator[Look]:
-    """Look at every image of a source, those of train first, each decoded whole, in as many processes.
+    """Decode and check every image of a source, those of train first, in `workers` processes.
 
-    The source reads pixels as they are in the files (`pixels.plain`); `rule` is what training would make of them.
+    The source reads pixels as they are in the files (`pixels.plain`); `rule` is how training reads them.
     """
     for split, examples in splits(source).items():
         loader = DataLoader(
@@ -118,7 +118,7 @@ def look(examples: Examples, index: int, split: str, rule: Rule | None = None) -
 
 
 def _facts(image: Image.Image, suffix: str, rule: Rule | None) -> tuple[list[str], bytes]:
-    # What the file says is lost where the image is decoded or converted.
+    # Decoding and converting lose what the file states.
     odd = [note for note in (_extension(image, suffix), *_mode(image), *_exif(image)) if note]
     pixels = digest(rgb(prepared(image, rule)))
     return [*odd, *_frames(image)], pixels
@@ -134,8 +134,8 @@ def _mode(image: Image.Image) -> list[str]:
     notes = []
     if is_deep(image):
         limits = limits_of(image)
-        kind = "32-bit or float grey, which has no usual range" if limits is None else f"16-bit grey, {_told(limits)}"
-        notes.append(f"{kind}: uses {_told(extent_of(image))}")
+        kind = "32-bit or float grey, which has no usual range" if limits is None else f"16-bit grey, {_span(limits)}"
+        notes.append(f"{kind}: uses {_span(extent_of(image))}")
     if is_deep_colour(image):
         notes.append("16-bit colour: the upper 8 bits are read")
     if image.mode in ("CMYK", "YCCK", "LAB", "HSV"):
@@ -145,20 +145,20 @@ def _mode(image: Image.Image) -> list[str]:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         notes.append(f"alpha: {GROUND} shows through it")
     if max(image.size) > LONGEST * min(image.size):
-        notes.append(f"over {LONGEST} times as long as wide: its middle is read")
+        notes.append(f"over {LONGEST} times as long as wide: only its centre is read")
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         notes.append(f"large: {image.width} x {image.height} pixels")
     return notes
 
 
-def _told(limits: Limits) -> str:
+def _span(limits: Limits) -> str:
     return f"{limits[0]:g} to {limits[1]:g}"
 
 
 def _frames(image: Image.Image) -> list[str]:
     try:
         frames = getattr(image, "n_frames", 1)
-    except Exception:  # as many kinds as formats; the first frame, which is what training sees, was decoded
+    except Exception:  # of any kind, by format; the first frame, which training sees, was decoded
         return ["animated: frames after the first are damaged"]
     return [f"animated: {frames} frames, the first is read"] if frames > 1 else []
 
@@ -175,7 +175,7 @@ def _exif(image: Image.Image) -> list[str]:
             for tags in (exif, exif.get_ifd(_EXIF_IFD)):
                 dict(tags)
         except Exception as error:  # Pillow warns of some faults and raises for others
-            return [f"EXIF that does not parse ({' '.join(str(error).split())[:80]})"]
+            return [f"EXIF cannot be parsed ({' '.join(str(error).split())[:80]})"]
     return (
         [f"EXIF rotates it (orientation {orientation}), as data.orientation does"] if orientation not in (0, 1) else []
     )

@@ -1,4 +1,4 @@
-"""How much of their type the values of deep images use: for a warning, and for `--data.range auto`."""
+"""The range of values in images of more than 8 bits: for a warning, and for `--data.range auto`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,27 +11,27 @@ from cosub.data.decoding import BadImage
 from cosub.data.pixels import Limits, Prepared, is_deep, is_deep_colour, limits_of, plain
 from cosub.data.sources import Examples, open_source
 from cosub.errors import InputError
-from cosub.recipes.data import DataConfig, Digits
+from cosub.recipes.data import DataConfig, Pictures
 
-LOOKED_AT = 64  # training images, spread over the set, for a warning
-LEAST = 1 / 8  # of the type's range
+INSPECTED = 64  # training images, spread over the set, for a warning
+LEAST = 1 / 8  # of the type's range; a warning where images use less
 
 
 class _Deep(NamedTuple):
-    """Of an image of more than 8 bits: its least and largest value, those of its type, whether it is in colour."""
+    """An image of more than 8 bits: minimum and maximum of its values and of its type, whether it is in colour."""
 
     extent: Limits
     type: Limits | None
     colour: bool
 
 
-def settled(config: DataConfig) -> DataConfig:
-    """The same data with numbers for `data.range auto`: the least and the largest value of the training images.
+def resolve_range(config: DataConfig) -> DataConfig:
+    """The same data with numbers for `data.range auto`: minimum and maximum over the training images.
 
     Raises:
-        InputError: if no training image has more than 8 bits, one of them is in colour, or all have one value alone.
+        InputError: if no training image has more than 8 bits, one of them is in colour, or all have the same value.
     """
-    if isinstance(config, Digits) or config.range != "auto":
+    if not isinstance(config, Pictures) or config.range != "auto":
         return config
     found = _extents(open_source(plain(config)).train)
     if not found:
@@ -39,22 +39,22 @@ def settled(config: DataConfig) -> DataConfig:
     _require_grey(config.range, found)
     low, high = _union([seen.extent for seen in found])
     if low == high:
-        raise InputError(f"data.range: 'auto': all training images are {low:g} everywhere; name two numbers")
+        raise InputError(f"data.range: 'auto': all pixels of the training images are {low:g}; name two numbers")
     return replace(config, range=(low, high))
 
 
 def depth_cautions(config: DataConfig, examples: Examples) -> list[str]:
-    """A sentence where some training images use little of their type's range, or a range is given for none.
+    """A warning if training images use little of their type's range, or if a range is set and applies to none.
 
     Raises:
-        InputError: if their type has no usual range and the recipe names none, or it names one and some are in colour.
+        InputError: if their type has no usual range and the recipe sets none, or it sets one and some are in colour.
     """
-    if isinstance(config, Digits) or config.pixels == 1:
+    if not isinstance(config, Pictures) or config.pixels == 1:
         return []
-    found = _extents(_as_filed(examples), LOOKED_AT)
+    found = _extents(_without_rule(examples), INSPECTED)
     if config.range != "type":
         _require_grey(config.range, found)
-        none = "data.range: none of the training images that were looked at is grey with more than 8 bits"
+        none = "data.range: none of the training images that were checked is grey with more than 8 bits"
         return [] if found else [none]
     if not found:
         return []
@@ -69,7 +69,7 @@ def depth_cautions(config: DataConfig, examples: Examples) -> list[str]:
         return []
     remedy = "take --data.range auto, or --data.range LOW HIGH"
     if any(seen.colour for seen in found):
-        remedy = "of 16-bit colour the upper 8 bits are read, so write the images anew over the whole range"
+        remedy = "only the upper 8 bits of 16-bit colour are read, so rescale these images to the whole range"
     return [
         f"{len(found)} training images use the values {low:g} to {high:g} of {least:g} to {most:g}, less than an "
         f"eighth, so contrast is lost: {remedy}"
@@ -80,12 +80,12 @@ def _require_grey(range_: Any, found: Sequence[_Deep]) -> None:
     if any(seen.colour for seen in found):
         raise InputError(
             f"data.range: {range_!r}: is for grey images, and some training images are 16-bit colour, of which Pillow "
-            "reads the upper 8 bits; leave it out, or write those in 8 bits"
+            "reads the upper 8 bits; leave it out, or convert those to 8 bits"
         )
 
 
 def extent_of(image: Image.Image) -> Limits:
-    """The least and the largest value."""
+    """Minimum and maximum of the values."""
     colour = is_deep_colour(image)
     values = np.asarray(image.convert("RGB") if colour else image)
     scale = 257 if colour else 1  # Pillow has read the upper byte
@@ -93,14 +93,14 @@ def extent_of(image: Image.Image) -> Limits:
 
 
 def _extents(examples: Examples, most: int = 0) -> list[_Deep]:
-    """The deep images among so many, or among all."""
+    """The images of more than 8 bits among the first `most`, evenly spaced, or among all."""
     total = len(examples.labels)
     number = min(most or total, total)
     found = []
     for place in range(number):
         try:
             found.append(examples.image(place * total // number, _extent))
-        except BadImage:  # counted and named when its turn comes
+        except BadImage:  # counted and named in training
             continue
     return [seen for seen in found if seen is not None]
 
@@ -117,8 +117,8 @@ def _union(limits: Sequence[Limits]) -> Limits:
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _as_filed(examples: Any) -> Examples:
-    """The set without the rule by which its pixels are read."""
+def _without_rule(examples: Any) -> Examples:
+    """The set, read without the rule for pixels."""
     if isinstance(examples, Prepared):
         return examples.whole
     return replace(examples, rule=None) if hasattr(examples, "rule") else examples

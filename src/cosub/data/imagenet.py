@@ -1,14 +1,14 @@
-"""ImageNet's numbers of classes, and its classes' indices."""
+"""ImageNet's numbers of classes, and the indices of its classes."""
 
 import functools
 from collections.abc import Sequence
 
 from cosub.errors import InputError
 
-IMAGENET, IMAGENET21K = 1000, 21841  # classes; 21k as it was published first (fall 2011)
+IMAGENET, IMAGENET21K = 1000, 21841  # numbers of classes; 21k as first published (fall 2011)
 IMAGES = {IMAGENET: 1_281_167, IMAGENET21K: 14_197_122}
 
-# The same photographs are published under several lists of classes.
+# The same images are published with several lists of classes.
 VARIANTS = {
     1000: "ImageNet-1k",
     21841: "ImageNet-21k, the release of fall 2011",
@@ -28,7 +28,7 @@ def describe(classes: int) -> str:
 
 @functools.cache
 def synsets() -> tuple[str, ...]:
-    """ImageNet-1k's synsets, sorted: a class's index is its place."""
+    """ImageNet-1k's synsets, sorted: a class's index is its position."""
     from timm.data.imagenet_info import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
@@ -40,14 +40,14 @@ def is_imagenet(classes: Sequence[str]) -> bool:
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
-    """The index, among a network's classes, of each folder's name.
+    """The index of each folder's name among a network's classes.
 
-    Names of the network's own classes are those. Else, for a network of ImageNet-1k's classes, numbers are indices
-    (ImageNet-V2's folders: sorted as strings, "100" would come third) and synsets stand for their place in the sorted
-    list.
+    If not all are names of the network's classes, and these are ImageNet-1k's, numbers are indices and synsets stand
+    for their position in the sorted list. (ImageNet-V2's folders are numbers: sorted as strings, "100" would come
+    third.)
 
     Raises:
-        InputError: if there are others.
+        InputError: for a name that is none of these.
     """
     known = {name: index for index, name in enumerate(classes)}
     if is_imagenet(classes) and not set(names) <= known.keys():

@@ -1,4 +1,4 @@
-"""Which image comes when, and how it is changed: both functions of (seed, epoch, position)."""
+"""The order of images and their augmentation, both functions of (seed, epoch, position)."""
 
 import random
 import signal
@@ -21,7 +21,7 @@ _ATTEMPTS = 16
 
 
 class Key(NamedTuple):
-    """One training example: which image, in which epoch, at which place in the epoch's order."""
+    """One training example: which image, in which epoch, at which position of the epoch's order."""
 
     image: int
     epoch: int
@@ -50,9 +50,9 @@ class Slice:
 
 
 class StepSampler(Sampler[list[Key]]):
-    """Yields the keys of each micro-step of `steps`, epoch after epoch, without ever starting over.
+    """Yields the keys of each micro-step of `steps`, across epochs.
 
-    With `repeats` each image of a batch comes that often, and an epoch of as many steps sees fewer images.
+    Each image of a batch occurs `repeats` times, so that an epoch of the same number of steps sees fewer images.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class StepSampler(Sampler[list[Key]]):
             for micro_step in range(self.share.micro_steps):
                 groups = self.share.groups(micro_step)
                 rows = range(groups.start * self.group_size, groups.stop * self.group_size)
-                # All images of the batch, then all again: copies are a share 1 / repeats of the batch apart, and so in
-                # different groups. In one group, mixing would pair an image with itself, and its copies would share
-                # BatchNorm's statistics. (DeiT's copies lie in different processes, which hold whole groups here.)
+                # All images of the batch, then all again: repetitions are 1 / repeats of the batch apart, and so in
+                # different groups. In one group, mixing would pair an image with itself, and its repetitions would
+                # share BatchNorm's statistics. (In DeiT they are in different processes; here a process has groups.)
                 yield [Key(images[row % self.distinct], epoch, inside * self.batch_size + row) for row in rows]
 
 
 def distinct_images(batch_size: int, repeats: int) -> int:
-    """Images of a batch that differ, where each comes `repeats` times; the last of them less often if need be."""
+    """Distinct images of a batch in which each occurs `repeats` times, the last ones less often if need be."""
     return -(-batch_size // repeats)
 
 
@@ -103,27 +103,27 @@ class TrainingSet(Dataset[Any]):
         seed_all(derive("augment", self.seed, key.epoch, key.position))
         bad: list[str] = []
         for attempt in range(_ATTEMPTS):
-            # A replacement is a function of the image that it replaces, so a continued run sees the same one.
+            # The replacement is a function of the unreadable image, so a continued run sees the same one.
             index = derive("replace", key.image, attempt) % len(self.examples.labels) if attempt else key.image
             try:
                 return *self.example(index), bad
             except BadImage as error:
                 bad.append(str(error))
-        # Not an error here: a worker's would reach one process of many. So many bad images end the run soon.
+        # No error here: it would reach one process of many. With so many bad images, their count soon ends the run.
         return *self.blank(key.image), bad
 
     def example(self, index: int) -> tuple[Any, Any]:
-        """An image that was changed, and its label. Raises BadImage."""
+        """An augmented image and its label. Raises BadImage."""
         pixels = self.examples.image(index, self.transform.read)
         return self.transform.change(pixels), self.examples.labels[index]
 
     def blank(self, index: int) -> tuple[Any, Any]:
-        """What stands in for an image where no other can be read either."""
+        """A blank image in place of one, where no replacement can be read either."""
         return self.transform(Image.new("RGB", (32, 32))), self.examples.labels[index]
 
 
 def seed_all(seed: int) -> None:
-    """Seed what transforms draw from. Torch's default generator alone: `torch.manual_seed` costs 150 times more."""
+    """Seed the generators of transforms. Of torch's only the default one: `torch.manual_seed` costs 150 times more."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
@@ -135,9 +135,9 @@ def collate(items: Sequence[tuple[Any, Any, list[str]]]) -> Batch:
 
 
 class TestSet(Dataset[Any]):
-    """Examples in order; one that cannot be read is left out and named."""
+    """Examples in order; unreadable ones are left out and named."""
 
-    __test__ = False  # not a test, pytest
+    __test__ = False  # pytest: this is not a test
 
     def __init__(self, examples: Examples, transform: Transform, indices: range) -> None:
         self.examples, self.transform, self.indices = examples, transform, indices
@@ -186,12 +186,12 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
 
 
 def _context(workers: int) -> str | None:
-    """Workers are children of the training process, and end when it is killed: a server between them would live on."""
+    """Fork workers from the training process, so that they end when it is killed: a fork server would outlive it."""
     return "fork" if workers and sys.platform == "linux" else None
 
 
 def leave_signals_to_the_trainer(_worker: int) -> None:
-    """A terminal or a launcher signals all processes; the step under way still needs its images."""
+    """Ignore signals in a worker: a terminal or launcher sends them to all processes, and the step needs its images."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What tells the images of a run from others, and lets them move: names of classes, relative names, sizes of files."""
+"""A hash that identifies the images of a run, also after they are moved: class names, relative paths, file sizes."""
 
 import hashlib
 import json
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cosub.data.overview import splits
 from cosub.data.pixels import Prepared
 from cosub.data.sources import Part, Source
 from cosub.data.sources.folder import Files
 from cosub.data.sources.walking import listed
-from cosub.data.telling import splits
-from cosub.recipes.data import DataConfig, Digits
+from cosub.recipes.data import DataConfig
 
-_CONTAINERS = (".parquet", ".tar", ".bin")  # hold the images that have no files of their own
+_CONTAINERS = (".parquet", ".tar", ".bin")  # files that hold many images
 
 
 def mark(source: Source, config: DataConfig) -> str:
-    """A hash of names of classes and, of each image, label, name below `data.path` and size in bytes.
+    """A hash of the class names and, for each image, label, path below `data.path` and size in bytes.
 
-    No file is read. Where images have no files of their own, those that hold them stand for them.
+    No file is read. Where images lie inside other files, these are hashed by name and size.
     """
     root = _root(config)
     found = hashlib.sha256(json.dumps(source.classes).encode())
@@ -41,16 +41,17 @@ def about(source: Source, config: DataConfig, fingerprint: str) -> dict[str, Any
 
 
 def gone(config: DataConfig) -> bool:
-    """Whether no path is named, or nothing lies there any more."""
-    if isinstance(config, Digits):
+    """Whether data that come from files have no path, or nothing is there any more."""
+    name = getattr(config, "path", None)
+    if name is None:
         return False
-    path = Path(config.path).expanduser()
-    return not config.path or not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    path = Path(name).expanduser()
+    return not name or not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def _root(config: DataConfig) -> str:
     path = os.path.abspath(os.path.expanduser(getattr(config, "path", "")))
-    return os.path.dirname(path) if config.kind == "table" else path
+    return os.path.dirname(path) if config.PATH_IS_FILE else path
 
 
 def _file(examples: Any, index: int, root: str) -> list[Any]:
@@ -63,7 +64,7 @@ def _file(examples: Any, index: int, root: str) -> list[Any]:
             case Files():
                 return _named(examples.paths[index], root)
             case _:
-                images = getattr(examples, "images", None)  # of scenes
+                images = getattr(examples, "images", None)  # paths, where the set has pairs of files
                 return _named(images[index], root) if isinstance(images, list) else []
 
 
@@ -71,11 +72,11 @@ def _named(path: Path, root: str) -> list[Any]:
     name = os.path.abspath(path)
     try:
         size = path.stat().st_size
-    except OSError:  # named as a bad image when its turn comes
+    except OSError:  # named as a bad image in training
         size = -1
     return [name[len(root) :].replace(os.sep, "/") if name.startswith(root + os.sep) else name, size]
 
 
 def _containers(config: DataConfig) -> Iterator[Path]:
-    if config.kind in ("hub", "shards", "torchvision", "scenes") and (root := Path(_root(config))).is_dir():
+    if config.PACKED and (root := Path(_root(config))).is_dir():
         yield from (path for path in listed(root, "**/*") if path.suffix in _CONTAINERS)

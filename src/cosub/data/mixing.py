@@ -1,4 +1,4 @@
-"""Mixup and CutMix inside a group: partners, shares and boxes are a function of (seed, step, group)."""
+"""Mixup and CutMix within a group: partners, shares and boxes are functions of (seed, step, group)."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def mix(
     targets: LabelLoss,
     key: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:
-    """Mix a group of images with the same group in reverse order; gives images and dense targets.
+    """Mix a group of images with the same group in reverse order. Returns images and dense targets.
 
     `key` is (seed, step, group). timm's box formula reads numpy's global generator, which is seeded here.
     """

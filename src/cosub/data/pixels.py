@@ -1,7 +1,7 @@
-"""What an opened image is before anything is cut from it: upright, of 8 bits a channel, opaque, not too long.
+"""Prepare an opened image before it is cropped: upright, 8 bits per channel, opaque, not too long.
 
-Pillow clips a grey image of 16 bits to 255, ignores which way a camera was held, and drops alpha. A recipe says what is
-done instead (`data.pixels` 2, `data.range`, `data.orientation`), and training, evaluation and prediction all do it.
+Pillow clips 16-bit grey to 255, ignores the camera's orientation, and drops alpha. A recipe states what is done instead
+(`data.pixels` 2, `data.range`, `data.orientation`), for training, evaluation and prediction alike.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from PIL import Image, ImageOps
 
 from cosub.data.decoding import Read, decode, rgb
 from cosub.errors import InputError
-from cosub.recipes.data import DataConfig, Digits, Folder, Photographs, Scenes
+from cosub.recipes.data import DataConfig, Digits, Folder, Photographs, Pictures
 
 if TYPE_CHECKING:
     from cosub.data.sources.source import Examples
 
-GROUND = "white"  # shows through alpha, and through a palette's transparent colour
-LONGEST = 16  # times its shorter side: what is longer is cut, since resizing would make it enormous
+GROUND = "white"  # background of transparent pixels
+LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since resizing would make them enormous
 
 _ORIENTATION, _BITS = 0x0112, 258
 _SIXTEEN = 65535
@@ -41,31 +41,29 @@ class Rule:
 
 
 def rule_of(config: DataConfig) -> Rule | None:
-    """The rule of a recipe's data; None for those of before, which are read as Pillow converts them."""
-    if isinstance(config, Digits) or config.pixels == 1:
+    """The rule for pixels of a recipe's data; None where Pillow's conversion is the rule (`data.pixels` 1)."""
+    if not isinstance(config, Pictures) or config.pixels == 1:
         return None
-    if isinstance(config, Scenes):  # an annotation lies on the image as it is
-        return Rule(config.range, cut=False)
-    return Rule(config.range, config.orientation)
+    return Rule(config.range, getattr(config, "orientation", False), cut=config.CROP_LONG)
 
 
 def plain(config: DataConfig) -> DataConfig:
-    """The same data, their pixels as Pillow opens them."""
-    if isinstance(config, Digits):
+    """The same data, with pixels as Pillow opens them."""
+    if not isinstance(config, Pictures):
         return config
-    turned = {} if isinstance(config, Scenes) else {"orientation": False}
-    return replace(config, range="type", pixels=1, **turned)  # pyright: ignore[reportArgumentType]
+    upright = {"orientation": False} if isinstance(config, Photographs) else {}
+    return replace(config, range="type", pixels=1, **upright)  # pyright: ignore[reportArgumentType]
 
 
 def as_read(config: Photos, like: DataConfig) -> Photos:
-    """The same data, their pixels read as those of other data are."""
+    """The same data, with pixels read as those of other data."""
     if isinstance(like, Photographs):
         return replace(config, range=like.range, pixels=like.pixels, orientation=like.orientation)
-    return replace(config, pixels=1)  # digits, which are read from no file
+    return replace(config, pixels=1)
 
 
 def prepared(image: Image.Image, rule: Rule | None) -> Image.Image:
-    """The image as the rule wants it; as it was opened, not yet decoded, where nothing is to be done.
+    """The image, prepared by the rule; not yet decoded where there is nothing to change.
 
     Raises:
         ValueError: for more than 8 bits that cannot be scaled.
@@ -92,12 +90,12 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def is_deep_colour(image: Image.Image) -> bool:
-    """Whether it is opened, and not decoded, as colour of 16 bits a channel."""
+    """Whether it is opened, and not yet decoded, as colour of 16 bits per channel."""
     return not is_deep(image) and any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def limits_of(image: Image.Image) -> Limits | None:
-    """The least and the largest value of a deep image's type; None where that says nothing (32 bits, floats)."""
+    """Minimum and maximum of the data type of a grey image; None where that means nothing (32 bits, floats)."""
     tags: Any = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS, (16,)))
     if image.mode == "F" or bits > 16:
@@ -109,12 +107,12 @@ def limits_of(image: Image.Image) -> Limits | None:
 def _turned(image: Image.Image) -> bool:
     try:
         return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except Exception:  # EXIF that does not parse says nothing; check-data names it
+    except Exception:  # EXIF that cannot be parsed is ignored; check-data reports it
         return False
 
 
 def _cut(image: Image.Image) -> Image.Image:
-    """The middle of what is too long."""
+    """The centre of an image that is too long."""
     width, height = image.size
     most = LONGEST * min(width, height)
     if max(width, height) <= most:
@@ -125,7 +123,7 @@ def _cut(image: Image.Image) -> Image.Image:
 
 def _scaled(image: Image.Image, limits: Limits | None) -> Image.Image:
     if limits is None:
-        raise ValueError("32 bits or floats, whose type says nothing of black and white: take --data.range")
+        raise ValueError("32 bits or floats, whose type does not define black and white: take --data.range")
     low, high = limits
     values = np.asarray(image).astype(np.float32 if high <= _SIXTEEN else np.float64)
     scaled = np.nan_to_num((values - low) * (255 / (high - low))).clip(0, 255)
@@ -138,7 +136,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def digest(image: Image.Image) -> bytes:
-    """A hash of decoded pixels. Equal for copies with another name, format or metadata, not for images encoded anew."""
+    """A hash of decoded pixels: equal for copies under another name, in a lossless format or with other metadata."""
     return hashlib.blake2b(repr(image.size).encode() + image.tobytes(), digest_size=16).digest()
 
 
@@ -149,7 +147,7 @@ def decoded(path: Path, rule: Rule | None) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A set of images that are read by a rule."""
+    """A set of images that are prepared by a rule."""
 
     whole: "Examples"
     rule: Rule
@@ -166,16 +164,18 @@ class Prepared:
 
 
 def by_rule(examples: "Examples", config: DataConfig) -> "Examples":
-    """The set, read by the rule of a recipe's data."""
+    """The set, read by the rule of a recipe's data. A set that has a rule itself applies it."""
     rule = rule_of(config)
+    if hasattr(examples, "rule"):
+        return replace(examples, rule=rule)  # pyright: ignore[reportArgumentType]
     return examples if rule is None else Prepared(examples, rule)
 
 
 def reading_of(config: Mapping[str, Any], origin: str) -> DataConfig:
-    """Data that are read as such a config says; where it says nothing, as Pillow opens them, which is timm's way.
+    """Data whose pixels are read as a config of exported weights states; by default as Pillow and timm do.
 
     Raises:
-        InputError: for values that mean nothing.
+        InputError: for invalid values.
     """
     if "image_reading" not in config:
         return Digits()
@@ -187,6 +187,4 @@ def reading_of(config: Mapping[str, Any], origin: str) -> DataConfig:
         low, high = map(float, limits)
         return Folder(range=(low, high), orientation=orientation)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"weights: {origin}: image_reading cannot be understood ({error!r}); export the run again"
-        ) from error
+        raise InputError(f"weights: {origin}: image_reading is invalid ({error!r}); export the run again") from error

@@ -1,6 +1,6 @@
-"""Images to tensors: what of an image is decoded, and how it is changed. The result is uint8, normalised on the device.
+"""Images to uint8 tensors, which the device normalises: what is decoded of an image, and how it is augmented.
 
-timm's transforms, but for the crops of training, which decide what is decoded.
+The transforms are timm's, except the training crops, which decide what is decoded.
 """
 
 import functools
@@ -31,9 +31,9 @@ _REDUCTIONS = (8, 4, 2)  # of JPEG's blocks of 8 pixels
 
 @dataclass(frozen=True)
 class Transform:
-    """An opened image to `(3, H, W)` of uint8, in two parts: `read` decodes what is wanted, `change` does the rest.
+    """An opened image to `(3, H, W)` of uint8, in two parts: `read` decodes what is needed, `change` does the rest.
 
-    Both draw from the global generators, never from what was drawn for another image.
+    Both draw from the global generators, which are seeded for each image.
     """
 
     read: Read
@@ -108,27 +108,27 @@ class RandomResizedCrop:
         """Decode at a reduction, crop, resize. torch's resize of bytes is Pillow's, at three times its speed."""
         left, top, width, height = box
         reduce(image, scale)
-        window = rgb(image.crop((left, top, left + width, top + height)))  # fewer pixels to convert than before
+        window = rgb(image.crop((left, top, left + width, top + height)))  # converts only the crop's pixels
         pixels = torch.from_numpy(np.array(window)).permute(2, 0, 1)[None]
         size = (self.resolution, self.resolution)
         return F.interpolate(pixels, size=size, mode=self.interpolation, antialias=True)[0]
 
 
 def reduction(image: Image.Image, width: int, height: int, resolution: int) -> int:
-    """The largest reduction of a JPEG at which a box of it still has `resolution` pixels each way; else 1."""
+    """The largest reduction of a JPEG at which a box still has `resolution` pixels on each side; else 1."""
     if image.format not in ("JPEG", "MPO"):
         return 1
     return next((scale for scale in _REDUCTIONS if min(width, height) // scale >= resolution), 1)
 
 
 def reduce(image: Image.Image, scale: int) -> None:
-    """Have an opened JPEG decoded at 1 / `scale` of its size."""
+    """Let an opened JPEG be decoded at 1 / `scale` of its size."""
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
 
 
 def read_reduced(image: Image.Image, resolution: int) -> Image.Image:
-    """All of an image, in RGB, with its shorter side no longer than a JPEG's reduction to `resolution` needs."""
+    """The whole image in RGB; a JPEG at the largest reduction that leaves its sides at least `resolution` long."""
     reduce(image, reduction(image, *image.size, resolution))
     return rgb(image)
 
@@ -142,7 +142,7 @@ def _as_is(pixels: Tensor) -> Tensor:
 
 
 def simple_crop(resolution: int, flip: float, interpolation: Interpolation = "bicubic") -> transforms.Compose:
-    """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels, crop; by less where 4 is much."""
+    """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels (fewer at low resolution), crop."""
     padding = min(4, max(1, resolution // 8))
     return transforms.Compose(
         [
@@ -168,7 +168,7 @@ def _resampling(interpolation: Interpolation) -> transforms.InterpolationMode:
 
 
 def evaluation(resolution: int, inputs: Inputs = _IMAGENET) -> Transform:
-    """Resize the shorter side and crop the centre, by the crop ratio of `inputs`: PIL image to uint8 `(3, H, W)`."""
+    """Resize the shorter side and crop the centre, by the crop ratio of `inputs`: image to `(3, H, W)` of uint8."""
     parts: Any = transforms_imagenet_eval(
         resolution, crop_pct=inputs.crop_ratio, interpolation=inputs.interpolation, use_prefetcher=True
     )
@@ -176,13 +176,13 @@ def evaluation(resolution: int, inputs: Inputs = _IMAGENET) -> Transform:
 
 
 def normalize(images: Tensor, inputs: Inputs = _IMAGENET) -> Tensor:
-    """uint8 `(B, 3, H, W)` to float32 with the mean and deviation of `inputs`, on the images' device."""
+    """uint8 `(B, 3, H, W)` to float32, normalised by mean and deviation of `inputs`, on the images' device."""
     mean, deviation = _statistics(inputs, images.device)
     return images.float().sub_(mean).div_(deviation)
 
 
 @functools.cache
 def _statistics(inputs: Inputs, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Copied to a device once, not in every step."""
+    """Mean and deviation on a device, copied once and not in every step."""
     mean, deviation = (torch.tensor(value, device=device).view(1, 3, 1, 1) * 255 for value in (inputs.mean, inputs.std))
     return mean, deviation

@@ -1,1 +1,1 @@
-"""Evaluation: exact under any number of processes."""
+"""Evaluation, exact for any number of processes."""

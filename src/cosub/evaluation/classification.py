@@ -26,7 +26,7 @@ SHARES = (0.75, 0.5)
 
 @dataclass(frozen=True)
 class Result:
-    """Accuracies in [0, 1] of the full network, and top-1 of submodels by the name they were asked for under."""
+    """Accuracies in [0, 1] of the full network, and top-1 accuracy of submodels by name."""
 
     top1: float
     top5: float
@@ -62,12 +62,12 @@ def evaluate(
 ) -> Result:
     """Run the network over a set of images. `submodels` names lists of residual layers to keep.
 
-    Where `targets` is given, labels are its rows: the classes that count as right for an image (ReaL).
-    `progress` yields the batches, of which it is told the number.
+    If `targets` is given, labels are indices of its rows, which hold the classes that are correct for an image (ReaL).
+    `progress` gets the batches and their number, and yields the batches.
 
-    Each process takes every world.size-th image; sums are reduced and nothing is padded. Every process runs the
-    network equally often, because a sharded one waits for all: one without images left runs it on an empty image,
-    which is not counted.
+    Each process evaluates every world.size-th image; sums are reduced and nothing is padded. All processes run the
+    network equally often, because a sharded one needs all of them: without images left, a process runs it on a blank
+    image, which is not counted.
 
     Raises:
         RunError: if more images than `bad_share` cannot be read.
@@ -82,8 +82,8 @@ def evaluate(
     targets = None if targets is None else targets.to(world.device)
     network.eval()
     nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
-    most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches of a process
-    with torch.no_grad():  # sharded parameters that inference mode has gathered cannot be trained again
+    most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches per process
+    with torch.no_grad():  # sharded parameters that were gathered in inference mode could not be trained again
         for batch in progress(itertools.islice(itertools.chain(loader, itertools.repeat([])), most), most):
             labels, images = None, nothing
             if isinstance(batch, Batch):
@@ -93,10 +93,10 @@ def evaluate(
             for name, kept in layers.items():
                 logits = logits_of(network, images, kept)
                 if labels is not None:
-                    right = labels if targets is None else best_target(logits, targets[labels])
-                    top1[name].update(logits, right)
+                    correct = labels if targets is None else best_target(logits, targets[labels])
+                    top1[name].update(logits, correct)
                     if kept is None:
-                        top5.update(logits, right)
+                        top5.update(logits, correct)
     network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), bad_share)
@@ -106,17 +106,17 @@ def evaluate(
 
 
 def best_target(logits: Float[Tensor, "B C"], targets: Int[Tensor, "B most"]) -> Int[Tensor, " B"]:
-    """The highest-scored of the classes that count as right: it is the top-1 if any of them is, and so for top-5."""
+    """The highest-scored of the correct classes: it is the top-1 (or in the top-5) if any of them is."""
     return targets.gather(1, logits.gather(1, targets).argmax(1, keepdim=True)).squeeze(1)
 
 
 def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str, list[int]]:
-    """The layers of submodels with a share of the blocks, spread evenly over depth, by the share's name."""
+    """The layers of submodels with a fraction of the blocks, evenly spaced over depth, named by the fraction."""
     return {f"{share:g}": evenly(layers_per_block(network), share) for share in shares}
 
 
 def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
-    """Raises RunError if too many images could not be read."""
+    """Raise RunError if more images than `share` could not be read."""
     if len(bad) > share * num_images:
         raise RunError(
             f"{len(bad)} of {num_images} images cannot be read, more than bad_share {share:g} allows; "
@@ -125,7 +125,7 @@ def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
 
 
 def logits_of(network: nn.Module, images: Tensor, kept: Sequence[int] | None) -> Tensor:
-    """Of the full network, or of the submodel with some of its residual layers."""
+    """Logits of the full network, or of the submodel with the residual layers `kept`."""
     if kept is None:
         return network(images)
     num_layers = sum(layers_per_block(network))
@@ -139,5 +139,5 @@ def _accuracy(num_classes: int, top_k: int, world: World) -> Any:
 
 
 def _value(metric: Any) -> float:
-    """A share of images; the metric divides in single precision."""
+    """The metric as a share of images, rounded because it divides in single precision."""
     return round(float(metric.compute()), 6)

@@ -13,16 +13,16 @@ from cosub.data.sources import BadImage, Examples, Part, Source, all_images, ope
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import check_bad
-from cosub.recipes.data import DataConfig, Digits
+from cosub.recipes.data import DataConfig
 from cosub.recipes.inputs import Inputs
 from cosub.seeds import derive
 
 
 @dataclass(frozen=True)
 class Images:
-    """A set in memory, decoded and cropped once. Unreadable images are left out and named in `bad`.
+    """A set in memory, decoded and cropped. Unreadable images are left out and named in `bad`.
 
-    `inputs` says how a network sees the pixels. `digests` holds a hash of each image as it was decoded.
+    `inputs` says how they are normalised. `digests` holds a hash of each decoded image.
     """
 
     pixels: UInt8[Tensor, "N 3 H W"]
@@ -44,18 +44,18 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
     """The test or training images of a run's data, or other images of the same classes.
 
     Args:
-        data: where the run found its images.
+        data: the run's.
         classes: the run's, in order.
-        name: "test", "train", or the path of another set: there, the test split, or all of a folder without splits.
-        path: where the run's data lie now; empty: where the run found them.
+        name: "test", "train", or the path of another set: its test split, or all of a folder without splits.
+        path: where the run's data are now; empty: where they were in training.
 
     Raises:
         InputError: if there are no images, or they have other classes.
     """
     own = name in ("test", "train")
     where = path if own else name
-    if where and not own and not isinstance(data, Digits):
-        found = all_images(dataclasses.replace(data, path=where), classes)
+    if where and not own and hasattr(data, "path"):
+        found = all_images(dataclasses.replace(data, path=where), classes)  # pyright: ignore[reportCallIssue]
         if found is not None:
             return found
     source = source_of_run(data, classes, where)
@@ -63,28 +63,28 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
 
 
 def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") -> Source:
-    """The data of a run, which may lie at another path now. Arguments are those of `images_of_run`.
+    """The data of a run, which may now be at another path. Arguments are those of `images_of_run`.
 
     Raises:
         InputError: if they are not there, or have other classes.
     """
     if path:
-        if isinstance(data, Digits):
+        if not hasattr(data, "path"):
             raise InputError(
-                f"data.path: {path}: the run was trained on the embedded digits, which have no path; leave it out"
+                f"data.path: {path}: the run was trained on the embedded {data.kind}, which have no path; leave it out"
             )
-        data = dataclasses.replace(data, path=path)
+        data = dataclasses.replace(data, path=path)  # pyright: ignore[reportCallIssue]
     source = open_source(data)
     if source.classes != classes:
         raise InputError(
-            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes that are not those of the run "
+            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes, not those of the run "
             f"({', '.join(classes[:3])}, ...)"
         )
     return source
 
 
 def subsample(examples: Examples, number: int, seed: int) -> Examples:
-    """That many of the examples, drawn from the seed, in order; all of them if there are no more, or for 0."""
+    """`number` of the examples, drawn by the seed, in order; all of them for 0, or if there are no more."""
     if not 0 < number < len(examples.labels):
         return examples
     return Part(examples, sorted(draw_indices(len(examples.labels), seed)[:number]))
@@ -97,7 +97,7 @@ def draw_indices(number: int, seed: int, purpose: str = "images") -> list[int]:
 
 
 def halves(examples: Examples, seed: int) -> tuple[Examples, Examples]:
-    """Two random halves of a set; of an odd number the first has one more.
+    """Two random halves of a set; the first has one more of an odd number.
 
     Raises:
         InputError: if there are fewer than two examples.
@@ -111,11 +111,11 @@ def halves(examples: Examples, seed: int) -> tuple[Examples, Examples]:
 def load_into_memory(
     examples: Examples, resolution: int, inputs: Inputs, bad_share: float = 0.01, what: str = "images"
 ) -> Images:
-    """Decode and crop a set as an evaluation does. An image takes `3 * resolution ** 2` bytes.
+    """Decode and crop a set as for evaluation. An image takes `3 * resolution ** 2` bytes.
 
     Raises:
         RunError: if more images than `bad_share` cannot be read.
-        InputError: if none can be read; `what` says of which set.
+        InputError: if none can be read; `what` names the set.
     """
     transform = evaluation(resolution, inputs)
     pixels, labels, digests, bad = [], [], set(), []

@@ -1,4 +1,4 @@
-"""The metric that a task is judged by: its name for people, and its key in summary.json and metrics.jsonl."""
+"""The headline metric of a task: its name on pages, and its key in summary.json and metrics.jsonl."""
 
 from typing import NamedTuple
 
@@ -14,6 +14,6 @@ TOP1 = Metric("top-1", "top1")
 
 
 def headline_metric(task: str) -> Metric:
-    """The headline metric of a task, by its kind. Imports no network."""
+    """The headline metric of a task, by its kind."""
     place = plugins.METRICS.get(task)
     return plugins.find(place) if place else TOP1

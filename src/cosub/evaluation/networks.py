@@ -25,14 +25,14 @@ from cosub.twins.stand_ins import stand_ins
 from cosub.twins.twin import Twin
 from cosub.weights.loading import load_weights
 
-TAKEN_OUT = ("removed_layers", "scaled_blocks")  # of a config: see `take_out`
+TAKEN_OUT = ("removed_layers", "scaled_blocks")  # keys of a config, see `take_out`
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network in eval mode on the CPU, its classes, and the recipe that says how it sees images.
+    """A network in eval mode on the CPU, its classes, and the recipe that says how its images are prepared.
 
-    `messages` has a line for each thing that was adapted to load it, and for how images are prepared.
+    `messages` has a line for each adaptation of its weights, and for how images are prepared.
     """
 
     network: nn.Module
@@ -42,14 +42,14 @@ class Candidate:
 
 
 def open_network(source: str, model: str = "", resolution: int = 0, **inputs: Any) -> Candidate:
-    """The network that a person names.
+    """Load the network that a user names.
 
     Args:
         source: a run's folder; a folder with timm's config.json, a file, or hf-hub:OWNER/NAME; or a name of timm's
-            weights, as such or as timm:NAME.
+            weights, with or without timm: before it.
         model: the timm model, where the source does not name it.
-        resolution: of the images, in pixels; by default what the network was made for.
-        inputs: fields of `Inputs` that are to be other than what `published.look_up` finds.
+        resolution: of the images, in pixels; by default the network's own.
+        inputs: fields of `Inputs` that override what `published.look_up` finds.
 
     Raises:
         InputError: if there is no such network, its weights do not fit, or it has no head for ImageNet-1k.
@@ -58,11 +58,11 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         if model:
             raise InputError(f"model: {model}: the run's recipe names its model; leave --model out")
         return _of_run(source, resolution, inputs)
-    there = os.path.exists(source)  # a name too long for a file is none
-    named = is_model_pretrained(source.removeprefix("timm:")) and not there
-    if not (named or there or source.startswith("hf-hub:")):
+    exists = os.path.exists(source)  # False for a name that is too long for a file
+    named = is_model_pretrained(source.removeprefix("timm:")) and not exists
+    if not (named or exists or source.startswith("hf-hub:")):
         raise InputError(
-            f"run: {source}: holds no run, and is no file, no folder and no name of timm's weights"
+            f"run: {source}: is neither a run, a file, a folder, nor a name of timm's weights"
             f"{nearest(source, list_pretrained()) if '/' not in source else ''}"
         )
     found = look_up(source, model)
@@ -76,17 +76,17 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
     )
     if named and found.num_classes != len(synsets()):
         raise InputError(
-            f"run: {source}: has {describe(found.num_classes)}, and is evaluated on ImageNet-1k; "
+            f"run: {source}: has {describe(found.num_classes)}, and evaluation is on ImageNet-1k; "
             "name a network that was fine-tuned on it"
         )
-    origin = f"{found.origin}, but for {', '.join(inputs)} as given" if inputs else found.origin
+    origin = f"{found.origin}, except {', '.join(inputs)}, as given" if inputs else found.origin
     candidate = _loaded(recipe, found.classes or synsets(), source, found.config)
     lines = [*candidate.messages, *found.messages, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
     return dataclasses.replace(candidate, messages=lines)
 
 
 def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:
-    """The residual layers of a share of the blocks, of a network that is attached now if it was not; None for all.
+    """The residual layers of a fraction of the blocks; None for all. Attaches the network if it is not.
 
     Raises:
         InputError: if it cannot be attached.
@@ -112,23 +112,23 @@ def _of_run(source: str, resolution: int, inputs: dict[str, Any]) -> Candidate:
 
 
 def _model(source: str, given: str, theirs: str) -> str:
-    """What the source says is its model, or else what the caller says."""
+    """The model that the source states, or else the given one."""
     if given and theirs and given.split(".")[0] != theirs:
         raise InputError(f"model: {given}: {source} names its model itself, {theirs}; leave --model out")
     if not (given or theirs):
-        raise InputError(f"model: is not given; name the timm model that {source} holds weights of with --model")
+        raise InputError(f"model: is not given; name the timm model of the weights in {source} with --model")
     return theirs or given
 
 
 def _loaded(recipe: Recipe, classes: tuple[str, ...], source: str, config: Mapping[str, Any]) -> Candidate:
     network = build_plain(recipe, len(classes))
     take_out(network, config, source)
-    said = load_weights(network, source, with_head=True)
-    return Candidate(network.eval(), classes, recipe, said)
+    messages = load_weights(network, source, with_head=True)
+    return Candidate(network.eval(), classes, recipe, messages)
 
 
 def take_out(network: nn.Module, config: Mapping[str, Any], source: str) -> None:
-    """What `cosub export` has taken out of timm's model, by code of this package and not by that beside the weights.
+    """Remove from timm's model what `cosub export` removed, by this package's code and not by code beside the weights.
 
     Raises:
         InputError: if the network does not have what the config names.
@@ -137,4 +137,4 @@ def take_out(network: nn.Module, config: Mapping[str, Any], source: str) -> None
         removed, scaled = (config.get(name, {}) for name in TAKEN_OUT)
         standalone.replace(network, stand_ins(network, removed, scaled))
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"run: {source}: its config.json takes out what this model does not have ({error})") from error
+        raise InputError(f"run: {source}: its config.json removes what this model does not have ({error})") from error

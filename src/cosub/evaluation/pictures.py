@@ -25,9 +25,9 @@ def show_examples(
     target: Path,
     layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a PNG of `number` test images, spread over the set; wrong predictions have a red title.
+    """Write a PNG of `number` test images, evenly spaced over the set; wrong predictions have a red title.
 
-    `layers` names the residual layers of a submodel; by default the full network is shown.
+    `layers` are the residual layers of a submodel; by default the full network is used.
 
     Raises:
         InputError: if none of them can be read.

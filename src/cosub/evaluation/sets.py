@@ -26,8 +26,8 @@ from cosub.errors import InputError
 class EvaluationSet:
     """Images to score.
 
-    `protocol` says how they were found; "test": as a recipe says. `targets` is None where an image's label is its
-    class. Else labels are its rows: the classes that count as right, the first repeated to fill a row.
+    `protocol` says how they were found; "test": by a recipe. `targets` is None where an image's label is its class.
+    Otherwise labels are indices of its rows, which hold the correct classes, the first repeated to fill the row.
     """
 
     protocol: Protocol | Literal["test"]
@@ -42,11 +42,11 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
 
     Args:
         protocol: val: a folder of class folders, or one that holds such a folder as val, validation or test. v2: the
-            same for ImageNet-V2, whose folders are numbers or synsets. real: ImageNet-1k's validation images by the
-            names of their files, in folders or not, scored by ReaL's labels.
+            same for ImageNet-V2, whose folders are numbers or synsets. real: ImageNet-1k's validation images, known
+            by their file names, in folders or not, scored by ReaL's labels.
         path: the folder.
         classes: the network's.
-        real: real.json; by default the copy that comes with timm.
+        real: real.json; by default timm's copy.
 
     Raises:
         InputError: for a folder that is missing, cannot be read or is of another layout, classes that the network
@@ -95,11 +95,11 @@ def _real(root: Branch, path: str, classes: Sequence[str], real: str) -> Evaluat
 
 
 def _place(path: Path, total: int) -> int:
-    """The list's entry for a file: by its name, since folders and sorting change the order."""
+    """The entry of ReaL's list for a file, by its name, since folders and sorting change the order."""
     number = re.match(r"ILSVRC2012_val_(\d{8})", path.name)
     if number is None or not 1 <= int(number[1]) <= total:
         raise InputError(
-            f"set: {path}: is not named ILSVRC2012_val_00000001 to {total:08d}, and ReaL's labels go by the name"
+            f"set: {path}: is not named ILSVRC2012_val_00000001 to {total:08d}, and ReaL's labels are found by name"
         )
     return int(number[1]) - 1
 
@@ -110,7 +110,7 @@ def _labels(real: str) -> list[list[int]]:
     except (OSError, ValueError) as error:
         raise InputError(f"real: {real}: cannot be read as JSON ({error}); name ReaL's real.json") from error
     if not isinstance(found, list) or not all(_is_target(target) for target in found):
-        raise InputError(f"real: {real}: is no list of lists of classes from 0 to 999; name ReaL's real.json")
+        raise InputError(f"real: {real}: is not a list of lists of classes from 0 to 999; name ReaL's real.json")
     return found
 
 

@@ -15,9 +15,9 @@ from cosub.submodel import keep_layers
 
 
 class Kept(NamedTuple):
-    """A submodel by choice: the residual layers that it keeps, and their factor, as `submodel.keep_layers` has it.
+    """A chosen submodel: the residual layers that it keeps, and their factor, the arguments of `keep_layers`.
 
-    All layers with scale 1 are the full network.
+    All layers with scale 1 give the full network.
     """
 
     layers: tuple[int, ...]
@@ -38,24 +38,24 @@ def evaluate_submodels(
     Each batch is normalised once and then passes through all submodels. BatchNorm uses the full network's statistics.
 
     Args:
-        network: attached; runs where its parameters lie. The images may lie elsewhere.
+        network: attached; it runs on the device of its parameters, and images are moved there.
         images: `N` of them, in memory.
         submodels: what to run, in any order.
         loss: "bce", averaged over images and classes, or "ce", over images (`losses.label_loss`).
         batch_size: images that pass through a submodel together.
-        advance: told after each pass how many images it had, `N * S` in all.
+        advance: called after each pass with its number of images, `N * S` in total.
 
     Raises:
-        ValueError: if there is no image, the network is not attached, or a submodel keeps a layer that is not there.
+        ValueError: if there is no image, the network is not attached, or a submodel keeps a layer that does not exist.
     """
     if not len(images):
-        raise ValueError("there is no image to evaluate submodels on")
+        raise ValueError("images: there are none to evaluate submodels on")
     num_layers = sum(layers_per_block(network))
     device = next(network.parameters()).device
     right, total = torch.zeros(2, len(submodels), dtype=torch.float64, device=device)
     training = network.training
     network.eval()
-    with torch.no_grad():  # not inference mode: what a network caches in it could not be trained with afterwards
+    with torch.no_grad():  # not inference mode: a network could not be trained with tensors that it caches there
         for batch, targets in images.batches(batch_size, device):
             for index, (layers, scale) in enumerate(submodels):
                 with active(network, keep_layers(layers, num_layers, len(targets), scale)):

@@ -1,1 +1,1 @@
-"""What is the paper's own: its recipes, its studies, its tables of sizes."""
+"""What belongs to the paper: its recipes, studies and tables of sizes."""

@@ -1,4 +1,4 @@
-"""Recipes by name. Each is a function whose docstring has cost, numbers (the paper's or measured) and command."""
+"""Recipes by name. Each is a function whose docstring states cost, accuracy (the paper's or measured) and command."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def get(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        InputError: if there is none; the message has the nearest name.
+        InputError: if there is none; the message suggests the nearest name.
     """
     known = recipes()
     if name not in known:

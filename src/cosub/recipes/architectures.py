@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-MORE = 0.05
-"""Added to the rate of 21k where more is to be regularised: 270 epochs, or more than 224 pixels (Appendix A.1)."""
+EXTRA_DROP_RATE = 0.05
+"""Added to the drop rate on ImageNet-21k for 270 epochs, or for more than 224 pixels (Appendix A.1)."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Architecture:
     inferred: tuple[str, ...] = ()
 
 
-# Inferred rates: where table 2 has one for ImageNet-1k, 21k takes about two thirds of it, as table A.1 does for L and
-# less for B; Swin and ConvNeXt take those of their authors on 21k (0.2; 0.1), XCiT-S12 and M24 their authors' 0.05 and
-# 0.15; what is left goes by the parameters. Appendix B.1 sets them the same way, and does not print them.
+# Inferred rates on 21k: about two thirds of table 2's rate on ImageNet-1k where there is one, as in table A.1 (for L;
+# less for B). Swin and ConvNeXt have their authors' rates on 21k (0.2; 0.1), XCiT-S12 and M24 their authors' 0.05 and
+# 0.15. The others follow the number of parameters. Appendix B.1 sets them in the same way, without stating them.
 ARCHITECTURES = {
     "deit3-s": Architecture("ViT-S", "deit3_small_patch16_224", 0.05, 0.05, 0.7),
     "deit3-m": Architecture("ViT-M", "deit3_medium_patch16_224", 0.1, 0.05, 0.75),
@@ -57,6 +57,6 @@ def inferred_drop_rate(architecture: Architecture, data: str) -> tuple[str, ...]
 def group_size(architecture: Architecture) -> int:
     """Images per GPU in table 7, 2048 on 32 GPUs (ViT-L) and on 64 (ViT-H): the granularity of the drop rate.
 
-    Other sizes are not published: larger ones than ViT-L take ViT-H's, the rest ViT-L's.
+    For other sizes it is not published: those above ViT-L have ViT-H's, the rest ViT-L's.
     """
     return 32 if architecture.title in ("ViT-H", "ViT-g") else 64

@@ -1,4 +1,4 @@
-"""How training images are changed and mixed."""
+"""How training images are augmented and mixed."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from cosub.recipes.ranges import NonNegativeFloat, PositiveInt, PositiveShare, R
 
 @dataclass(frozen=True)
 class Augment(Strict):
-    """How a training image is changed, and how images of one group are mixed."""
+    """How a training image is augmented, and how images of one group are mixed."""
 
     PREFIX = "augment."
 
     crop: Crop = "random-resized"
-    """Random-resized crop; simple random crop (resize, pad, crop); or none but a centre crop."""
+    """random-resized; simple: resize, pad, random crop; center: no random crop."""
     min_area: PositiveShare = 0.08
     """Smallest area of a random-resized crop, as a share of the image."""
     flip: Share = 0.5
@@ -31,5 +31,5 @@ class Augment(Strict):
     smoothing: Rate = 0.0
     """Label smoothing, for softmax cross-entropy only."""
     repeats: PositiveInt = 1
-    """Repeated augmentation: how often an epoch has an image, each time augmented anew. An epoch keeps its length,
-    and so sees a share 1 / repeats of the images (DeiT: 3)."""
+    """Repeated augmentation: how often an image occurs in a batch, each time with another augmentation. An epoch keeps
+    its length, so it has 1 / repeats of the images (DeiT: 3)."""

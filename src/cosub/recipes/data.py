@@ -1,7 +1,7 @@
 """Where images come from: the sources, and how each is read."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from tyro.conf import Fixed, FlagConversionOff, Suppress
@@ -12,22 +12,32 @@ from cosub.recipes.ranges import NonNegativeInt, OpenShare, Strict, require
 @dataclass(frozen=True)
 class DataPath:
     path: str = ""
-    """Where the data of a run lie now; by default where the run found them."""
+    """Where the run's data are now; by default where they were in training."""
+
+
+class Data(Strict):
+    """What is known of a source before it is opened."""
+
+    PREFIX = "data."
+    TASK: ClassVar[str] = "classification"
+    """Kind of the task that its labels are for."""
+    PATH_IS_FILE: ClassVar[bool] = False
+    """Whether `path` is a file that lists images, and not a folder."""
+    PACKED: ClassVar[bool] = False
+    """Whether images may lie inside other files, such as Parquet or tar files."""
 
 
 @dataclass(frozen=True)
-class Sampled(Strict):
-    """Fewer images than a source has, and images held out of its training set, on which choices are made."""
-
-    PREFIX = "data."
+class Sampled(Data):
+    """A subset of a source's training images, and a validation set held out of them."""
 
     train_images: NonNegativeInt = 0
-    """Train on so many of the training images; 0: all that are not held out."""
+    """Number of training images to use; 0: all that are not held out."""
     validation_images: NonNegativeInt = 0
-    """Hold so many training images out as a validation set, always the same; the test set then chooses
-    nothing."""
+    """Number of training images to hold out as a validation set, always the same ones. The test set is then not used
+    for model selection."""
     subset_seed: int = 0
-    """Which training images are taken, where not all are."""
+    """Seed of the choice of training images, where not all are used."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +51,26 @@ class Digits(Sampled):
 
 
 @dataclass(frozen=True)
-class Pictures(Strict):
-    """Images from files: what is made of their pixels."""
+class Pictures(Data):
+    """Images from files, and how their pixels are read."""
 
-    PREFIX = "data."
+    CROP_LONG: ClassVar[bool] = True
+    """Whether an image over 16 times as long as wide is cropped: not where an annotation lies on it."""
 
     range: Literal["type", "auto"] | tuple[float, float] = "type"
-    """Which values become black and white in grey images of more than 8 bits: two numbers; the range of their type
-    (65535 is white); or auto, the least and the largest of the training images, which the run then keeps."""
+    """Values that become black and white in grey images of more than 8 bits: two numbers; type, the range of their data
+    type (65535 is white); or auto, minimum and maximum over the training images, which the run then keeps."""
     pixels: Fixed[Suppress[Literal[1, 2]]] = 2
-    """The rules by which pixels are read. 1: Pillow's, as before there was this value: more than 8 bits are clipped,
-    alpha is dropped. 2: `range`; transparent is white; what is over 16 times as long as wide is cut to that."""
+    """Version of the rules for reading pixels. 1, of runs from before this field: Pillow's conversion, which clips more
+    than 8 bits and drops alpha. 2: `range`; transparency becomes white; images over 16 times as long as wide are
+    cropped
+    to that."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         ordered = not isinstance(self.range, tuple) or self.range[0] < self.range[1]
         require(ordered, "data.range", self.range, "must be two numbers, the lower one first")
-        remedy = "is not for a run or recipe from before there was this value; begin anew from a recipe's name"
+        remedy = "cannot be set for a run or recipe file from before this option; start from a recipe's name"
         for name, before in (("range", "type"), ("orientation", False)):
             value = getattr(self, name, before)
             require(self.pixels == 2 or value == before, f"data.{name}", value, remedy)
@@ -68,7 +81,7 @@ class Photographs(Sampled, Pictures):
     """Images with one class each."""
 
     orientation: FlagConversionOff[bool] = False
-    """Turn images as their EXIF says. The paper's recipes do not, as torchvision does not."""
+    """Rotate images as their EXIF tag says. The paper's recipes do not, as torchvision does not."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +92,32 @@ class Folder(Photographs):
     path: str = ""
     """The folder."""
     val_share: OpenShare = 0.1
-    """Share of the images, by class, held out for evaluation where the folder has no val, validation or test."""
+    """Share of each class held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
     reading: Fixed[Suppress[Literal[1, 2]]] = 2
-    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
-    2: usual names of splits in any case, links followed, files of the system and of runs skipped."""
+    """Version of the rules for reading a folder. 1: of runs from before this field. 2: usual names of splits in any
+    case, links followed, files of the system and of runs skipped."""
 
 
 @dataclass(frozen=True)
 class Table(Photographs):
-    """Images listed in a CSV file with columns path and label and, where wanted, split and group."""
+    """Images listed in a CSV file with columns path and label, and optionally split and group."""
+
+    PATH_IS_FILE = True
 
     kind: Fixed[Suppress[Literal["table"]]] = "table"
     path: str = ""
-    """The file. Paths in it are absolute, or from its own folder. Images of one group are never in two splits."""
+    """The file. Its paths are absolute, or relative to its folder. Images of one group are never in two splits."""
     val_share: OpenShare = 0.1
-    """Share of the images, by class, held out for evaluation where the table has no validation or test."""
+    """Share of each class held out for evaluation where the table has no validation or test."""
     split_seed: int = 0
 
 
 @dataclass(frozen=True)
 class Hub(Photographs):
     """The layout of image sets on the Hugging Face Hub: Parquet files in a folder, or a name."""
+
+    PACKED = True
 
     kind: Fixed[Suppress[Literal["hub"]]] = "hub"
     path: str = ""
@@ -113,17 +130,19 @@ class Hub(Photographs):
 class Shards(Photographs):
     """webdataset's layout: tar files PATH/*SPLIT*.tar or PATH/SPLIT/*.tar, each image with its .cls or .json."""
 
+    PACKED = True
+
     kind: Fixed[Suppress[Literal["shards"]]] = "shards"
     path: str = ""
-    """The folder. Its _info.json (timm's) or sizes.json says how many images the shards hold."""
+    """The folder. Its _info.json (timm's) or sizes.json states the number of images in each shard."""
     train_split: str = "train"
     test_split: str = "validation"
     length: NonNegativeInt = 0
-    """Training images, where no file in the folder says how many."""
+    """Number of training images, where no file in the folder states it."""
     test_length: NonNegativeInt = 0
-    """Test images, likewise."""
+    """Number of test images, likewise."""
     index: str = ""
-    """A file (.npz) that keeps where each image lies, so that the next start need not read through the shards."""
+    """A file (.npz) for the index of the shards, so that the next start need not scan them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,11 +163,13 @@ class INaturalist(Photographs):
 class Torchvision(Photographs):
     """Files as torchvision leaves them on disk. Nothing is downloaded."""
 
+    PACKED = True
+
     kind: Fixed[Suppress[Literal["torchvision"]]] = "torchvision"
     path: str = ""
     """torchvision's root: it holds cifar-10-batches-bin, cifar-100-binary, flowers-102 or stanford_cars."""
     name: Literal["cifar10", "cifar100", "flowers102", "cars"] = "cifar10"
-    """Flowers' training and validation images are trained on together, as in the paper (Table A.2)."""
+    """Of flowers102, the training set includes the validation images, as in the paper (Table A.2)."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +179,19 @@ class Scenes(Pictures):
     Annotations are images of one channel. 0 (and 255) is ignored; 1 and up are the classes.
     """
 
+    TASK = "segmentation"
+    PACKED = True
+    CROP_LONG = False
+
     kind: Fixed[Suppress[Literal["scenes"]]] = "scenes"
     path: str = ""
     """A folder with images/training/*.jpg, annotations/training/*.png, and the same for validation; or a folder of
     Parquet files named SPLIT-*.parquet with columns image and annotation, or such a data set's name on the Hub."""
     num_classes: Annotated[int, Field(ge=2, le=254)] = 150
-    """Where the folder has no classes.txt that names them."""
+    """Number of classes, where the folder has no classes.txt that names them."""
     reading: Fixed[Suppress[Literal[1, 2]]] = 2
-    """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
-    2: links followed, hidden files and those of the system skipped."""
+    """Version of the rules for reading a folder. 1: of runs from before this field. 2: links followed, hidden files and
+    those of the system skipped."""
 
 
 DataConfig = Annotated[

@@ -22,33 +22,37 @@ from cosub.recipes.tasks import TASKS
 
 FORMAT = 1
 
-_PLACES = ("path", "index")  # of the data
-# Defaults that change nothing, of fields that earlier recipes lack: of the recipe, and of its data.
+_PLACES = ("path", "index")  # fields of the data that say where they are
+_VERSIONS = ("pixels", "reading")  # fields of the data that files from before them lack: version 1 there
+# Fields that earlier files lack, with the default that means as before: of the recipe, and of its data.
 _PLAIN: dict[str, Any] = {"head": "model"}
 _PLAIN_DATA = {"range": "type", "orientation": False}
 
-# pydantic refuses lone surrogates (bytes of a path that are not UTF-8): it gets the end of the last plane instead.
+# pydantic refuses lone surrogates (bytes of a path that are not UTF-8): code points of the last plane replace them.
 _HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 _SHOWN = {hidden: byte for byte, hidden in _HIDDEN.items()}
 
 
 def dump(recipe: Recipe) -> str:
+    """The text of recipe.json."""
     return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
 
 
 def is_run(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is a run's, finished or not."""
-    return os.path.isfile(os.path.join(folder, "recipe.json"))  # a name too long for a file is none
+    return os.path.isfile(os.path.join(folder, "recipe.json"))  # False for a name that is too long for a file
 
 
 def require_run(folder: str | os.PathLike[str], field: str = "run") -> None:
-    """That a folder is a run's. Asked before anything heavy is imported.
+    """Check that a folder is a run's, before anything heavy is imported.
 
     Raises:
-        InputError: if it is not, naming the field that named the folder.
+        InputError: if it is not, naming `field`.
     """
     if not is_run(folder):
-        raise InputError(f"{field}: {folder}: holds no run (no recipe.json); name a folder that cosub train has made")
+        raise InputError(
+            f"{field}: {folder}: holds no run (no recipe.json); name a folder that cosub train has written"
+        )
 
 
 def read(path: Path) -> Recipe:
@@ -67,35 +71,35 @@ def read(path: Path) -> Recipe:
 
 
 def parse(values: dict[str, Any], where: str) -> Recipe:
+    """The recipe of a JSON object; `where` names it in messages."""
     if isinstance(data := values.get("data"), dict):
         values = {**values, "data": {**_before(data.get("kind")), **data}}
     try:
         return _strings(_adapter().validate_json(json.dumps(_strings(values, _HIDDEN))), _SHOWN)
     except ValidationError as error:
-        raise InputError(f"recipe: {where}: {_first(error.errors()[0])}") from error
+        raise InputError(f"recipe: {where}: {_message(error.errors()[0])}") from error
 
 
 def _before(kind: Any) -> dict[str, int]:
-    """The rules by which a source was read when files did not name them."""
-    return {} if kind in (None, "digits") else {"pixels": 1, **({"reading": 1} if kind in ("folder", "scenes") else {})}
+    """Version 1 of the rules for reading a source, which files mean that do not state a version."""
+    source = SOURCES.get(kind) if isinstance(kind, str) else None
+    return {name: 1 for name in _VERSIONS if source is not None and hasattr(source, name)}
 
 
 def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
     """The recipe, reading images by the rules under which the run was begun, whatever the command says."""
     asked: Any = recipe.data
     begun: Any = run.data
-    if asked.kind != begun.kind or asked.kind == "digits":
+    if asked.kind != begun.kind:
         return recipe
-    values: dict[str, Any] = {"pixels": begun.pixels}
-    if asked.kind in ("folder", "scenes"):
-        values["reading"] = begun.reading
-    if asked.range == "auto" and isinstance(begun.range, tuple):
+    values: dict[str, Any] = {name: getattr(begun, name) for name in _VERSIONS if hasattr(begun, name)}
+    if getattr(asked, "range", None) == "auto" and isinstance(begun.range, tuple):
         values["range"] = begun.range
     return dataclasses.replace(recipe, data=dataclasses.replace(asked, **values))
 
 
 def identity(recipe: Recipe) -> str:
-    """A hash of what changes results: all but `runtime` and where the data, and an index of them, lie."""
+    """A hash of what changes results: all but `runtime`, the place of the data, and the rules for reading pixels."""
     values = dataclasses.asdict(recipe)
     del values["runtime"]
     for name in (*_PLACES, "pixels"):
@@ -108,14 +112,14 @@ def identity(recipe: Recipe) -> str:
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
-    """Names of the fields, of those that change results, in which two recipes differ."""
+    """Names of the fields in which two recipes differ, of those that change results."""
     left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
     ignored = ("runtime.", *(f"data.{name}" for name in _PLACES))
     return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
 
 
 def overrides(recipe: Recipe, base: Recipe) -> dict[str, Any]:
-    """The fields, of those that change results, in which a recipe differs from the one that it was made from."""
+    """The values in which a recipe differs from the one that it was made from, of fields that change results."""
     values = _flat(dataclasses.asdict(recipe))
     return {key: values[key] for key in differences(recipe, base) if key in values}
 
@@ -148,10 +152,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _first(error: Any) -> str:
+def _message(error: Any) -> str:
+    """One of pydantic's errors as field, value and what is wrong."""
     place = [str(part) for part in error["loc"]]
     if len(place) > 2 and place[0] in ("method", "data", "task"):
-        del place[1]  # the kind, which is no key of the file
+        del place[1]  # the kind, which is not a key of the file
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key {'.'.join(place)}{nearest(place[-1], _known_keys())}"
     if error["type"] == "value_error":  # from a class of the recipe, which names field, value and remedy

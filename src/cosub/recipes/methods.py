@@ -1,4 +1,4 @@
-"""The methods of figure 2: which network teaches which, by what loss."""
+"""The methods of figure 2: which network is whose teacher, and the loss."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from tyro.conf import Fixed, Suppress
 
-from cosub.choices import Answer, CosubKind, LabelLoss
+from cosub.choices import CosubKind, LabelLoss, TargetForm
 from cosub.recipes.ranges import Rate, Share, Strict, require
 
 
@@ -24,7 +24,7 @@ class Supervised(Strict):
 
 
 class WithTeacher(Strict):
-    """What methods with a teacher beside the label share: the weight of the label loss, and the kind of loss."""
+    """What methods with a teacher share: the weight of the label loss, and the kind of loss."""
 
     weight: Share
     loss: CosubKind
@@ -51,7 +51,7 @@ class Distill(WithTeacher):
 
     kind: Fixed[Suppress[Literal["distill"]]] = "distill"
     teacher: str = ""
-    """A finished run's folder, an exported one, hf-hub:OWNER/NAME, or a name of timm's: regnety_160.deit_in1k."""
+    """A run's folder, an exported one, hf-hub:OWNER/NAME, or timm's name of weights, e.g. regnety_160.deit_in1k."""
     weight: Share = 0.5
     """Weight of the label loss."""
     loss: CosubKind = "bce-hard"
@@ -64,7 +64,7 @@ class MeanTeacher(WithTeacher):
 
     kind: Fixed[Suppress[Literal["mean-teacher"]]] = "mean-teacher"
     momentum: Rate = 0.999
-    """Share of the averaged weights that a step keeps. The paper's values, from a small search, are not published."""
+    """Decay of the averaged weights, per step. The paper's values, from a small search, are not published."""
     weight: Share = 0.5
     """Weight of the label loss."""
     loss: CosubKind = "bce-soft"
@@ -73,7 +73,7 @@ class MeanTeacher(WithTeacher):
 
 @dataclass(frozen=True)
 class Cotrain(WithTeacher):
-    """Figure 2 (d): two networks teach each other; the first one is kept."""
+    """Figure 2 (d): two networks, each the other's teacher; the first one is kept."""
 
     kind: Fixed[Suppress[Literal["cotrain"]]] = "cotrain"
     weight: Share = 0.5
@@ -88,14 +88,15 @@ class CosubDistill(WithTeacher):
 
     kind: Fixed[Suppress[Literal["cosub-distill"]]] = "cosub-distill"
     teacher: str = ""
-    """A finished run's folder, an exported one, hf-hub:OWNER/NAME, or a name of timm's: regnety_160.deit_in1k."""
+    """A run's folder, an exported one, hf-hub:OWNER/NAME, or timm's name of weights, e.g. regnety_160.deit_in1k."""
     weight: Share = 0.25
     """Weight of the label loss."""
     teacher_weight: Share = 0.25
-    """Weight of the teacher's target; the rest is that of the other submodel's."""
+    """Weight of the teacher's target; the other submodel's target has the rest."""
     loss: CosubKind = "bce-soft"
     """Binary or softmax cross-entropy, and the other submodel's prediction as a soft or hard target."""
-    teacher_answer: Answer = "hard"
+    teacher_answer: TargetForm = "hard"
+    """The teacher's prediction as a soft target (its probabilities) or a hard one (its top class)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,15 +16,15 @@ class Optimizer(Strict):
     weight_decay: NonNegativeFloat = 0.02
     """Not applied to biases, norms, position embeddings and class tokens."""
     lr_rule: RateRule = "sqrt"
-    """sqrt: lr is meant for a batch of 2048 and multiplied by sqrt(batch_size / 2048) (Appendix A.1)."""
+    """sqrt: lr is for a batch of 2048, and is multiplied by sqrt(batch_size / 2048) (Appendix A.1)."""
     decay: RateDecay = "cosine"
-    """From the peak to min_lr: half a cosine, or a line (a polynomial of power 1)."""
+    """Decay from the peak to min_lr: half a cosine, or linear."""
     warmup_epochs: NonNegativeFloat = 5.0
     warmup_lr: NonNegativeFloat = 1e-6
     min_lr: NonNegativeFloat = 1e-5
     clip: NonNegativeFloat = 1.0
-    """Largest norm of the gradient; 0 turns clipping off."""
+    """Maximum norm of the gradient; 0 turns clipping off."""
     layer_decay: PositiveShare = 1.0
-    """Factor of the learning rate from each block to the one before it; 1: the same rate everywhere (Table 10)."""
+    """Factor of the learning rate from each block to the one before it; 1: the same rate in all (Table 10)."""
     layer_decay_rule: DecayRule = "paper"
     """paper: the last block and the head have the full rate (Appendix A.1); timm: the last block is decayed once."""

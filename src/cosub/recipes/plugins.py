@@ -1,6 +1,6 @@
-"""What stands in rooms above and is found by name: the only place that imports what it does not know.
+"""Plug-ins: what rooms above provide, imported by name. No other module may do that.
 
-A plug-in fills a table with "module:name". Nothing of it is imported before it is asked for.
+A plug-in has entries "module:name" in these tables, and is imported when one of them is used.
 """
 
 import importlib
@@ -9,10 +9,10 @@ from typing import Any
 # Modules whose RECIPES, name -> function, join the table of recipes.
 RECIPES = ("cosub.segmentation.recipes", "cosub.paper.recipes.catalogue")
 
-# By the kind of the recipe's data.
+# Functions that open a source, by the kind of the recipe's data.
 SOURCES = {"scenes": "cosub.segmentation.scenes:open_scenes"}
 
-# By the kind of the recipe's task.
+# What belongs to a task, by the kind of the recipe's task.
 TASKS = {"segmentation": "cosub.segmentation.task:SegmentationTask"}
 NETWORKS = {"segmentation": "cosub.segmentation.network:build_segmenter"}
 METRICS = {"segmentation": "cosub.segmentation.metric:MIOU"}

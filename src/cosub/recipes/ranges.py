@@ -1,4 +1,4 @@
-"""Ranges of options as annotations, checked where an object is made: by Python, the command line and a JSON file."""
+"""Ranges of options as annotations, checked when an object is made: from Python, the command line or a JSON file."""
 
 import functools
 import math
@@ -30,16 +30,16 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
 
 
 class Checked:
-    """A dataclass that checks its numbers when it is made: ranges are those of its annotations, and floats are finite.
+    """A dataclass that checks its numbers when it is made: they are in the annotated ranges, and floats are finite.
 
-    Members of tuples are checked one by one. None is not given, and passes.
+    Each member of a tuple is checked. None, which means not given, passes.
 
     Raises:
         InputError: for the first field with a wrong value.
     """
 
     PREFIX: ClassVar[str] = ""
-    """What stands before the fields' names in messages, e.g. "data."."""
+    """Prefix of the fields' names in messages, e.g. "data."."""
 
     def __post_init__(self) -> None:
         for name, limits in _limits_of(type(self)).items():
@@ -59,7 +59,7 @@ class Strict(Checked):
 
 @functools.cache
 def _limits_of(kind: Any) -> dict[str, dict[str, float]]:
-    """For each field its limits, e.g. {"ge": 0, "lt": 1}; without a range, none."""
+    """The limits of each field, e.g. {"ge": 0, "lt": 1}; empty without a range."""
     return {item.name: dict(_limits(item.type)) for item in fields(kind)}
 
 

@@ -1,6 +1,6 @@
 """A run's configuration: frozen, typed, complete before anything is built. No torch here.
 
-Every member of a union carries its `kind`, so that a recipe read from a file is never taken for another.
+Every member of a union has a `kind`, so that one read from a file is never taken for another.
 """
 
 import math
@@ -13,18 +13,18 @@ from tyro.conf import Fixed, Suppress, arg
 from cosub.choices import Choose, HeadStart, NonFinite, Precision, Rounding, Schedule
 from cosub.errors import InputError
 from cosub.recipes.augmentation import Augment
-from cosub.recipes.data import DataConfig, Digits, Scenes
+from cosub.recipes.data import SOURCES, DataConfig, Digits
 from cosub.recipes.inputs import Inputs
-from cosub.recipes.methods import METHODS, Cosub, MethodConfig, Supervised
+from cosub.recipes.methods import METHODS, Cosub, MethodConfig
 from cosub.recipes.optimizer import Optimizer
 from cosub.recipes.ranges import PositiveFloat, PositiveInt, Rate, Share, Strict, require
 from cosub.recipes.runtime import Runtime
-from cosub.recipes.tasks import Classification, Segmentation, TaskConfig
+from cosub.recipes.tasks import TASKS, Classification, TaskConfig
 
 
 @dataclass(frozen=True)
 class Recipe(Strict):
-    """Everything that a run is a function of, and its seed."""
+    """Everything that determines a run, its seed included."""
 
     name: Fixed[Suppress[str]]
     model: str
@@ -35,15 +35,15 @@ class Recipe(Strict):
     """Start from these weights: a file, a run's folder or one of timm's, a name of timm's, or hf-hub:OWNER/NAME; empty:
     from scratch. Read once, when the run begins; the name, not the file's content, identifies the run."""
     head: HeadStart = "model"
-    """How a classifier that the weights do not have starts: as timm starts the model's, at zero, or as the best linear
-    one on the features that the weights give (probe)."""
+    """Initialisation of a classifier that the weights lack: timm's own (model), zero, or the best linear classifier on
+    the features that the weights give (probe)."""
     resolution: PositiveInt = 224
     """Height and width of the images that the network sees, in pixels."""
     choose: Choose = "last"
     """Which weights the run keeps: the last step's, or the best epoch's on validation images, which are then held out
     of the training images where the data have none."""
     classes: int = 0
-    """Classes that the data must have; 0: as many as they have."""
+    """Number of classes that the data must have; 0: any."""
     kept_layers: Fixed[Suppress[tuple[int, ...]]] = ()
     """Residual layers of the model that a slimmed network has, by their index in the full one; empty: all of them."""
     kept_scale: Fixed[Suppress[PositiveFloat]] = 1.0
@@ -54,13 +54,13 @@ class Recipe(Strict):
     schedule: Schedule = "uniform"
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
-    """How the rows kept become a whole number; ceil is equation C.1 as printed; spread rounds up in some layers and
-    down in others; bernoulli keeps each row by chance, as before the paper: shapes then change from step to step."""
+    """How the number of kept rows is rounded. ceil is equation C.1 as printed; spread rounds up in some layers and down
+    in others; bernoulli keeps each row independently, as before the paper: shapes then change from step to step."""
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 256
     """Distinct images per optimizer step, over all processes and micro-steps."""
     group_size: PositiveInt = 64
-    """Images whose submodels and mixing are drawn together: the granularity of the drop rate, whatever the hardware."""
+    """Images whose submodels and mixing are drawn together: the granularity of the drop rate, on any hardware."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate, at a batch of 2048 under the square-root rule."""
     seed: int = 0
@@ -70,14 +70,14 @@ class Recipe(Strict):
     inputs: Annotated[Inputs, arg(name="")] = field(default_factory=Inputs)
     optimizer: Optimizer = field(default_factory=Optimizer)
     ema: Rate = 0.0
-    """Decay of the averaged weights; when set, they are what is evaluated and saved as the model."""
+    """Decay of the averaged weights. If set, these are evaluated and saved as the model."""
     precision: Precision = "auto"
     """auto: bf16 on a GPU that has it, fp32 elsewhere."""
     non_finite: NonFinite = "stop"
-    """A step whose loss or gradient is not finite ends the run, or is skipped: no update, counted and named. To skip,
-    the loop reads the loss after each step, and so waits for a GPU; at the tenth in a row the run ends."""
+    """Whether a step whose loss or gradient is not finite ends the run (stop) or is skipped: no update, counted and
+    reported. To skip, the loop waits for the loss of each step; ten of them in a row end the run."""
     bad_share: Share = 0.01
-    """Share of images that may be unreadable before the run ends; below it they are counted and named."""
+    """Share of unreadable images above which the run ends; up to it they are counted and named."""
     runtime: Annotated[Runtime, arg(name="")] = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -98,21 +98,12 @@ class Recipe(Strict):
         require(allowed, "augment.smoothing", self.augment.smoothing, remedy)
 
     def _check_task(self) -> None:
-        """That data, method and augmentation are those of the task."""
-        dense = isinstance(self.task, Segmentation)
-        if dense != isinstance(self.data, Scenes):
-            remedy = "scenes" if dense else "another, or a recipe for segmentation, e.g. camvid"
-            raise InputError(f"source: {self.data.kind!r}: is not for {self.task.kind}; take {remedy}")
-        if dense:
-            known = isinstance(self.method, Supervised | Cosub)
-            require(known, "method", self.method.kind, "segmentation has supervised and cosub; take one of them")
-            require(
-                self.choose == "last",
-                "choose",
-                self.choose,
-                "segmentation does not choose by validation images; take last",
-            )
-            require(self.augment == Augment(), "augment", "changed", "is for classification; set task.* instead")
+        """Check that data, method and augmentation suit the task."""
+        if self.task.kind != self.data.TASK:
+            sources = " or ".join(name for name, source in SOURCES.items() if self.task.kind == source.TASK)
+            other = f"a recipe for {self.data.TASK}, e.g. {TASKS[self.data.TASK].EXAMPLE}"
+            raise InputError(f"source: {self.data.kind!r}: is not for {self.task.kind}; take {sources}, or {other}")
+        self.task.check(self)
 
     @property
     def num_groups(self) -> int:
@@ -125,6 +116,6 @@ class Recipe(Strict):
 
 
 def method_for(recipe: Recipe, name: str) -> Any:
-    """The method of that name, a key of METHODS, with binary or softmax cross-entropy as the recipe's own."""
+    """The method of that name, a key of METHODS, with the recipe's cross-entropy, binary or softmax."""
     default = METHODS[name]()
     return replace(default, loss=default.loss.replace(default.targets, recipe.method.targets, 1))

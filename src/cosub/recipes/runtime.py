@@ -17,23 +17,23 @@ class Runtime(Strict):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     micro_steps: PositiveInt = 1
-    """Parts in which each process handles its share of a batch, to save memory."""
+    """Parts into which each process splits its share of a batch, to save memory (gradient accumulation)."""
     checkpoint_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0: at the end of an epoch, if a minute has gone by."""
+    """Steps between checkpoints; 0: at the end of an epoch, if a minute has passed since the last."""
     evaluate_every: NonNegativeInt = 0
     """Epochs between evaluations; 0: about ten in a run."""
     evaluate_training: bool = False
-    """Evaluations measure the images that were trained on as well, unchanged: over-fitting."""
+    """Evaluate on the training images too, without augmentation, to measure overfitting."""
     keep_checkpoints: PositiveInt = 2
     compile: Compile = "auto"
     """Compile each block on its own; auto: on a GPU where the steps save more time than compiling takes, and
     uncompiled, with a warning, where that fails."""
     checkpointing: Checkpointing = "none"
-    """What is computed again in backward to save memory: nothing, results of norms and GELU (lean), all but matrix
-    products and attention (selective), or whole blocks."""
+    """What backward recomputes to save memory: nothing, results of norms and GELU (lean), all but matrix products and
+    attention (selective), or whole blocks."""
     parallel: Parallel = "ddp"
     """With several processes: each holds the whole network (ddp), or a share of every layer (fsdp, FSDP2)."""
     timeout: PositiveInt = 600
-    """Seconds that a process waits for the others before the run ends."""
+    """Seconds for which a process waits for the others before the run ends."""
     deterministic: bool = False
-    """On a GPU: only deterministic kernels, so that a continued run is equal to the bit."""
+    """On a GPU: only deterministic kernels, so that a continued run is bit-identical."""

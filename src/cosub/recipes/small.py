@@ -58,7 +58,7 @@ def cifar10() -> Recipe:
 
 
 def cifar10_gpu() -> Recipe:
-    """CIFAR-10's photographs in full, for one GPU.
+    """CIFAR-10 on one GPU.
 
     Cost: the aim is at most eight minutes of training on a GPU of the H100 class.
     Measured: not yet; the aim is a top-1 of 0.90.

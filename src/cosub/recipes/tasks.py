@@ -1,38 +1,53 @@
 """What a network is trained for: a class for every image, or for every pixel."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from tyro.conf import Fixed, Suppress
 
+from cosub.recipes.augmentation import Augment
 from cosub.recipes.ranges import PositiveFloat, PositiveInt, PositiveShare, Share, Strict, require
 
 
+class Task(Strict):
+    """What every task's configuration has."""
+
+    PREFIX = "task."
+    EXAMPLE: ClassVar[str]
+    """The name of a recipe for this task."""
+
+    def check(self, recipe: Any) -> None:
+        """Raise InputError for a value of the recipe that the task cannot use."""
+
+
 @dataclass(frozen=True)
-class Classification(Strict):
+class Classification(Task):
     """A class for every image."""
+
+    EXAMPLE = "digits"
 
     kind: Fixed[Suppress[Literal["classification"]]] = "classification"
 
 
 @dataclass(frozen=True)
-class Segmentation(Strict):
+class Segmentation(Task):
     """A class for every pixel, by UperNet on the recipe's model (Table 13). `resolution` is the size of a crop."""
 
+    EXAMPLE = "camvid"
+
     kind: Fixed[Suppress[Literal["segmentation"]]] = "segmentation"
-    PREFIX = "task."
 
     width: PositiveInt = 512
     """Channels of the decoder. Table 13 has 384 for ViT-S."""
     short_side: PositiveInt = 512
-    """Pixels that an image's shorter side is resized to, its longer side to four times as much at most."""
+    """Pixels to which an image's shorter side is resized; its longer side has at most four times as many."""
     min_scale: PositiveFloat = 0.5
-    """A training image is then scaled by a factor drawn between this one ..."""
+    """Smallest factor by which a training image is then scaled."""
     max_scale: PositiveFloat = 2.0
-    """... and this one."""
+    """Largest factor by which a training image is then scaled."""
     max_share: PositiveShare = 0.75
-    """Largest share of a class among a crop's labelled pixels; after ten crops that have more, the next is taken."""
+    """Largest share of one class among a crop's labelled pixels; after ten crops with more, the next is used anyway."""
     flip: Share = 0.5
     """Probability of a horizontal flip."""
     distort: Share = 0.5
@@ -42,6 +57,13 @@ class Segmentation(Strict):
         super().__post_init__()
         at_least = f"must be {self.min_scale:g} or more"
         require(self.max_scale >= self.min_scale, "task.max_scale", self.max_scale, at_least)
+
+    def check(self, recipe: Any) -> None:
+        methods = recipe.method.kind in ("supervised", "cosub")
+        require(methods, "method", recipe.method.kind, "segmentation has supervised and cosub; take one of them")
+        last = recipe.choose == "last"
+        require(last, "choose", recipe.choose, "segmentation does not select by validation images; take last")
+        require(recipe.augment == Augment(), "augment", "changed", "is for classification; set task.* instead")
 
 
 TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]

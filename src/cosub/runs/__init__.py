@@ -1,1 +1,1 @@
-"""What a run is made of, and every verb reads."""
+"""What every command knows of a run: its folder, network, processes, progress and cost."""

@@ -1,4 +1,4 @@
-"""FLOPs and bytes of a training step, counted as it runs, also on tensors that have no memory."""
+"""FLOPs and bytes of a training step, counted while it runs, also on tensors without memory."""
 
 import itertools
 import weakref
@@ -17,20 +17,20 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one forward and backward. The bytes leave out the model and the gradients of its parameters."""
+    """Of one forward and backward. The bytes exclude the model and the gradients of its parameters."""
 
     flops: int
     saved: int
-    """Bytes that are there between forward and backward: what backward needs, and the batch."""
+    """Bytes stored between forward and backward: what backward needs, and the batch."""
     peak: int
-    """The most bytes at any one time."""
+    """Peak number of bytes."""
 
 
 def cost(model: nn.Module, loss: Callable[[], Tensor]) -> Cost:
-    """Count one step: `loss` makes its batch and runs the model forward; backward is run here.
+    """Count one step. `loss` makes its batch and runs the model forward; backward is run here.
 
-    What selective checkpointing keeps is counted too, unlike by `saved_bytes`. Works on real tensors, and on those
-    of `without_memory`. Leaves the model without gradients.
+    Unlike `saved_bytes`, this also counts what selective checkpointing stores. Works on real tensors, and on those of
+    `without_memory`. Leaves the model without gradients.
     """
     model.zero_grad(set_to_none=True)
     with Ledger(itertools.chain(model.parameters(), model.buffers())) as ledger:
@@ -45,9 +45,9 @@ def cost(model: nn.Module, loss: Callable[[], Tensor]) -> Cost:
 
 
 def without_memory(model: nn.Module) -> nn.Module:
-    """A model of the meta device as one of the CPU without memory, so that the CPU's own kernels are counted.
+    """Move a model from the meta device to the CPU, without memory, so that the CPU's own kernels are counted.
 
-    To be called, and the model used, under one FakeTensorMode.
+    Call it, and use the model, under one FakeTensorMode.
     """
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -62,7 +62,7 @@ def without_memory(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def saved_bytes(model: nn.Module) -> Iterator[list[int]]:
-    """Bytes of the distinct storages that autograd saves; those of parameters are there anyway."""
+    """Bytes of the distinct storages that autograd saves, without those of parameters."""
     parameters = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     storages: dict[int, Any] = {}
     total = [0]
@@ -70,7 +70,7 @@ def saved_bytes(model: nn.Module) -> Iterator[list[int]]:
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in parameters and storage._cdata not in storages:
-            storages[storage._cdata] = storage  # held, so that its number is not given to another
+            storages[storage._cdata] = storage  # kept alive, so that its address is not reused
             total[0] += storage.nbytes()
         return tensor
 
@@ -79,16 +79,16 @@ def saved_bytes(model: nn.Module) -> Iterator[list[int]]:
 
 
 class Ledger(TorchDispatchMode):
-    """FLOPs of the operations while it is entered, and the storages that they make, as these come and go.
+    """Counts FLOPs of the operations while it is active, and the storages that they create and free.
 
-    Storages of `present` do not count. One mode for both: each costs time at every operation.
+    Storages of `present` do not count. One mode counts both, because a mode costs time at every operation.
     """
 
     def __init__(self, present: Iterable[Tensor]) -> None:
         super().__init__()
         self.flops = 0
-        self.events: list[tuple[int, int]] = []  # the storage's number, and its bytes, negative when it goes
-        # A storage keeps its Python object as long as it lives, whichever tensors come and go.
+        self.events: list[tuple[int, int]] = []  # number of the storage, and its bytes, negative when it is freed
+        # A storage keeps its Python object as long as it lives, whichever tensors use it.
         self.numbers = WeakIdKeyDictionary(ref_type=weakref.ref)  # pyright: ignore[reportArgumentType]
         for tensor in present:
             self.numbers[tensor.untyped_storage()] = -1
@@ -96,7 +96,7 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if isinstance(result, torch.device):  # tensors without memory ask for it all the time
+        if isinstance(result, torch.device):  # tensors without memory query it all the time
             return result
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
@@ -116,10 +116,10 @@ class Ledger(TorchDispatchMode):
 
     @property
     def total(self) -> int:
-        """Bytes that are there now."""
+        """Bytes that are allocated now."""
         return sum(size for _, size in self.events)
 
     def peak(self, without: Iterable[Tensor]) -> int:
-        """The most bytes that were there at any one time, some tensors that still are there left out."""
+        """Peak number of bytes, without those of some tensors that still exist."""
         left_out = {self.numbers.get(tensor.untyped_storage()) for tensor in without}
         return max(itertools.accumulate(size for number, size in self.events if number not in left_out), default=0)

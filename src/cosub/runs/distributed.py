@@ -1,4 +1,4 @@
-"""Processes: started by torchrun, found in the environment."""
+"""The processes of a run, which torchrun starts and describes in the environment."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +16,8 @@ from cosub.errors import CosubError, InputError, RunError
 
 @dataclass(frozen=True)
 class World:
+    """The processes of a run as one of them sees them."""
+
     rank: int
     size: int
     device: torch.device
@@ -29,15 +31,15 @@ class World:
             dist.barrier()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process, known to all."""
+        """Whether the flag is set in any process; all get the same result."""
         if self.size == 1:
             return flag
-        value = torch.tensor(float(flag))  # on the CPU: a GPU is not waited for
+        value = torch.tensor(float(flag))  # on the CPU, so that nothing synchronises with a GPU
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
 
     def gather(self, names: set[str]) -> set[str]:
-        """The union over all processes."""
+        """The union of the sets of all processes."""
         if self.size == 1:
             return names
         parts: list[Any] = [None] * self.size
@@ -45,14 +47,14 @@ class World:
         return {name for part in parts for name in part}
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes, the same in each."""
+        """The mean over all processes; all get the same result."""
         if self.size > 1:
             dist.all_reduce(values)
             values /= self.size
         return values
 
     def on_main(self, action: Callable[[], object]) -> None:
-        """Do something in the first process; if it fails there, all fail."""
+        """Run an action in the first process; if it fails there, all processes fail."""
         failure: CosubError | None = None
         if self.main:
             try:
@@ -60,19 +62,19 @@ class World:
             except CosubError as error:
                 failure = error
         if self.any(failure is not None):
-            raise failure or RunError("the first process cannot go on; it says why")
+            raise failure or RunError("the first process failed; its own message says why")
 
 
 def join(device: str, timeout: int = 600) -> World:
-    """Take part in the processes that torchrun started, or be alone.
+    """Join the processes that torchrun started; without torchrun there is one.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
-        timeout: seconds to wait for the others, now and in each exchange.
+        timeout: seconds to wait for the others, now and in each collective operation.
 
     Raises:
-        RunError: if fewer processes answered than WORLD_SIZE says.
-        InputError: for a device that is not there.
+        RunError: if fewer processes respond than WORLD_SIZE says.
+        InputError: for a device that does not exist.
     """
     size, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
     chosen = _device(device, _number("LOCAL_RANK", 0))
@@ -82,19 +84,19 @@ def join(device: str, timeout: int = 600) -> World:
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"WORLD_SIZE is {size} and the others do not answer ({reason}): use torchrun") from error
+            raise RunError(f"WORLD_SIZE is {size} and the others do not respond ({reason}): use torchrun") from error
     present = dist.get_world_size() if dist.is_initialized() else 1
     if present != size:
-        raise RunError(f"WORLD_SIZE is {size} and {present} processes answered: start all of them with torchrun")
+        raise RunError(f"WORLD_SIZE is {size} and {present} processes joined: start all of them with torchrun")
     return World(rank, size, chosen)
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Turn the error of an exchange between processes into one line.
+def explain_errors() -> Iterator[None]:
+    """Turn the error of a collective operation into one line.
 
     Raises:
-        RunError: if another process has gone, or the way to it is cut.
+        RunError: if another process has ended, or cannot be reached.
     """
     try:
         yield
@@ -102,7 +104,7 @@ def answering() -> Iterator[None]:
         reason = " ".join(str(error).split())
         if isinstance(error, dist.DistError) or any(word in reason for word in ("gloo", "NCCL")):
             raise RunError(
-                f"the other processes do not answer ({reason[:200]}): start the same command again for all of them, "
+                f"the other processes do not respond ({reason[:200]}): start the same command again for all of them, "
                 "and the run continues from its last checkpoint"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""A run's folder: what lies in it, who may write to it, and how its network is loaded."""
+"""A run's folder: its files, who may write to it, and how its network is loaded."""
 
 import fcntl
 import json
@@ -42,11 +42,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def as_begun(self, recipe: Recipe) -> Recipe:
-        """The recipe by the rules of the run that is there, if one is (`files.as_begun`)."""
+        """The recipe by the rules of the run that this folder holds, if any (`files.as_begun`)."""
         return as_begun(recipe, read(self.recipe)) if self.recipe.exists() else recipe
 
     def check(self, recipe: Recipe) -> None:
-        """That this recipe may run in this folder: it is new, empty, or holds the same recipe's run.
+        """Check that this recipe may run in this folder: it is new, empty, or holds a run of the same recipe.
 
         Raises:
             InputError: if the folder holds something else.
@@ -55,17 +55,17 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"out: {self.path}: is a file; name a folder with --out")
         if self.recipe.exists():
-            there = read(self.recipe)
-            if identity(there) != identity(recipe):
-                fields = ", ".join(differences(there, recipe)[:5])
+            begun = read(self.recipe)
+            if identity(begun) != identity(recipe):
+                fields = ", ".join(differences(begun, recipe)[:5])
                 raise InputError(
-                    f"out: {self.path}: holds another recipe's run (it differs in {fields}); name another --out"
+                    f"out: {self.path}: holds a run of another recipe (it differs in {fields}); name another --out"
                 )
         elif self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
 
     def claim(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe into it, unless it is there already."""
+        """Make the folder and write the recipe into it, unless it has it already."""
         self.check(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self, wait: float, say: Callable[[str], None]) -> Iterator[None]:
-        """Keep others out of the folder while this process works on it; the system unlocks it when the process dies.
+        """Lock the folder while this process works on it. The system unlocks it when the process dies.
 
-        Waits so many seconds for one that is about to end: after a restart the processes before may still be there.
+        Waits up to `wait` seconds for another process: after a restart, the previous one may not have ended.
 
         Raises:
             InputError: if another process works on it for longer.
@@ -87,7 +87,7 @@ class RunFolder:
             deadline = time.monotonic() + wait
             free = _locked(file.fileno())
             if not free:
-                say(f"waiting for the process that still works on {self.path}")
+                say(f"waiting for another process that still works on {self.path}")
             while not free:
                 if time.monotonic() >= deadline:
                     raise InputError(
@@ -98,6 +98,7 @@ class RunFolder:
             yield
 
     def state(self) -> str:
+        """The state in the summary, e.g. "finished"; empty without a summary."""
         return self.read_summary().get("state", "") if self.summary.exists() else ""
 
     def read_summary(self) -> dict[str, Any]:
@@ -129,23 +130,23 @@ def _require_utf8(folder: Path) -> None:
 
 
 def require_free(folder: Path) -> None:
-    """Raises InputError if a folder cannot be made there, has something in it, or a name that is not UTF-8."""
+    """Raise InputError if the folder cannot be made, is not empty, or has a name that is not UTF-8."""
     _require_utf8(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"out: {folder}: is there and not an empty folder; name another with --out, or empty it")
+        raise InputError(f"out: {folder}: exists and is not an empty folder; name another with --out, or empty it")
     if not folder.parent.is_dir():
         raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
 
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """A folder beside the one that is wanted, which takes its name if all goes well, and otherwise vanishes.
+    """A temporary folder beside `folder`. It becomes `folder` at the end, and is removed if an error is raised.
 
     Raises:
         InputError: as `require_free`, or if nothing can be written there.
     """
     require_free(folder)
-    wanted, folder = folder, folder.resolve()  # a name of its own for "." too
+    wanted, folder = folder, folder.resolve()  # "." gets its name
     place = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         place.mkdir()
@@ -182,7 +183,7 @@ def load(run: str | os.PathLike[str]) -> nn.Module:
 
 
 def load_classifier(run: str | os.PathLike[str]) -> Trained:
-    """`load_run`, of a run whose images have one class each.
+    """`load_run`, for a run of classification.
 
     Raises:
         InputError: as `load_run`, and for a segmentation run.
@@ -193,16 +194,16 @@ def load_classifier(run: str | os.PathLike[str]) -> Trained:
 
 
 def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
-    """That the images of a run have one class each. Raises InputError for a run of another task."""
+    """Raise InputError for a run of another task than classification."""
     if not isinstance(recipe.task, Classification):
         raise InputError(
             f"run: {run}: is a {recipe.task.kind} run, and this is for classification; `cosub evaluate {run} --show N` "
-            "tests it and draws its predictions"
+            "evaluates it and draws its predictions"
         )
 
 
 def load_run(run: str | os.PathLike[str]) -> Trained:
-    """The network of a run with its recipe and its classes.
+    """The network of a run, with its recipe and classes.
 
     Raises:
         InputError: if the folder holds no finished run, or its weights do not fit its recipe.

@@ -1,6 +1,6 @@
-"""Names of files and classes as people have them, in files, on terminals and in pictures.
+"""Names of files and classes that may not be UTF-8, in files, on terminals and in figures.
 
-A name that is not UTF-8 is held as Python holds it: a byte that cannot be decoded is a lone surrogate.
+As everywhere in Python, a byte that cannot be decoded is a lone surrogate.
 """
 
 import contextlib
@@ -9,18 +9,18 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text that has names in it: in UTF-8, and of names that are not, the very bytes."""
+    """Write text with names in UTF-8; bytes that could not be decoded are written as they were."""
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def printable_everywhere() -> None:
     """Let standard output and error escape what a terminal cannot show, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # another kind of stream takes any text
+        with contextlib.suppress(AttributeError):  # another kind of stream, which takes any text
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def caption(name: str) -> str:
-    """A name as Matplotlib's text: no formula, no byte that it cannot draw, and not hidden from legends."""
+    """A name as text for Matplotlib: not a formula, without bytes that cannot be drawn, not hidden from legends."""
     drawn = name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
     return f" {drawn}" if drawn.startswith("_") else drawn

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import cosub.architectures  # noqa: F401  (timm then knows their names)
+import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach, state
 from cosub.errors import InputError, nearest
 from cosub.recipes import plugins
@@ -14,7 +14,7 @@ from cosub.seeds import derive
 from cosub.twins.removal import remove_layers
 from cosub.weights.heads import zero_heads
 
-# Arguments that follow from the recipe, or would read files and networks from elsewhere.
+# Arguments that the recipe sets, or that would read files or networks from elsewhere.
 _OURS = {"img_size", "in_chans", "num_classes", "features_only", "pretrained", "pretrained_cfg", "checkpoint_path"}
 _OURS |= {"drop_path_rate", "pretrained_cfg_overlay", "cache_dir", "scriptable", "exportable"}
 
@@ -25,13 +25,13 @@ ANY_WRONG = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionEr
 def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
     """The recipe's network, initialised from its seed and attached.
 
-    DeiT-III models start their LayerScale at 1e-4 as their authors do (timm: 1e-6). A recipe with `kept_layers` gives
-    a slimmed network: those residual layers alone, under the names that they have in the full one, each branch times
-    `kept_scale`.
+    LayerScale of DeiT-III models is initialised at 1e-4 as by their authors (timm: 1e-6). With `kept_layers` the
+    network is slimmed: it has only those residual layers, under their names in the full one, and each branch is
+    multiplied by `kept_scale`.
 
     Raises:
         InputError: for a model that timm does not know or whose blocks have no twin, arguments that it does not
-            take, a resolution that the patch size does not divide.
+            take, or a resolution that is not a multiple of the patch size.
     """
     if place := plugins.NETWORKS.get(recipe.task.kind):
         return plugins.find(place)(recipe, num_classes, copies)
@@ -43,7 +43,7 @@ def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:
 
 
 def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
-    """Attach as the recipe says. Raises InputError for a model whose blocks have no twin."""
+    """Attach a model as the recipe says. Raises InputError if its blocks have no twin."""
     try:
         if recipe.kept_layers:
             remove_layers(model, recipe.kept_layers)
@@ -61,7 +61,7 @@ def attach_as(model: nn.Module, recipe: Recipe, copies: int) -> None:
 
 
 def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
-    """timm's model of the recipe, not attached: any that timm knows.
+    """The recipe's model, not attached; any model of timm.
 
     Raises:
         InputError: for a model that timm does not know, or that cannot be built at the recipe's resolution.
@@ -73,7 +73,7 @@ def build_plain(recipe: Recipe, num_classes: int) -> nn.Module:
 
 
 def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
-    """Raises InputError if the model's patches do not tile an image."""
+    """Raise InputError if the resolution is not a multiple of the model's patch size."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
     sizes = patch if isinstance(patch, tuple) else (patch,)  # XCiT has a number
     if any(resolution % size for size in sizes):
@@ -85,7 +85,7 @@ def check_resolution(model: nn.Module, name: str, resolution: int) -> None:
 
 
 def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module:
-    """The recipe's model of timm's, initialised from its seed, not attached. `optional` arguments it need not take.
+    """The recipe's model, initialised from its seed, not attached. It need not take the `optional` arguments.
 
     Raises:
         InputError: for a model that timm does not know, or arguments that it does not take.
@@ -99,7 +99,7 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
     if fixed := sorted(set(recipe.model_args) & _OURS):
         raise InputError(f"model_args: {fixed[0]}: cannot be overridden: set by resolution, drop_rate and data")
     try:
-        with torch.random.fork_rng(devices=[]):  # whoever loads a network keeps their own random state
+        with torch.random.fork_rng(devices=[]):  # the caller's random state is kept
             torch.default_generator.manual_seed(derive("init", recipe.seed))
             model = create(recipe.model, recipe.resolution, num_classes, settings_of(recipe), **optional)
     except ANY_WRONG as error:
@@ -110,13 +110,13 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of timm's model: the paper's where they are not timm's, then the recipe's own."""
+    """The arguments of timm's model: the paper's where timm's defaults differ, then the recipe's own."""
     paper = {"init_values": 1e-4} if recipe.model.startswith("deit3") else {}
     return {**paper, **recipe.model_args}
 
 
 def _try(model: nn.Module, recipe: Recipe, num_classes: int) -> None:
-    """One image through the network: some arguments that do not fit show only then."""
+    """Run the network on one image, because some invalid arguments fail only then."""
     training = model.training
     try:
         with torch.no_grad():
@@ -136,10 +136,10 @@ def _unbuildable(recipe: Recipe, reason: str) -> InputError:
 
 
 def create(model: str, resolution: int, num_classes: int, settings: dict[str, Any], **optional: Any) -> nn.Module:
-    """timm's model for images of that size, its own drop path off: some ship with a rate.
+    """timm's model for images of that size, with its own drop path at 0: some have another default.
 
-    Convolutional networks have no argument for the size, because they take any; a few have none for drop path. Nor
-    need a model take the other `optional` arguments.
+    Models that take images of any size have no argument for it, and a few have none for drop path. A model need not
+    take the other `optional` arguments either.
     """
     import timm
 

@@ -1,7 +1,7 @@
-"""What is known of weights besides their values: how their images are prepared, and where it is said their model.
+"""How images are prepared for published weights, and their model where it is stated.
 
-One rule for all that reads weights. The first source that has an answer wins: the recipe of their run; the metadata of
-the file; the config.json beside it, on the Hub too; timm's configuration of the tag or the model that is named;
+One rule for all that reads weights. The first of these that states it is used: the recipe of their run; the metadata of
+the file; the config.json beside it, on the Hub too; timm's configuration of the weights or the model that is named;
 ImageNet's values. `docs/finetune.md` has it as a table.
 """
 
@@ -28,7 +28,7 @@ from cosub.weights.hub import FILE, require_hub_name
 
 CONFIG = "config.json"
 
-# Arguments of timm's models that the resolution, the classes and cosub itself decide.
+# Arguments of timm's models that follow from the resolution, the classes and cosub itself.
 _DECIDED = {"img_size", "num_classes", "in_chans", "drop_path_rate"}
 _IMAGENET = 1000  # classes
 _ABOUT = {item.name for item in dataclasses.fields(PretrainedCfg)}
@@ -36,25 +36,25 @@ _ABOUT = {item.name for item in dataclasses.fields(PretrainedCfg)}
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of weights. `origin` says where from; `messages` has a line for each value that was not taken."""
+    """What is known of weights. `origin` names the source; `messages` has a line for each value that is not used."""
 
     inputs: Inputs
     resolution: int
     origin: str
     model: str = ""
-    """timm's name of their model, where they name it themselves."""
+    """timm's name of their model, where their source states it."""
     model_args: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
-    """In order, where they are named or are not ImageNet-1k's."""
+    """Their classes in order, where they are named or are not ImageNet-1k's."""
     num_classes: int = 0
     fixed_size: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
-    """All of the config.json."""
+    """The whole config.json."""
     messages: tuple[str, ...] = ()
 
 
 def told(inputs: Inputs) -> str:
-    """In words, for a person."""
+    """Inputs as text for messages."""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (inputs.mean, inputs.std))
     return f"mean {mean}, std {std}, crop_ratio {inputs.crop_ratio:g} ({inputs.interpolation})"
 
@@ -64,7 +64,7 @@ def look_up(source: str, model: str = "") -> Published:
 
     Args:
         source: a run's folder, a folder with timm's config.json, a file, a name of timm's weights, hf-hub:OWNER/NAME.
-        model: the timm model that they are for, where they do not say it; it may have a tag.
+        model: the timm model that they are for, where their source does not state it; it may have a tag.
 
     Raises:
         InputError: for a recipe, metadata or a config.json that cannot be read.
@@ -83,24 +83,24 @@ def look_up(source: str, model: str = "") -> Published:
 
 
 def prepared_otherwise(recipe: Recipe) -> str:
-    """A sentence where a recipe normalises images in another way than its weights want them; else nothing."""
+    """A warning if a recipe normalises images in another way than its weights expect; else empty."""
     found = look_up(recipe.weights, recipe.model)
     theirs, ours = found.inputs, recipe.inputs
     if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return ""
     return (
-        f"the weights want images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
-        "--mean and --std change it, and naming the weights with --weights takes theirs"
+        f"the weights expect images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
+        "set --mean and --std, or name the weights with --weights to use theirs"
     )
 
 
 def metadata(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, str]:
-    """What a file of weights says of itself, so that it may leave its folder."""
+    """Metadata of a file of weights, with which it can be used outside its folder."""
     return {"classes": json.dumps(classes), "pretrained_cfg": json.dumps(data_config(recipe))}
 
 
 def data_config(recipe: Recipe) -> dict[str, Any]:
-    """How a recipe prepares images, in timm's words."""
+    """How a recipe prepares images, as timm's configuration."""
     inputs = recipe.inputs
     return {
         "input_size": (3, recipe.resolution, recipe.resolution),
@@ -112,7 +112,7 @@ def data_config(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-# --- the sources, in the order in which they win
+# --- the sources, the first that states it is used
 
 
 def _of_run(folder: Path) -> Published:
@@ -139,25 +139,25 @@ def _on_hub(source: str, model: str) -> Published:
     require_hub_name(name)
     try:
         path = Path(download_from_hf(name, CONFIG))
-    except LocalEntryNotFoundError as error:  # no network: do not wait for it again, unless the weights are here
+    except LocalEntryNotFoundError as error:  # no network: do not try again, unless the weights are in the cache
         if not isinstance(try_to_load_from_cache(name, FILE), str):
             raise InputError(
-                f"weights: {source}: the Hub cannot be reached, and nothing of it is in the cache; check the network, "
-                f"or fetch {CONFIG} and {FILE} elsewhere into a folder and name that"
+                f"weights: {source}: the Hub cannot be reached, and the cache has nothing of it; check the network, or "
+                f"put {CONFIG} and {FILE} into a folder and name that"
             ) from error
         found = _by_model(model)
         return dataclasses.replace(found, messages=(f"{source}: its {CONFIG} is not in the cache", *found.messages))
-    except Exception as error:  # a network raises what it likes
+    except Exception as error:  # of any kind, from the network
         found = _by_model(model)
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         return dataclasses.replace(
-            found, messages=(f"{source}: its {CONFIG} cannot be had ({reason})", *found.messages)
+            found, messages=(f"{source}: its {CONFIG} cannot be downloaded ({reason})", *found.messages)
         )
     return _beside(path, source, model)
 
 
 def _beside(path: Path, origin: str, model: str) -> Published:
-    """A config.json that a person did not name: of another library it is passed over, and that is said."""
+    """A config.json that the user did not name. If it is another library's, it is ignored, with a message."""
     try:
         return _of_config(path, origin)
     except InputError as error:
@@ -166,7 +166,7 @@ def _beside(path: Path, origin: str, model: str) -> Published:
 
 
 def _of_config(path: Path, origin: str = "") -> Published:
-    """timm's description of a model, as its push and `cosub export` write it."""
+    """timm's description of a model, as timm and `cosub export` write it."""
     try:
         config = json.loads(path.read_text())
         about, model, arguments = (
@@ -174,7 +174,7 @@ def _of_config(path: Path, origin: str = "") -> Published:
             config["architecture"],
             config.get("model_args", {}),
         )
-        if "num_classes" in config:  # the network's own; the other is of the weights that it began with
+        if "num_classes" in config:  # the network's own; pretrained_cfg has that of its initial weights
             about = {**about, "num_classes": config["num_classes"]}
         found = _described(about, origin or str(path), str(model))
         names = config.get("label_names") or ([] if found.num_classes == _IMAGENET else range(found.num_classes))
@@ -187,25 +187,27 @@ def _of_config(path: Path, origin: str = "") -> Published:
 
 
 def _by_model(model: str) -> Published:
-    """The weights say nothing, so what timm says of the model, or else ImageNet's values."""
+    """timm's configuration of the model, or else ImageNet's values: the weights' source states nothing."""
     if not model or get_pretrained_cfg(model) is None:
-        return Published(Inputs(), 224, "nowhere: neither the weights nor timm say it, so these are ImageNet's values")
+        return Published(
+            Inputs(), 224, "nowhere: neither the weights nor timm state it, so these are ImageNet's values"
+        )
     return dataclasses.replace(_of_timm(model), model="", num_classes=0)
 
 
 def _of_timm(name: str) -> Published:
-    """What timm says of a tag, or of the first tag of a model."""
+    """timm's configuration of a tag, or of the first tag of a model."""
     found = get_pretrained_cfg(name)
     assert found is not None
     tag = name if "." in name or not found.tag else f"{name}.{found.tag}"
     return _described(found.to_dict(), f"timm's {tag}", name.split(".")[0])
 
 
-# --- what they hold
+# --- their values
 
 
 def _described(about: Any, origin: str, model: str) -> Published:
-    """From the values that timm records of weights; those that are not recorded are timm's own defaults."""
+    """From timm's configuration of weights; values that it lacks are timm's defaults."""
     try:
         found = PretrainedCfg(**{key: value for key, value in about.items() if key in _ABOUT})
         size = tuple(map(int, found.input_size))
@@ -218,7 +220,7 @@ def _described(about: Any, origin: str, model: str) -> Published:
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"weights: {origin}: does not say in timm's words how images are prepared ({error})"
+            f"weights: {origin}: is not timm's configuration of how images are prepared ({error})"
         ) from error
     odd = {
         f"interpolation {found.interpolation}": not known,
@@ -226,11 +228,11 @@ def _described(about: Any, origin: str, model: str) -> Published:
         f"crop_pct {found.crop_pct:g}": found.crop_pct > 1,
         f"images of {size[-1]}x{size[-2]}": size[-1] != size[-2],
     }
-    said = tuple(
-        f"{origin}: {what} is not built here, and predictions may differ" for what, is_so in odd.items() if is_so
+    messages = tuple(
+        f"{origin}: {what} is not supported, and predictions may differ" for what, is_so in odd.items() if is_so
     )
     fixed, number = bool(found.fixed_input_size), int(found.num_classes or 0)
-    return Published(inputs, size[-1], origin, model, num_classes=number, fixed_size=fixed, messages=said)
+    return Published(inputs, size[-1], origin, model, num_classes=number, fixed_size=fixed, messages=messages)
 
 
 def _channels(values: Any) -> tuple[float, float, float]:
@@ -239,7 +241,7 @@ def _channels(values: Any) -> tuple[float, float, float]:
 
 
 def _arguments(given: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Arguments of timm's model as a recipe may have them."""
+    """Arguments of timm's model as a recipe holds them."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         if name in _DECIDED:
@@ -257,7 +259,7 @@ def _metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError):
-        return {}  # whoever reads the weights says what is wrong with the file
+        return {}  # reading the weights will report what is wrong with the file
 
 
 def _json(text: str, path: Path) -> Any:

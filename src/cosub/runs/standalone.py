@@ -1,11 +1,11 @@
-"""A timm model without some of its residual layers, which no depth expresses. Needs torch, timm and safetensors.
+"""A timm model without some of its residual layers, which no depth can express. Needs torch, timm and safetensors.
 
     from model import load
 
     network = load()  # eval mode; timm.data.resolve_model_data_config(network) is its preprocessing
 
-`config.json` beside this file names the model that timm builds, and in `replaced_modules` what takes the place of which
-of its modules. `model.safetensors` holds the weights of what is left, under timm's names.
+`config.json` beside this file names the model that timm builds, and in `replaced_modules` what replaces which of its
+modules. `model.safetensors` holds the weights of the remaining modules, under timm's names.
 """
 
 import json
@@ -31,21 +31,21 @@ def load(folder: str | Path = Path(__file__).parent) -> nn.Module:
 
 
 def replace(model: nn.Module, replaced: dict[str, Any]) -> None:
-    """Replace modules of timm's model, in place. Names are those of modules, values say what comes there.
+    """Replace modules of timm's model, in place. Keys are names of modules, values say what replaces them.
 
-    [name, ...]    of a block, nothing but these of its modules, one after the other
-    "pass"         its first argument
-    "zero"         zeros of the shape of its first argument
-    "scalar zero"  one zero, for a sum whose other term has another shape
+    [name, ...]    for a block: only these of its modules, in sequence
+    "pass"         return the first argument
+    "zero"         return zeros of the shape of the first argument
+    "scalar zero"  return one zero, for a sum whose other term has another shape
     "one"          the number 1, for a parameter that is a factor
-    0.5            its argument times that number
+    0.5            multiply the argument by that number
     """
     for path, kind in replaced.items():
         parent, _, name = path.rpartition(".")
         owner = model.get_submodule(parent)
         old = getattr(owner, name)
         if kind == "one":
-            delattr(owner, name)  # a parameter's name takes no number
+            delattr(owner, name)  # torch lets no number replace a parameter
         setattr(owner, name, 1.0 if kind == "one" else _stand_in(old, kind))
 
 
@@ -63,7 +63,7 @@ class Around(nn.Module):
     def __init__(self, block: nn.Module, names: list[str]) -> None:
         super().__init__()
         self.names = names
-        for name in names:  # the block's own, so that weights keep theirs
+        for name in names:  # under their names in the block, so that weights keep theirs
             setattr(self, name, getattr(block, name))
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -77,12 +77,12 @@ class Around(nn.Module):
 
 
 class Silent(nn.Module):
-    """Stands for a module of a branch that is gone."""
+    """Replaces a module of a branch that is removed."""
 
     def __init__(self, old: nn.Module, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.q_stride: Any = getattr(old, "q_stride", None)  # by which Hiera's block pools its shortcut
+        self.q_stride: Any = getattr(old, "q_stride", None)  # Hiera's block reads it to pool its shortcut
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         if self.kind == "pass":

@@ -1,4 +1,4 @@
-"""Tables of text for a person."""
+"""Tables as text."""
 
 import io
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WHOLE = 10_000  # columns: each row is one line
+WHOLE = 10_000  # a width at which each row is one line
 
 
 def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int = 0) -> list[str]:
@@ -16,8 +16,8 @@ def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int
     Args:
         lines: the rows, with titles as the first one.
         aligns: "<" or ">" of each column, by default "<".
-        width: of a line at most; longer cells go on in a further line. By default that of the terminal. Where the
-            output is no terminal, each row is one line, for grep.
+        width: the maximum of a line; longer cells are wrapped. By default that of the terminal; without one, each row
+            is one line, for grep.
     """
     if not lines:
         return []

@@ -1,4 +1,4 @@
-"""What a backbone offers to a decoder: which of its maps, and what they are. Read off the model, no family by name."""
+"""The maps that a backbone offers to a decoder, found from the model itself and not by its family."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,35 +7,35 @@ import torch
 from torch import Tensor, nn
 
 LEVELS, FEWEST = 4, 3
-# What lets transformers and windows of timm take images of other sizes than they were made for.
+# Arguments with which timm's transformers take images of other sizes than they are built for.
 ANY_SIZE: dict[str, Any] = {"dynamic_img_size": True, "strict_img_size": False}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Which maps of a backbone the decoder takes, and what they are."""
+    """Which maps of a backbone the decoder uses, and their form."""
 
     indices: list[int]
-    """Of `forward_intermediates`: blocks of plain networks, stages of pyramids."""
+    """Indices for `forward_intermediates`: blocks of plain networks, stages of pyramids."""
     channels: list[int]
     plain: bool
-    """All maps have one resolution."""
+    """Whether all maps have the same resolution."""
     normalised: bool
-    """It has LayerNorm, before its branches."""
+    """Whether the network has LayerNorm, before its branches."""
     any_size: bool
-    """It takes images of other sizes than it was built for, too."""
+    """Whether it also takes images of other sizes than it is built for."""
     unused: frozenset[str]
-    """Parameters that the maps do not depend on: classifier, last norm, class attention."""
+    """Parameters on which the maps do not depend: classifier, last norm, class attention."""
 
 
 def look(backbone: nn.Module, resolution: int) -> Shape:
-    """What a timm model on the meta device, not attached, offers for images of its resolution.
+    """The shape of a timm model on the meta device, not attached, for images of its resolution.
 
     Raises:
-        ValueError: if it gives no maps, or too few.
+        ValueError: if it returns no maps, or too few.
     """
     if not hasattr(backbone, "forward_intermediates"):
-        raise ValueError(f"{type(backbone).__name__} gives no maps of its blocks")
+        raise ValueError(f"{type(backbone).__name__} returns no maps of its blocks")
     everything = _maps(backbone, (resolution, resolution), None)
     sizes = [found.shape[-1] for found in everything]
     plain = len(set(sizes)) == 1

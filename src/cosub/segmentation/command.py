@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Options(Protocol):
-    """What the command line says of it; see `cosub evaluate --help`."""
+    """The options of `cosub evaluate`."""
 
     @property
     def run(self) -> str: ...
@@ -32,10 +32,10 @@ class Options(Protocol):
 
 
 def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, Any] | None:
-    """Test the run's network as the options say; print and return the results.
+    """Evaluate the run's network as the options say; print and return the results.
 
     Raises:
-        InputError: for an option that is for classification.
+        InputError: for an option of classification.
     """
     for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
@@ -72,7 +72,7 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, 
 
 
 def table(result: "Result") -> list[str]:
-    """Lines for a person: classes with their share of the pixels, then the means."""
+    """The result as lines of text: classes with their share of the pixels, then the means."""
     from cosub.runs.tables import align
 
     total = max(sum(score.pixels for score in result.classes), 1)

@@ -1,7 +1,7 @@
-"""Mean intersection over union of a segmenter: sliding window or whole, one scale or several, each pixel once.
+"""Mean intersection over union: sliding window or whole image, one scale or several, each pixel counted once.
 
-A test is written as generators that yield images and are sent logits, so that all processes run the network equally
-often: a sharded one waits for all.
+Evaluation is written as generators that yield images and are sent logits, so that all processes run the network equally
+often, which a sharded one needs.
 """
 
 import math
@@ -33,18 +33,18 @@ from cosub.segmentation.transforms import fitted
 from cosub.submodel import keep_layers
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-STRIDE = 2 / 3  # of a window: 341 of 512, as BEiT's and ConvNeXt's authors
-_WINDOWS = 8  # at once
+STRIDE = 2 / 3  # of the window's side: 341 of 512, as by the authors of BEiT and ConvNeXt
+_WINDOWS = 8  # per batch
 
 Work = Generator[Tensor, Tensor, Any]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How a test looks at an image. Multi-scale is `Mode(scales=SCALES, flip=True)`."""
+    """How an image is evaluated. Multi-scale is `Mode(scales=SCALES, flip=True)`."""
 
     whole: bool = False
-    """The whole image at once instead of windows of the training crop's size."""
+    """Whether the network sees the whole image, instead of windows of the training crop's size."""
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
@@ -54,7 +54,8 @@ SINGLE, MULTI = Mode(), Mode(scales=SCALES, flip=True)
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Of one class over all pixels; None where it neither occurs nor is predicted (accuracy: does not occur)."""
+    """Scores of one class over all pixels. `iou` is None if it neither occurs nor is predicted, `accuracy` if it does
+    not occur."""
 
     name: str
     iou: float | None
@@ -91,16 +92,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Viewer:
-    """From an image to a probability of each class at each of its pixels."""
+    """From an image to the probability of each class at each pixel."""
 
     recipe: Recipe
     mode: Mode
     multiple: int
-    """Sides of what the network gets are multiples of it."""
+    """The height and width of the network's input are multiples of it."""
     device: torch.device
 
     def probabilities(self, image: UInt8[Tensor, "3 H W"]) -> Work:
-        """Yields what the network is to see; returns `(C, H, W)`, the mean over scales and flips."""
+        """Yields inputs of the network; returns `(C, H, W)`, the mean over scales and flips."""
         task = self.recipe.task
         assert isinstance(task, Segmentation)
         look = self._whole if self.mode.whole else self._slide
@@ -117,32 +118,32 @@ class Viewer:
         return total / views
 
     def _whole(self, view: Float[Tensor, "1 3 h w"]) -> Work:
-        """Logits `(1, C, h, w)` of the view at once."""
+        """Logits `(1, C, h, w)` of the whole view."""
         height, width = view.shape[2:]
         size = [math.ceil(side / self.multiple) * self.multiple for side in (height, width)]
         logits = yield _padded(view, *size)
         return enlarged(logits, tuple(size))[:, :, :height, :width]
 
     def _slide(self, view: Float[Tensor, "1 3 h w"]) -> Work:
-        """Logits `(1, C, h, w)`: the mean over the windows that lie on a pixel."""
+        """Logits `(1, C, h, w)`: at each pixel the mean over the windows that cover it."""
         side = self.recipe.resolution
         height, width = view.shape[2:]
         view = _padded(view, max(height, side), max(width, side))
         places = [(top, left) for top in starts(view.shape[2], side) for left in starts(view.shape[3], side)]
         total, times = torch.zeros((), device=self.device), torch.zeros(view.shape[2:], device=self.device)
         for first in range(0, len(places), _WINDOWS):
-            some = places[first : first + _WINDOWS]
-            logits = yield torch.cat([view[:, :, top : top + side, left : left + side] for top, left in some])
+            chunk = places[first : first + _WINDOWS]
+            logits = yield torch.cat([view[:, :, top : top + side, left : left + side] for top, left in chunk])
             if total.dim() == 0:
                 total = logits.new_zeros(1, logits.shape[1], *view.shape[2:])
-            for (top, left), window in zip(some, enlarged(logits, (side, side)), strict=True):
+            for (top, left), window in zip(chunk, enlarged(logits, (side, side)), strict=True):
                 total[0, :, top : top + side, left : left + side] += window
                 times[top : top + side, left : left + side] += 1
         return (total / times)[:, :, :height, :width]
 
 
 def starts(length: int, window: int) -> list[int]:
-    """Where windows begin along a side: a stride apart, the last one at the end."""
+    """The first pixels of the windows along a side: a stride apart, the last window at the end."""
     stride = max(int(window * STRIDE), 1)
     return [min(index * stride, length - window) for index in range(math.ceil((length - window) / stride) + 1)]
 
@@ -151,11 +152,11 @@ def viewer(recipe: Recipe, network: nn.Module, mode: Mode, device: torch.device)
     """A viewer for a recipe's network.
 
     Raises:
-        InputError: for whole images and a network that takes one size alone.
+        InputError: for whole images and a network that takes only one size.
     """
     shape = _segmenter(network).shape
     if mode.whole and not shape.any_size:
-        raise InputError(f"whole: {recipe.model} takes images of {recipe.resolution} pixels alone; leave it out")
+        raise InputError(f"whole: {recipe.model} takes only images of {recipe.resolution} pixels; leave it out")
     patch = getattr(getattr(_segmenter(network).backbone, "patch_embed", None), "patch_size", 1)
     patch = patch[0] if isinstance(patch, tuple) else patch
     return Viewer(recipe, mode, patch if shape.plain else 32, device)
@@ -172,9 +173,9 @@ def evaluate(
     layers: Sequence[int] | None = None,
     workers: int = 0,
 ) -> Result:
-    """Test a segmenter on a set of scenes, at the images' own resolution. `layers` names residual layers to keep.
+    """Evaluate a segmenter on a set of scenes, at the images' own resolution. `layers` are the residual layers to keep.
 
-    Each process takes every world.size-th image; the confusion matrices are added up and nothing is padded.
+    Each process evaluates every world.size-th image; confusion matrices are summed and nothing is padded.
 
     Raises:
         InputError: as `viewer`.
@@ -188,14 +189,14 @@ def evaluate(
     network.eval()
     with torch.no_grad():
         idle = torch.zeros(1, 3, recipe.resolution, recipe.resolution, device=world.device)
-        drive(_tests(look, iter(loader), confusion, bad), network, world, idle, layers)
+        drive(_evaluate(look, iter(loader), confusion, bad), network, world, idle, layers)
     network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), recipe.bad_share)
     return score(confusion.compute(), classes, len(examples.labels) - len(bad), bad)
 
 
-def _tests(look: Viewer, pairs: Iterator[Any], confusion: Any, bad: list[str]) -> Work:
+def _evaluate(look: Viewer, pairs: Iterator[Any], confusion: Any, bad: list[str]) -> Work:
     for pair in pairs:
         if isinstance(pair, str):
             bad.append(pair)
@@ -206,7 +207,7 @@ def _tests(look: Viewer, pairs: Iterator[Any], confusion: Any, bad: list[str]) -
 
 
 def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Sequence[int] | None = None) -> Any:
-    """Run the network on what `work` yields until no process has any left; gives what the work returns."""
+    """Run the network on what `work` yields until all processes are done. Returns what the work returns."""
     result = None
 
     def following(logits: Tensor | None) -> Tensor | None:
@@ -226,26 +227,26 @@ def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Se
 
 
 def drive_alone(work: Work, network: nn.Module, look: Viewer, layers: Sequence[int] | None = None) -> Any:
-    """What the work of one process returns."""
+    """`drive` in a single process."""
     alone, side = World(0, 1, look.device), look.recipe.resolution
     with torch.no_grad():
         return drive(work, network, alone, torch.zeros(1, 3, side, side, device=look.device), layers)
 
 
 def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, bad: list[str]) -> Result:
-    """From the numbers of pixels, `matrix[truth, prediction]`.
+    """Scores from a confusion matrix of pixels, `matrix[label, prediction]`.
 
-    A class that neither occurs nor is predicted is left out of the means.
+    A class that neither occurs nor is predicted is excluded from the means.
     """
     counts = matrix.double().cpu()
-    right, there, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
-    iou, accuracy = right / (there + predicted - right), right / there
+    correct, labelled, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    iou, accuracy = correct / (labelled + predicted - correct), correct / labelled
     scores = tuple(
-        ClassScore(name, _number(iou[index]), _number(accuracy[index]), int(there[index]))
+        ClassScore(name, _number(iou[index]), _number(accuracy[index]), int(labelled[index]))
         for index, name in enumerate(classes)
     )
     miou, mean, pixels = (
-        _number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), right.sum() / there.sum())
+        _number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), correct.sum() / labelled.sum())
     )
     return Result(miou, mean, pixels, scores, num_images, bad)
 
@@ -262,10 +263,10 @@ def _logits(network: nn.Module, images: Tensor, layers: Sequence[int] | None) ->
 
 
 def _segmenter(network: nn.Module) -> Segmenter:
-    """Also from inside a wrapper."""
+    """The segmenter, also from inside a wrapper."""
     return next(module for module in network.modules() if isinstance(module, Segmenter))
 
 
 def _padded(view: Tensor, height: int, width: int) -> Tensor:
-    """With the mean colour, right and below."""
+    """The view padded with the mean colour, right and below."""
     return F.pad(view, (0, width - view.shape[3], 0, height - view.shape[2]))

@@ -1,4 +1,4 @@
-"""Scenes for training, by key as images are, and for tests, one at a time."""
+"""Scenes for training, by key, and for evaluation, one at a time."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class SceneSet(TrainingSet):
 
 
 class ScenesInOrder(Dataset[Any]):
-    """Whole images and their labels, or the name of one that cannot be read."""
+    """Whole images and their labels; of an unreadable one its name."""
 
     def __init__(self, examples: SceneExamples, indices: range) -> None:
         self.examples, self.indices = examples, indices

@@ -1,4 +1,4 @@
-"""The losses of `cosub.losses` for a class at every pixel. Pixels that are ignored have no part in any term."""
+"""The losses of `cosub.losses` for a class at every pixel. Ignored pixels are in no term."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cosub.choices import CosubKind, LabelLoss
-from cosub.losses import full_precision, parts_of, target_from
+from cosub.losses import full_precision, parse_kind, target_from
 
 IGNORE = 255
 
@@ -17,42 +17,42 @@ Labels = Shaped[Tensor, "B H W"]
 def dense_cosub_loss(
     logits: DenseLogits, labels: Labels, weight: float = 0.5, kind: CosubKind = "ce-soft"
 ) -> Float[Tensor, ""]:
-    """Equation 2 at every pixel: each submodel learns from the pixel's label and from the other's answer there.
+    """Equation 2 at every pixel: the target is the pixel's label mixed with the other submodel's prediction there.
 
-    The mean over the pixels whose label is not `IGNORE`, 0 where there is none; as `losses.cosub_loss` of those pixels.
+    The mean over the pixels whose label is not `IGNORE`, or 0: `losses.cosub_loss` of those pixels.
 
     Args:
         logits: the first copy of all images, then the second: `R = 2 * B`.
-        labels: class indices of whole numbers, or `IGNORE`.
-        weight: the label's share, in [0, 1].
+        labels: class indices, or `IGNORE`, of any integer type.
+        weight: the weight of the label loss, in [0, 1].
         kind: as for `losses.cosub_loss`.
 
     Raises:
         ValueError: if the rows are not two copies of the labels, or a value is out of range.
     """
-    loss, answer = parts_of(kind, weight)
+    loss, form = parse_kind(kind, weight)
     if logits.shape[0] != 2 * labels.shape[0]:
         raise ValueError(
-            f"the loss needs two copies of {labels.shape[0]} images and got {logits.shape[0]} rows: "
+            f"logits: need two copies of {labels.shape[0]} images and got {logits.shape[0]} rows: "
             "attach with copies=2 and keep the model in train mode"
         )
     logits = full_precision(logits)
     target, valid = _targets(logits, labels)
-    other = target_from(logits.detach().roll(labels.shape[0], dims=0), loss, answer)
+    other = target_from(logits.detach().roll(labels.shape[0], dims=0), loss, form)
     return _mean(logits, target.mul_(weight).add_(other, alpha=1 - weight), valid, loss)
 
 
 def dense_label_loss(logits: DenseLogits, labels: Labels, loss: LabelLoss = "ce") -> Float[Tensor, ""]:
     """Cross-entropy with the label at every pixel, for one or more copies of the images: `R` is a multiple of `B`.
 
-    The mean over the pixels whose label is not `IGNORE`, 0 where there is none.
+    The mean over the pixels whose label is not `IGNORE`, or 0.
     """
     logits = full_precision(logits)
     return _mean(logits, *_targets(logits, labels), loss)
 
 
 def _targets(logits: DenseLogits, labels: Labels) -> tuple[DenseLogits, Bool[Tensor, "R H W"]]:
-    """One value a class, and which pixels count, for each row."""
+    """For each row: targets with one value per class, and which pixels count."""
     copies = logits.shape[0] // labels.shape[0]
     valid = labels != IGNORE
     target = torch.zeros_like(logits)
@@ -61,7 +61,7 @@ def _targets(logits: DenseLogits, labels: Labels) -> tuple[DenseLogits, Bool[Ten
 
 
 def _mean(logits: DenseLogits, target: DenseLogits, valid: Bool[Tensor, "R H W"], loss: str) -> Float[Tensor, ""]:
-    """Without choosing pixels, which would make the shapes hang on data, and a GPU wait for the host."""
+    """The mean over valid pixels. Indexing them would make shapes depend on data, and synchronise with the host."""
     if loss == "bce":
         pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
     else:

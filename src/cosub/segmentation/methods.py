@@ -1,4 +1,4 @@
-"""Methods that learn from a label at every pixel. The auxiliary head learns as the decoder does, with less weight."""
+"""Methods for a label at every pixel. The auxiliary head has the decoder's loss, with less weight."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class DenseSupervised(Method):
 
 @dataclass(frozen=True)
 class DenseCosub(Method):
-    """Submodel co-training of the dense output: the other submodel's map teaches, pixel by pixel."""
+    """Submodel co-training of the dense output: the target at each pixel includes the other submodel's prediction."""
 
     weight: float
     loss: CosubKind
@@ -42,7 +42,7 @@ class DenseCosub(Method):
 
 
 def build_dense(config: MethodConfig) -> Method:
-    """A recipe's method for segmentation; the recipe has refused those that there are none of."""
+    """A recipe's method for segmentation; the recipe has already refused others."""
     match config:
         case Supervised():
             return DenseSupervised(config.loss)
@@ -58,5 +58,5 @@ def _both(maps: Maps, targets: Tensor, loss: Callable[[Tensor], Tensor]) -> tupl
 
 
 def enlarged(logits: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear, as the heads are trained."""
+    """Logits resized by bilinear interpolation, as the heads are trained."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)

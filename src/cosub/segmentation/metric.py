@@ -1,4 +1,4 @@
-"""The headline metric of segmentation. Light: importing it needs neither torch nor transformers."""
+"""The headline metric of segmentation, in a module that needs neither torch nor transformers."""
 
 from cosub.evaluation.metric import Metric
 

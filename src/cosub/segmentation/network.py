@@ -1,4 +1,4 @@
-"""UperNet on an attached backbone (Table 13): its maps, a neck where they have one resolution, two heads."""
+"""UperNet on an attached backbone (Table 13): its maps, a neck if they have one resolution, two heads."""
 
 from typing import Any, NamedTuple
 
@@ -35,9 +35,9 @@ class Maps(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """A backbone with UperNet's heads. Classes are given to every fourth pixel, so logits are to be resized.
+    """A backbone with UperNet's heads. Logits have a quarter of the image's height and width, to be resized.
 
-    In train mode `R` is the number of copies times that of images, copy after copy; in eval mode that of images.
+    In train mode `R` is `copies * B`, copy after copy; in eval mode `B`.
     """
 
     def __init__(self, backbone: nn.Module, shape: Shape, num_classes: int, width: int) -> None:
@@ -59,7 +59,7 @@ class Segmenter(nn.Module):
         return [by_index[index] for index in self.shape.indices]
 
     def logits(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "R C h w"]:
-        """Those of the decoder alone."""
+        """The logits of the decoder, without the auxiliary head."""
         return self.decode_head(self.neck(self.maps(images)))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
@@ -80,15 +80,15 @@ class Classifier(nn.Conv2d):
 
 
 class Neck(nn.Module):
-    """Four maps of stride 16 to strides 4, 8, 16 and 32, as BEiT and XCiT have it."""
+    """Four maps of stride 16 to strides 4, 8, 16 and 32, as by the authors of BEiT and XCiT."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         first, second, _, _ = channels
         self.levels = nn.ModuleList(
             [
-                nn.Sequential(_doubled(first), nn.BatchNorm2d(first), nn.GELU(), _doubled(first)),
-                _doubled(second),
+                nn.Sequential(_upsample(first), nn.BatchNorm2d(first), nn.GELU(), _upsample(first)),
+                _upsample(second),
                 nn.Identity(),
                 nn.MaxPool2d(2),
             ]
@@ -99,10 +99,7 @@ class Neck(nn.Module):
 
 
 class Norms(nn.Module):
-    """The maps of a pyramid, each normalised where the network's blocks normalise what comes in and not what goes out.
-
-    Swin's and ConvNeXt's authors do so.
-    """
+    """The maps of a pyramid, normalised if the network is pre-normalised, as by the authors of Swin and ConvNeXt."""
 
     def __init__(self, channels: list[int], normalised: bool) -> None:
         super().__init__()
@@ -112,7 +109,8 @@ class Norms(nn.Module):
         return [level(values) for level, values in zip(self.levels, maps, strict=True)]
 
 
-def _doubled(channels: int) -> nn.ConvTranspose2d:
+def _upsample(channels: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles height and width."""
     return nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
 
 
@@ -122,10 +120,10 @@ def _doubled(channels: int) -> nn.ConvTranspose2d:
 def build_segmenter(recipe: Recipe, num_classes: int, copies: int) -> Segmenter:
     """The recipe's segmenter, initialised from its seed; its backbone is attached.
 
-    Parameters of the backbone that no map depends on are kept, so that its weights can be read, and not trained.
+    Parameters of the backbone on which no map depends stay, so that published weights fit, but are not trained.
 
     Raises:
-        InputError: as `network.build_network`, and for a backbone that gives no maps.
+        InputError: as `network.build_network`, and for a backbone that returns no maps.
     """
     assert isinstance(recipe.task, Segmentation)
     backbone = create_model(recipe, 0, **ANY_SIZE)
@@ -134,7 +132,9 @@ def build_segmenter(recipe: Recipe, num_classes: int, copies: int) -> Segmenter:
         with torch.device("meta"):
             shape = look(create_model(recipe, 0, **ANY_SIZE), recipe.resolution)
     except ANY_WRONG as error:
-        raise InputError(f"model: {recipe.model}: cannot be segmented with ({' '.join(str(error).split())})") from error
+        raise InputError(
+            f"model: {recipe.model}: cannot be a backbone of UperNet ({' '.join(str(error).split())})"
+        ) from error
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(name not in shape.unused)
     attach_as(backbone, recipe, copies)

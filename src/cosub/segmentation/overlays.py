@@ -1,4 +1,4 @@
-"""Scenes with their labels, and with what a network answers, in colours."""
+"""Scenes with their labels and a network's predictions, in colours."""
 
 import colorsys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.scenes import SceneExamples
 
 _OPACITY = 0.6
-_LEGEND = 24  # classes at most
+_LEGEND = 24  # maximum number of classes
 
 
 def show_scenes(
@@ -32,10 +32,10 @@ def show_scenes(
     photographs: bool = True,
     layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a PNG of `number` scenes, spread over the set: the image, its labels, the network's answer.
+    """Write a PNG of `number` scenes, evenly spaced over the set: the image, its labels, the network's prediction.
 
-    Ignored pixels are black in the labels. Without `photographs` there are the two maps alone. `layers` names the
-    residual layers of a submodel that answers; by default the full network does.
+    Ignored pixels are black in the labels. Without `photographs` there are only the two maps. `layers` are the residual
+    layers of a submodel; by default the full network is used.
 
     Raises:
         InputError: if none of them can be read.
@@ -46,22 +46,22 @@ def show_scenes(
     if not shown:
         raise InputError(f"show: {number}: none of these scenes can be read; leave it out")
     probabilities = [drive_alone(look.probabilities(image), network, look, layers) for image, _ in shown]
-    answers = [found.argmax(0).byte().cpu() for found in probabilities]
+    predictions = [found.argmax(0).byte().cpu() for found in probabilities]
     colours = palette(len(classes))
-    titles = ["image", "truth", "answer"] if photographs else ["truth", "answer"]
+    titles = ["image", "labels", "prediction"] if photographs else ["labels", "prediction"]
     ratio = shown[0][0].shape[1] / shown[0][0].shape[2]
     figure = Figure(figsize=(2.4 * len(titles), (2.4 * ratio + 0.05) * len(shown) + 0.7), layout="constrained")
     axes = figure.subplots(len(shown), len(titles), squeeze=False)
-    for row, (image, labels), answer in zip(axes, shown, answers, strict=True):
+    for row, (image, labels), prediction in zip(axes, shown, predictions, strict=True):
         under = image.permute(1, 2, 0).numpy()
         panels = [under] if photographs else []
-        panels += [_painted(under if photographs else None, values, colours) for values in (labels, answer)]
+        panels += [_painted(under if photographs else None, values, colours) for values in (labels, prediction)]
         for panel, pixels in zip(row, panels, strict=True):
             panel.imshow(pixels, interpolation="nearest")
             panel.axis("off")
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
-    _legend(figure, classes, colours, [labels for _, labels in shown] + answers, columns=2 * len(titles))
+    _legend(figure, classes, colours, [labels for _, labels in shown] + predictions, columns=2 * len(titles))
     figure.savefig(target, dpi=100)
 
 
@@ -88,7 +88,7 @@ def _read(examples: SceneExamples, number: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> np.ndarray:
-    """Colours over an image, or alone; black where the label is ignored."""
+    """The colours of labels, over an image if there is one; black where the label is ignored."""
     table = np.zeros((IGNORE + 1, 3), np.uint8)
     table[: len(colours)] = colours
     painted = table[labels.numpy()]
@@ -98,7 +98,7 @@ def _painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> n
 
 
 def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list[Tensor], columns: int) -> None:
-    """The classes that have the most pixels."""
+    """A legend of the classes with the most pixels."""
     from matplotlib.patches import Patch
 
     everything = torch.cat([values.flatten() for values in maps])

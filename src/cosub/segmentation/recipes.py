@@ -1,7 +1,7 @@
 """Recipes for semantic segmentation: Table 13's ViTs on ADE20K, and CamVid on a laptop.
 
 Table 13 has Swin's schedule: 160,000 iterations of 16 crops. 127 epochs of ADE20K's 20,210 images are 160,401.
-Learning rate, weight decay and drop rates are those of Swin and of the backbones; the paper prints none.
+Learning rate, weight decay and drop rates are those of Swin and of the backbones; the paper states none.
 """
 
 from cosub.recipes.data import Scenes
@@ -10,13 +10,13 @@ from cosub.recipes.optimizer import Optimizer
 from cosub.recipes.recipe import Recipe
 from cosub.recipes.tasks import Segmentation
 
-_ITERATIONS_AN_EPOCH = 20_210 // 16
+_ITERATIONS_PER_EPOCH = 20_210 // 16
 
 
 def ade20k_vit_s() -> Recipe:
     """UperNet on ViT-S for ADE20K, Table 13.
 
-    Cost: 160,401 steps of 16 crops; 588 GFLOPs an image of 512x2048 pixels.
+    Cost: 160,401 steps of 16 crops; 588 GFLOPs per image of 512x2048 pixels.
     The paper: mIoU 0.456, multi-scale 0.468; from cosub's weights 0.470 and 0.480.
 
     cosub train ade20k-vit-s --data.path PATH [--weights RUN]
@@ -27,7 +27,7 @@ def ade20k_vit_s() -> Recipe:
 def ade20k_vit_b() -> Recipe:
     """UperNet on ViT-B for ADE20K, Table 13.
 
-    Cost: 160,401 steps of 16 crops; 1,283 GFLOPs an image of 512x2048 pixels.
+    Cost: 160,401 steps of 16 crops; 1,283 GFLOPs per image of 512x2048 pixels.
     The paper: mIoU 0.493, multi-scale 0.502; from cosub's weights 0.493 and 0.499.
 
     cosub train ade20k-vit-b --data.path PATH [--weights RUN]
@@ -38,7 +38,7 @@ def ade20k_vit_b() -> Recipe:
 def ade20k_vit_l() -> Recipe:
     """UperNet on ViT-L for ADE20K, Table 13.
 
-    Cost: 160,401 steps of 16 crops; 2,231 GFLOPs an image of 512x2048 pixels.
+    Cost: 160,401 steps of 16 crops; 2,231 GFLOPs per image of 512x2048 pixels.
     The paper: mIoU 0.515, multi-scale 0.520; from cosub's weights 0.525 and 0.531.
 
     cosub train ade20k-vit-l --data.path PATH [--weights RUN]
@@ -76,7 +76,7 @@ def _ade20k(size: str, model: str, tag: str, drop_rate: float, width: int = 512)
         resolution=512,
         method=Supervised(loss="ce"),
         drop_rate=drop_rate,
-        rounding="spread",  # a process has two crops, of which few layers could drop one otherwise
+        rounding="spread",  # with two crops per group, most layers would drop none otherwise
         epochs=127,
         batch_size=16,
         group_size=2,
@@ -87,7 +87,7 @@ def _ade20k(size: str, model: str, tag: str, drop_rate: float, width: int = 512)
             weight_decay=0.01,
             lr_rule="constant",
             decay="linear",
-            warmup_epochs=1500 / _ITERATIONS_AN_EPOCH,
+            warmup_epochs=1500 / _ITERATIONS_PER_EPOCH,
             warmup_lr=6e-11,
             min_lr=0.0,
             clip=0.0,
@@ -98,7 +98,7 @@ def _ade20k(size: str, model: str, tag: str, drop_rate: float, width: int = 512)
 def camvid() -> Recipe:
     """CamVid's 367 street scenes, a class for every pixel, on a small ConvNeXt: minutes on one core.
 
-    Cost: 880 steps; 19 minutes on one thread of a machine that was busy with other work.
+    Cost: 880 steps; 19 minutes on one thread of a busy machine.
     Measured: mIoU 0.369 on the 101 validation images (seed 0), from a backbone of docs/results.md.
 
     cosub train camvid --data.path PATH [--weights RUN]

@@ -1,6 +1,6 @@
 """Images with a class for every pixel, from ADE20K's folders or the Hub's layout.
 
-Where an annotation is 0 (or 255) the label is `IGNORE`; 1 and up are the classes, whose indices begin at 0.
+Where an annotation is 0 (or 255), the label is `IGNORE`; 1 and up are the classes, whose indices start at 0.
 """
 
 import io
@@ -24,7 +24,7 @@ from cosub.errors import InputError
 from cosub.recipes.data import Hub, Scenes
 from cosub.segmentation.losses import IGNORE
 
-_INSPECTED = 100  # of each set, when a run begins
+_INSPECTED = 100  # annotations of each set, when a run begins
 _TRAINING, _VALIDATION = "training", "validation"
 _ANNOTATED = ("annotation", "label", "labels", "semantic_mask", "mask")
 
@@ -37,23 +37,23 @@ class BadAnnotation(BadImage):
 
 @dataclass(frozen=True)
 class SceneExamples:
-    """A set of images with their annotations; a subclass says where their bytes are."""
+    """A set of images with their annotations; a subclass opens their files."""
 
     num_classes: int
     labels: Sequence[Any]
-    """Names of the annotations, which tell one set from another."""
+    """Names of the annotations, which identify the set."""
     rule: Rule | None = field(default=None, kw_only=True)
     """How the pixels of the images are read."""
 
     def files(self, index: int) -> tuple[Any, Any]:
-        """What Pillow can open: image and annotation."""
+        """Image and annotation, each a path or file that Pillow can open."""
         raise NotImplementedError
 
     def name(self, index: int) -> str:
         return str(self.labels[index])
 
     def image(self, index: int, read: Read = rgb) -> Any:
-        """What `read` makes of the image. Raises BadImage if it cannot be decoded."""
+        """What `read` returns for the image. Raises BadImage if it cannot be decoded."""
         name = f"image of {self.name(index)}"
         return decode(lambda: self.files(index)[0], name, lambda image: read(prepared(image, self.rule)))
 
@@ -66,11 +66,11 @@ class SceneExamples:
         return self.image(index), self.annotation(index)
 
     def annotation(self, index: int) -> Labels:
-        """The labels alone. Raises BadAnnotation if they do not fit the image or the classes."""
+        """The labels. Raises BadAnnotation if they do not fit the image or the classes."""
         size = self.image(index, lambda opened: opened.size)
         values = decode(lambda: self.files(index)[1], self.name(index), np.asarray)
         if values.ndim != 2:
-            raise BadAnnotation(f"{self.name(index)} has {values.shape[-1]} channels and not one")
+            raise BadAnnotation(f"{self.name(index)} has {values.shape[-1]} channels instead of one")
         if values.shape != size[::-1]:
             raise BadAnnotation(
                 f"{self.name(index)} has {values.shape[1]}x{values.shape[0]} pixels and its image {size[0]}x{size[1]}"
@@ -113,7 +113,7 @@ class SceneRows(SceneExamples):
 
 
 def open_scenes(config: Scenes) -> Source:
-    """Open the data of a recipe for segmentation. Some annotations of each set are read to see that they fit.
+    """Open the data of a recipe for segmentation. Some annotations of each set are read to check that they fit.
 
     Raises:
         InputError: for a path that is missing or holds no such data, an image without annotation, an annotation of
@@ -125,7 +125,7 @@ def open_scenes(config: Scenes) -> Source:
     parquet = any(root.glob("*.parquet")) or any(root.glob("data/*.parquet"))
     if not (root / "images").is_dir() and not parquet and (root.exists() or len(root.parts) > 2 or root.is_absolute()):
         raise InputError(
-            f"data.path: {config.path}: is no folder with images/training and annotations/training, nor one with "
+            f"data.path: {config.path}: is not a folder with images/training and annotations/training, nor one with "
             "SPLIT-*.parquet files"
         )
     classes = _class_names(root, config)
@@ -143,14 +143,14 @@ def _inspect(examples: SceneExamples, where: str) -> None:
             examples.annotation(place * total // min(_INSPECTED, total))
         except BadAnnotation as error:
             raise InputError(
-                f"data.path: {where}: {error}; mend or remove it, or name the right classes in classes.txt"
+                f"data.path: {where}: {error}; correct or remove it, or name the right classes in classes.txt"
             ) from error
-        except BadImage:  # a bad file is counted when its turn comes
+        except BadImage:  # counted and named in training
             continue
 
 
 def _class_names(root: Path, config: Scenes) -> tuple[str, ...]:
-    """From classes.txt, one a line, or ADE20K's own objectInfo150.txt; else their numbers."""
+    """The names in classes.txt, one per line, or in ADE20K's objectInfo150.txt; else numbers."""
     plain, table = root / "classes.txt", root / "objectInfo150.txt"
     if plain.is_file():
         names = _lines(plain)
@@ -159,7 +159,7 @@ def _class_names(root: Path, config: Scenes) -> tuple[str, ...]:
     else:
         names = [str(number) for number in range(1, config.num_classes + 1)]
     if not 2 <= len(names) < IGNORE:
-        raise InputError(f"data.path: {root}: names {len(names)} classes; 2 to {IGNORE - 1} can be told apart")
+        raise InputError(f"data.path: {root}: names {len(names)} classes; it must be 2 to {IGNORE - 1}")
     return tuple(names)
 
 
@@ -205,7 +205,7 @@ def _pairs(root: Path, part: str, num_classes: int, reading: int, notes: Notes) 
 
 
 def _listed_before(root: Path) -> list[Path]:
-    """By the rules of `reading` 1, which stay as they are."""
+    """The images of a folder by the rules of `reading` 1, which do not change."""
     return sorted(path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS)
 
 
@@ -214,7 +214,7 @@ def _by_stem(paths: Iterable[Path], root: Path) -> dict[str, Path]:
     for path in paths:
         other = found.setdefault(path.relative_to(root).with_suffix("").as_posix(), path)
         if other != path:
-            raise InputError(f"data.path: {path}: {other.name} has the same name but for its end; remove one of them")
+            raise InputError(f"data.path: {path}: {other.name} differs only in the extension; remove one of them")
     return found
 
 

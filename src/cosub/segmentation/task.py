@@ -50,7 +50,7 @@ class SegmentationTask(Task):
         return torch.zeros(images, recipe.resolution, recipe.resolution, dtype=torch.uint8)
 
     def network(self, seed: int, world: World) -> nn.Module:
-        """The segmenter. The BatchNorm of neck and heads sees the rows of all cards; on CPUs those of one process.
+        """The segmenter. BatchNorm in neck and heads is synchronised over GPUs; on CPUs it sees one process's rows.
 
         Raises:
             InputError: if it would see a single row, which has no deviation.
@@ -60,7 +60,7 @@ class SegmentationTask(Task):
         rows = copies * self.recipe.group_size * len(share(self.recipe, world.rank, world.size).groups(0))
         if rows == 1 and not synchronised:
             raise InputError(
-                "group_size: 1: BatchNorm in UperNet needs two rows a process and micro-step; take --group-size 2, "
+                "group_size: 1: BatchNorm in UperNet needs two rows per process and micro-step; set --group-size 2, "
                 "fewer processes or micro-steps, or --method cosub"
             )
         recipe = dataclasses.replace(self.recipe, seed=seed)
@@ -81,15 +81,15 @@ class SegmentationTask(Task):
         return SceneSet(_scenes(self.source.train), crop, recipe.seed)
 
     def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
-        """Normalised images, and the labels of their pixels as they are `(B, H, W)`."""
+        """Normalised images, and the labels `(B, H, W)` of their pixels."""
         return normalize(images, self.recipe.inputs), labels
 
     def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Pixel accuracy, and the crops whose pixels are all ignored: they have no part in the loss."""
+        """Pixel accuracy, and the number of crops in which all pixels are ignored: they are not in the loss."""
         valid = labels != IGNORE
-        right = logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels), 1, 1)
-        share_right = right.sum() / (valid.sum() * (len(logits) // len(labels))).clamp(min=1)
-        return torch.stack([share_right, (~valid.flatten(1).any(1)).sum().float()])
+        correct = logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels), 1, 1)
+        accuracy = correct.sum() / (valid.sum() * (len(logits) // len(labels))).clamp(min=1)
+        return torch.stack([accuracy, (~valid.flatten(1).any(1)).sum().float()])
 
     def skipped(self, images: int) -> dict[str, Any]:
         return {"skipped_crops": images}
@@ -97,7 +97,7 @@ class SegmentationTask(Task):
     def evaluate(
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
     ) -> Result:
-        """Single scale, sliding window. Submodels are tested by `cosub evaluate --keep`."""
+        """Evaluate at a single scale by sliding window. `cosub evaluate --keep` evaluates submodels."""
         workers = self.recipe.runtime.workers
         return evaluate(network, _scenes(examples), self.source.classes, self.recipe, world, workers=workers)
 

@@ -1,4 +1,4 @@
-"""How a training image and its labels are changed together, with torchvision's transforms (v2)."""
+"""Augmentation of a training image together with its labels, by torchvision's transforms (v2)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from cosub.recipes.inputs import Inputs
 from cosub.recipes.tasks import Segmentation
 from cosub.segmentation.losses import IGNORE
 
-_LONGEST = 4  # times the shorter side, as 2048 is of 512
+_LONGEST = 4  # greatest longer side, in shorter sides: 2048 for 512
 _CROPS = 10
 
 
@@ -23,7 +23,7 @@ _CROPS = 10
 class TrainingCrop:
     """Scale, crop, flip, photometric distortion. Draws from torch's default generator.
 
-    Where an image is smaller than the crop it is padded with the mean colour, and its labels with `IGNORE`.
+    An image that is smaller than the crop is padded with the mean colour, and its labels with `IGNORE`.
     """
 
     task: Segmentation
@@ -54,7 +54,7 @@ class TrainingCrop:
         return functional.pad(pixels, margins, fill=colour), functional.pad(mask, margins, fill=IGNORE)
 
     def _place(self, mask: Tensor) -> tuple[int, int]:
-        """A crop in which no class has more than its share of the labelled pixels, of ten that are drawn."""
+        """Of ten drawn crops, the first in which no class exceeds its share of the labelled pixels; else the last."""
         top = left = 0
         for _ in range(_CROPS):
             top, left = (int(torch.randint(side - self.resolution + 1, ())) for side in mask.shape[1:])
@@ -66,7 +66,7 @@ class TrainingCrop:
 
 
 def fitted(size: tuple[int, int], short_side: int, factor: float = 1.0) -> tuple[int, int]:
-    """Height and width of an image resized to a shorter side, the longer at most four times as much, then scaled."""
+    """Height and width of an image resized to a shorter side (the longer is at most four times that), then scaled."""
     ratio = factor * min(short_side / min(size), _LONGEST * short_side / max(size))
     height, width = (max(int(side * ratio + 0.5), 1) for side in size)
     return height, width

@@ -1,1 +1,1 @@
-"""How a run is trained."""
+"""Training: the loop, methods, tasks, optimizer, checkpoints, planning."""

@@ -1,4 +1,4 @@
-"""Builds the networks of a run: those of a new one from weights, those of one that continues for its checkpoint."""
+"""Builds the networks of a run. A new run reads weights; a continued one loads its checkpoint afterwards."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ from cosub.weights.loading import load_weights
 
 
 def build_student(task: Task, seed: int, world: World) -> nn.Module:
-    """The recipe's network, initialised from a seed, before any weights are read."""
+    """The recipe's network, initialised from a seed; no weights are read."""
     network = task.network(seed, world)
     state(network).checkpointing = task.recipe.runtime.checkpointing
     return network
@@ -33,9 +33,9 @@ def build_student(task: Task, seed: int, world: World) -> nn.Module:
 
 @dataclass(frozen=True)
 class RunBuilder:
-    """The `Builder` of training. `facts` are those that a checkpoint kept; None for a new run.
+    """The `Builder` of training. `facts` are those of a checkpoint; None for a new run.
 
-    A run that continues reads neither the recipe's weights nor its teacher: their files may be gone by then.
+    A continued run reads neither the recipe's weights nor its teacher, whose files may no longer exist.
     """
 
     task: Task
@@ -50,11 +50,11 @@ class RunBuilder:
         return self.task.recipe
 
     def continuing(self, facts: Mapping[str, Any]) -> "RunBuilder":
-        """For a run that continues from a checkpoint with these facts."""
+        """The builder of a run that continues from a checkpoint with these facts."""
         return dataclasses.replace(self, facts=facts)
 
     def networks(self, method: Method) -> Networks:
-        """All networks of the run. They are neither compiled nor sharded yet, so that they can be copied.
+        """All networks of the run, not yet compiled or sharded, so that they can be copied.
 
         Raises:
             InputError: for weights or a teacher that cannot be read or do not fit.

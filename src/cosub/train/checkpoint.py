@@ -1,4 +1,4 @@
-"""Checkpoints: a folder written aside, synced, renamed; each file with a checksum; no pickle is trusted."""
+"""Checkpoints: a folder that is written under another name, synced and renamed; checksums; no pickled code."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _META = "checkpoint.json"
 
 
 class DamagedCheckpoint(UserWarning):
-    """A checkpoint that was passed over."""
+    """A checkpoint that is skipped."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write `folder/step-N`, whole or not at all, and remove all but the newest `keep`.
 
     Raises:
-        RunError: if it cannot be written, because the disk is full, say.
+        RunError: if it cannot be written, e.g. because the disk is full.
     """
     try:
         return _save(folder, checkpoint, keep)
@@ -51,8 +51,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}"
-    for left in folder.glob(".step-*"):  # of writes that were killed: their step may never come again
-        shutil.rmtree(left, ignore_errors=True)
+    for unfinished in folder.glob(".step-*"):  # of processes that were killed while they wrote
+        shutil.rmtree(unfinished, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, tensors in checkpoint.weights.items():
         save_weights(tensors, aside / f"{name}.safetensors")
@@ -67,7 +67,7 @@ def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     (aside / _META).write_text(json.dumps({**meta, "self": _digest_of(meta)}, indent=2))
     for path in [*files, aside / _META, aside]:
         _sync(path)
-    for damaged in (path for path in _folders(folder) if path.name >= final.name):  # passed over when continuing
+    for damaged in (path for path in _folders(folder) if path.name >= final.name):  # skipped when continuing
         shutil.rmtree(damaged)
     aside.rename(final)
     _sync(folder)
@@ -82,7 +82,7 @@ def exist(folder: Path) -> bool:
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; one that is damaged is passed over with a warning."""
+    """The newest checkpoint that is whole; damaged ones are skipped with a warning."""
     for path in _folders(folder):
         try:
             return _read(path)
@@ -93,7 +93,7 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file of parameters and buffers."""
+    """Write parameters and buffers to a safetensors file."""
     save_file(
         {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
         path,

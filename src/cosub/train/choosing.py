@@ -12,15 +12,15 @@ SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
 def evaluation_due(recipe: Recipe, epochs: int) -> bool:
-    """Whether a run is evaluated after so many epochs. The end of a run has an evaluation of its own."""
-    if recipe.choose == "best":  # the choice must not depend on how often a run is evaluated
+    """Whether a run is evaluated after `epochs` epochs. The end of the run has its own evaluation."""
+    if recipe.choose == "best":  # the choice must not depend on `evaluate_every`
         return True
     every = recipe.runtime.evaluate_every or max(1, recipe.epochs // 10)
     return epochs % every == 0 and epochs < recipe.epochs
 
 
 def keep_best(networks: Networks, counters: Counters, epoch: int, value: float) -> None:
-    """Copy the latest network where it is the best so far; of equal ones the first is kept."""
+    """Copy the latest network if it is the best so far; of equal ones the first is kept."""
     if BEST not in networks.others or value <= counters.best[1]:
         return
     counters.best = epoch, value

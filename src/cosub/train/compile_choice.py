@@ -1,9 +1,9 @@
-"""Whether compiling pays: `--compile auto`. A rule over what a recipe says: a continued run decides as it began.
+"""Whether compiling saves time (`--compile auto`): a rule that depends on the recipe alone.
 
-Compiling fuses the passes over memory between the matrix products, so what it saves grows with the values that the
-residual layers keep. On an H200 in bf16 that was 0.042 to 0.052 ns a value and step, in five rows from ViT-S to ViT-H
-(LOG.md, 2026-11-26). Small networks save the host's time besides, which is not counted. One graph took 4 to 6 s to
-compile there, 11 s the first time in a process.
+Compiling fuses the passes over memory between the matrix products, so what it saves grows with the number of values
+that the residual layers process. On an H200 in bf16 it was 0.042 to 0.052 ns per value and step, in five rows from
+ViT-S to ViT-H (LOG.md, 2026-11-26). Small networks also save the host's time, which is not counted. One graph took 4 to
+6 s to compile there, 11 s the first time in a process.
 """
 
 import math
@@ -23,52 +23,54 @@ from cosub.train.networks import Networks
 from cosub.twins.compilation import structure
 from cosub.twins.twin import Twin
 
-SAVED = 4.5e-11  # seconds per value of the stream that a residual layer keeps
-STARTING, COMPILING = 10.0, 5.0  # seconds: once, and for each signature
+SAVED = 4.5e-11  # seconds per value of the stream that a residual layer processes
+STARTING, COMPILING = 10.0, 5.0  # seconds: once, and per signature
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step of training gives a compiler to do."""
+    """What a training step means for a compiler."""
 
     values: int
-    """Of the residual stream, in the rows that each residual layer keeps, summed over the layers."""
+    """Values of the residual stream in the kept rows, summed over the residual layers."""
     signatures: int
-    """Graphs: blocks that differ in structure, in the shape of their input or in the rows that they keep."""
+    """Graphs to compile: blocks that differ in structure, shape of the input or number of kept rows."""
 
     @property
     def saved(self) -> float:
-        """Seconds a step."""
+        """Seconds that compiling saves per step."""
         return SAVED * self.values
 
     @property
     def seconds(self) -> float:
-        """That compiling takes."""
+        """Seconds that compiling takes."""
         return STARTING + COMPILING * self.signatures
 
 
 @dataclass(frozen=True)
 class Choice:
+    """Whether blocks are compiled, and the reason for a message."""
+
     compiled: bool
     why: str
 
 
 def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: Callable[[], Work]) -> Choice:
-    """What `--compile` means for a run of so many steps in all. `work` is called only where it decides.
+    """What `--compile` means for a run. `work` is called only if the choice depends on it.
 
     Args:
         wanted: the recipe's value.
-        rounding: the recipe's; bernoulli gives every step other shapes.
+        rounding: the recipe's; with bernoulli, shapes differ from step to step.
         device: the type of the device, as torch calls it.
-        steps: of the whole run, not those still to go.
+        steps: of the whole run, not the remaining ones.
         work: counts a step of the recipe.
     """
     if wanted != "auto":
-        return Choice(wanted == "on", f"{wanted}, as asked")
+        return Choice(wanted == "on", f"{wanted}, as set")
     if rounding == "bernoulli":
-        return Choice(False, "auto: off, because rounding bernoulli gives every step other shapes")
+        return Choice(False, "auto: off, because shapes differ from step to step with rounding bernoulli")
     if device != "cuda":
-        return Choice(False, "auto: off, because it compiles on a GPU alone")
+        return Choice(False, "auto: off, because it compiles only on a GPU")
     found = work()
     saved = steps * found.saved
     pays = saved > found.seconds
@@ -81,13 +83,13 @@ def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: C
 
 @torch.no_grad()
 def count_work(network: nn.Module, resolution: int, group_rows: int, groups: int, networks: int = 1) -> Work:
-    """Count a step by one forward pass of one image, in eval mode. Leaves the network as it was.
+    """Count a step by one forward pass of one image, in eval mode. Leaves the network unchanged.
 
     Args:
-        network: attached; without memory is enough (the meta device, or fake tensors in their mode).
-        resolution: pixels a side.
-        group_rows: rows of a group, copies included.
-        groups: groups of a step.
+        network: attached; it needs no memory (meta device, or fake tensors in their mode).
+        resolution: height and width of images, in pixels.
+        group_rows: rows per group, copies included.
+        groups: groups per step.
         networks: how many such networks are trained.
     """
     kept = state(network).kept(group_rows)
@@ -113,7 +115,7 @@ def count_work(network: nn.Module, resolution: int, group_rows: int, groups: int
 
 
 def work_of(recipe: Recipe, classes: int, method: Method, networks: Networks) -> Work:
-    """The work of a step of a recipe whose method trains these networks. Counted without memory."""
+    """The work of a step of a recipe whose method trains these networks, counted without memory."""
     with torch.device("meta"):
         network = build_network(recipe, classes, method.copies)
     rows = method.copies * recipe.group_size

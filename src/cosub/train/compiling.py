@@ -1,4 +1,4 @@
-"""Compiled blocks in a run: decided once, tried before the first step, taken off where a step is examined."""
+"""Compiled blocks in a run: decided once, tried before the first step, removed while a step is examined."""
 
 import time
 from collections.abc import Callable
@@ -27,30 +27,30 @@ class Compilation:
         self.on = False
 
     def decide(self, steps: int, work: Callable[[], Work], found: Checkpoint | None) -> None:
-        """As the recipe says; where it leaves that to the rule, a run goes on as it began.
+        """Decide as the recipe says. With "auto", a continued run stays as it was begun.
 
         Args:
             steps: of the whole run.
-            work: counts a step; called only where the rule decides.
+            work: counts a step; called only if the rule decides.
             found: the checkpoint that the run continues from.
 
         Raises:
-            InputError: if compiling is asked for, and the shapes differ from step to step.
+            InputError: if compiling is on and shapes differ from step to step.
         """
         recipe, device = self.recipe, self.world.device.type
         wanted = recipe.runtime.compile
         if wanted == "on" and recipe.rounding == "bernoulli":
-            raise InputError("compile: on: rounding bernoulli gives every step other shapes; take auto or off")
+            raise InputError("compile: on: shapes differ from step to step with rounding bernoulli; take auto or off")
         choice = choose(wanted, recipe.rounding, device, steps, work)
         if wanted == "auto" and device == "cuda" and recipe.rounding != "bernoulli":
-            if found is not None:  # checkpoints from before the rule have none: all were compiled
+            if found is not None:  # checkpoints from before the rule do not state it: all were compiled
                 began = found.counters.get("compiled", True)
                 choice = Choice(began, f"auto: {'on' if began else 'off'}, as the run was begun")
             self.reporter.say(f"compile: {choice.why}")
         self.on = choice.compiled
 
     def apply(self, networks: Networks) -> None:
-        """Compile the blocks of all trained networks, where it was decided so."""
+        """Compile the blocks of all trained networks, if it was decided so."""
         if self.on:
             for network in networks.trained.values():
                 compile_blocks(network)
@@ -60,10 +60,10 @@ class Compilation:
             uncompile_blocks(network)
 
     def rehearse(self, networks: Networks, micro_step: MicroStep) -> None:
-        """See that the compiled blocks work before the first step; go on uncompiled where they do not.
+        """Try the compiled blocks before the first step; continue uncompiled if they fail.
 
         Raises:
-            RunError: if they do not, and the recipe asks for compiled blocks.
+            RunError: if they fail and the recipe requires compiled blocks.
         """
         if not self.on:
             return
@@ -74,7 +74,7 @@ class Compilation:
                 rehearse(network, networks, micro_step)
             graphs, seconds = stats["unique_graphs"] - before, time.perf_counter() - started
             self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
-        except Exception as error:  # a compiler raises what it likes
+        except Exception as error:  # of any kind, from the compiler
             reason = " ".join(str(error).split())[:200]
             if self.recipe.runtime.compile == "on":
                 raise RunError(
@@ -82,11 +82,11 @@ class Compilation:
                 ) from error
             self.on = False
             self.remove(networks)
-            self.reporter.warn(f"going on uncompiled, because the blocks cannot be compiled here ({reason})")
+            self.reporter.warn(f"continuing uncompiled, because the blocks cannot be compiled here ({reason})")
 
 
 def rehearse(network: nn.Module, networks: Networks, micro_step: MicroStep) -> None:
-    """One forward and backward on empty images, which leaves no trace in the network."""
+    """One forward and backward on blank images, which leaves the network unchanged."""
     before = {key: buffer.clone() for key, buffer in network.named_buffers()}
     recipe, groups, device = micro_step.task.recipe, micro_step.share.groups(0), micro_step.device
     size = len(groups) * recipe.group_size, 3, recipe.resolution, recipe.resolution

@@ -1,4 +1,4 @@
-"""BatchNorm in training needs more than one value a channel."""
+"""BatchNorm in training needs more than one value per channel."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ _TORCH_SAYS = "Expected more than 1 value per channel when training"
 
 @contextmanager
 def enough_rows() -> Iterator[None]:
-    """Turn torch's error for BatchNorm with a single value into one that has a remedy.
+    """Turn torch's error for BatchNorm with a single value into one with a remedy.
 
     Raises:
-        InputError: instead of it.
+        InputError: instead of torch's error.
     """
     try:
         yield
@@ -21,6 +21,6 @@ def enough_rows() -> Iterator[None]:
         if not str(error).startswith(_TORCH_SAYS):
             raise
         raise InputError(
-            "group_size: BatchNorm gets one row of one pixel in some layer, and has no deviation to divide by; take a "
-            "larger --group-size, fewer --micro-steps, a smaller --drop-rate, or a larger --resolution"
+            "group_size: BatchNorm gets one row of one pixel in some layer, which has no deviation to divide by; set "
+            "a larger --group-size, fewer --micro-steps, a smaller --drop-rate, or a larger --resolution"
         ) from error

@@ -1,4 +1,4 @@
-"""A loss or a gradient that is not finite: the update that is not made, and where in the network it began."""
+"""A loss or gradient that is not finite: skip the update, and find where in the network it first occurs."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +12,16 @@ from torch.optim import Optimizer
 
 from cosub.train.sharding import local
 
-MOST_IN_A_ROW = 10  # steps that may be skipped one after the other: then something is wrong with more than one batch
+MOST_IN_A_ROW = 10  # with so many skipped steps in a row, more than one batch is at fault, and the run ends
 
 
 class Updates:
-    """Makes the optimizer's updates, but none from a step that is not finite.
+    """Makes the optimizer's updates, except from a step that is not finite.
 
-    AdamW's fused kernel reads the flag on the device, so the host need not wait for it: the flag then stays set, and
-    the weights are those before the bad step until somebody looks. Where steps are skipped, and for other optimizers
-    and sharded networks, the host reads the flag after each step (`reads`), and so waits for the device. In fp16 it
-    is the scaler that leaves out updates whose gradient overflowed.
+    AdamW's fused kernel reads the flag on the device, so that the host need not wait: the flag then stays set, and the
+    weights stay those before the bad step until the host reads the losses. If steps are skipped, and for other
+    optimizers and sharded networks, the host reads the flag after each step (`reads`), which synchronises with the
+    device. In fp16 the scaler skips updates whose gradient overflowed.
     """
 
     def __init__(self, optimizer: Optimizer, scaler: torch.GradScaler, skip: bool) -> None:
@@ -33,7 +33,7 @@ class Updates:
         self.bad = torch.zeros((), device=parameters[0].device)
 
     def clip(self, parameters: list[nn.Parameter], largest: float) -> Tensor:
-        """Clip the gradient to a norm, or not at all for 0; returns its norm before that."""
+        """Clip the gradient to a norm; 0 does not clip. Returns the norm before clipping."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(parameters, largest or math.inf)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
@@ -41,7 +41,7 @@ class Updates:
         return norm.detach().float()
 
     def make(self, bad: Tensor) -> bool:
-        """Update the weights unless `bad`; False if it is known already that they stay as they are."""
+        """Update the weights unless `bad`. False if the host knows that they were not updated."""
         if not self.reads:
             self.bad = torch.maximum(self.bad, bad.float())
             self.optimizer.found_inf = self.bad  # pyright: ignore[reportAttributeAccessIssue]
@@ -54,15 +54,15 @@ class Updates:
         return fine
 
 
-def find_first_nonfinite(networks: Mapping[str, nn.Module], again: Callable[[], float]) -> str:
-    """Where a step that is run again by `again`, which gives its loss, first has a value that is not finite.
+def find_first_nonfinite(networks: Mapping[str, nn.Module], rerun: Callable[[], float]) -> str:
+    """Where a step first has a value that is not finite. `rerun` runs the step again and returns its loss.
 
-    The module whose output ends first with such a value; else the loss; else the parameter whose gradient has one and
-    that comes last in the network, so first in backward; empty where nothing shows.
+    In order: the first module whose output has such a value; the loss; of the parameters whose gradient has one, the
+    last in the network, which is the first in backward. Empty if nothing is found.
     """
     found: list[str] = []
 
-    def watch(name: str) -> Callable[..., None]:
+    def check(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not found and any(not value.isfinite().all() for value in _tensors(output)):
                 found.append(name)
@@ -73,8 +73,8 @@ def find_first_nonfinite(networks: Mapping[str, nn.Module], again: Callable[[], 
         for network, model in networks.items():
             for name, module in model.named_modules():
                 title = ".".join(part for part in (network, name) if part)
-                stack.enter_context(module.register_forward_hook(watch(title)))
-        loss = again()
+                stack.enter_context(module.register_forward_hook(check(title)))
+        loss = rerun()
     if found:
         return f"in the output of {found[0]}"
     if not math.isfinite(loss):
@@ -97,7 +97,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def copied_buffers(networks: Mapping[str, nn.Module]) -> list[Tensor]:
-    """Running statistics as they are now: a forward with values that are not finite would spoil them for good."""
+    """Copies of the running statistics, which a forward with values that are not finite would corrupt."""
     return [buffer.clone() for network in networks.values() for buffer in network.buffers()]
 
 

@@ -1,4 +1,4 @@
-"""A training command from beginning to end: claim the folder, train, evaluate, write down what came out."""
+"""A training command from beginning to end: claim the folder, train, evaluate, write the results."""
 
 import dataclasses
 import errno
@@ -18,10 +18,10 @@ from torch import Tensor
 import cosub
 from cosub.attachment import state
 from cosub.data.atomic import written_atomically
-from cosub.data.depth import depth_cautions, settled
+from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.marks import about, gone, mark
+from cosub.data.overview import overview
 from cosub.data.sources import fingerprint
-from cosub.data.telling import told
 from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.classification import shares_of
 from cosub.evaluation.metric import headline_metric
@@ -51,7 +51,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
     Raises:
         InputError: if the recipe cannot be run here; nothing was written.
-        RunError: if the run cannot go on.
+        RunError: if the run cannot continue.
         Stopped: by a signal; the same call continues.
     """
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
@@ -59,7 +59,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     reporter = Terminal() if world.main else Reporter()
     recipe = folder.as_begun(recipe)
     if folder.state() != "done":
-        recipe = dataclasses.replace(recipe, data=settled(recipe.data))
+        recipe = dataclasses.replace(recipe, data=resolve_range(recipe.data))
     folder.check(recipe)
     if folder.state() == "done":
         summary = folder.read_summary()
@@ -84,41 +84,42 @@ def train(recipe: Recipe) -> dict[str, Any]:
             if folder.state() == "done":  # by another process, while this one waited for it
                 return folder.read_summary()
             trainer.prepare()
-            with _room(folder), _recorded(trainer), distributed.answering():
+            with _room(folder), _recorded(trainer), distributed.explain_errors():
                 trainer.fit()
                 return _finish(trainer)
 
 
 def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any], reporter: Reporter) -> None:
-    """That a finished run was trained on the data that the recipe names; they may have moved, or be gone.
+    """Check that a finished run was trained on the data that the recipe names. They may have moved, or be deleted.
 
     Raises:
-        InputError: if others lie there.
+        InputError: if other data are there.
     """
     if gone(recipe.data):
         where = getattr(recipe.data, "path", "") or "not given"
-        reporter.warn(f"data.path: {where}: no data lie there now, and a finished run needs none")
+        reporter.warn(f"data.path: {where}: there are no data now, and a finished run needs none")
         return
     source = task_type(recipe).open(recipe)
     kept = summary.get("data")
     if isinstance(kept, dict):
         same = kept.get("fingerprint") == mark(source, recipe.data)
-    else:  # a run from before summaries had it
+    else:  # a run from before summaries had the fingerprint
         found = checkpoints.latest(folder.checkpoints)
         same = found is None or found.counters["data"] == fingerprint(source)
     if not same:
         raise InputError(
-            f"data.path: {folder.path}: was trained on other images or classes than lie there now; name the same data, "
+            f"data.path: {folder.path}: was trained on other images or classes than are there now; name the same data, "
             "or another --out"
         )
 
 
 def default_folder(recipe: Recipe) -> str:
+    """The folder of a run for which none is named."""
     return f"out/{recipe.name}-{recipe.method.kind}-{recipe.seed}"
 
 
 def plan(trainer: Trainer) -> dict[str, str]:
-    """What will run, for a person to check before it does."""
+    """What will run, for a person to check beforehand."""
     recipe = trainer.recipe
     parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     copies = trainer.method.copies
@@ -132,11 +133,11 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(kept)),
-        "drop rate": f"{recipe.drop_rate:g} asked ({recipe.schedule}), {effective:.4g} effective",
+        "drop rate": f"{recipe.drop_rate:g} ({recipe.schedule}), {effective:.4g} effective",
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
         f"{len(trainer.source.classes)} classes",
-        **told(trainer.source),
+        **overview(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
         + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
         "batch": f"{_number(recipe.batch_size, 'image')}, "
@@ -172,7 +173,7 @@ def _alone(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def _recorded(trainer: Trainer) -> Iterator[None]:
-    """Keep summary.json true: running, stopped, failed; `_finish` writes done."""
+    """Keep the state in summary.json up to date: running, stopped, failed; `_finish` writes done."""
     started = time.time()
 
     def note(status: str, **more: Any) -> None:
@@ -186,17 +187,17 @@ def _recorded(trainer: Trainer) -> Iterator[None]:
         note("stopped")
         raise
     except BaseException as error:
-        with suppress(OSError):  # where the disk is full, that is the error to tell
+        with suppress(OSError):  # if the disk is full, that is the error to report
             note("failed", reason=str(error) if isinstance(error, CosubError) else repr(error))
         raise
 
 
 @contextmanager
 def _room(folder: RunFolder) -> Iterator[None]:
-    """Turn a full disk into one line, whoever met it: the metrics' file, TensorBoard's, a results file."""
+    """Turn the error of a full disk into one line, from any file: metrics, TensorBoard, results."""
     shown = threading.excepthook
 
-    def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same in ours
+    def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same here
         if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in _NO_ROOM):
             shown(error)
 
@@ -207,8 +208,8 @@ def _room(folder: RunFolder) -> Iterator[None]:
         if error.errno not in _NO_ROOM:
             raise
         raise RunError(
-            f"{folder.path}: cannot be written ({error.strerror}): make room, and the same command continues from the "
-            "last checkpoint, which is whole"
+            f"{folder.path}: cannot be written ({error.strerror}): free some space; the same command continues from "
+            "the last checkpoint, which is whole"
         ) from error
     finally:
         threading.excepthook = shown
@@ -247,7 +248,7 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         found = trainer.evaluate(source.validation).headline
         more |= {f"validation_{name}": value for name, value in found.items()}
     if recipe.choose == "best":
-        chosen_on = "test" if source.watched is source.test else "validation"
+        chosen_on = "test" if source.validation_or_test is source.test else "validation"
         more |= {"chosen_epoch": counters.best[0], "chosen_on": chosen_on}
     more |= trainer.task.skipped(counters.skipped)
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
@@ -265,7 +266,7 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
 
 
 def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor], bad: list[str]) -> None:
-    """The results; the summary, which says that all is done, comes last."""
+    """Write the results. The summary, which says that the run is done, is written last."""
     folder = trainer.folder
     try:
         with written_atomically(folder.weights) as aside:
@@ -290,16 +291,16 @@ def _read_result(recipe: Recipe, folder: RunFolder, summary: dict[str, Any]) -> 
 
 
 def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
-    """The results of a finished run, for a person."""
+    """The results of a finished run as rows of a table."""
     name, key = headline_metric(recipe.task.kind)
     rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
     for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
     if epoch := summary.get("chosen_epoch"):
-        on = "the validation images" if summary["chosen_on"] == "validation" else "these images, so others may do worse"
-        rows["chosen"] = f"epoch {epoch}, by {on}"
+        by = "the validation images" if summary["chosen_on"] == "validation" else "these images, so it is optimistic"
+        rows["chosen"] = f"epoch {epoch}, by {by}"
     if summary.get("skipped_crops"):
-        rows["skipped"] = f"{summary['skipped_crops']:,} crops, all of whose pixels are ignored"
+        rows["skipped"] = f"{summary['skipped_crops']:,} crops in which all pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows
@@ -307,7 +308,7 @@ def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def _warnings_to(reporter: Reporter) -> Iterator[None]:
-    """One line for a damaged checkpoint; other warnings as Python shows them."""
+    """Show a damaged checkpoint as one line, and other warnings as Python does."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
 

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: metrics.jsonl and TensorBoard events."""
+"""What a run logs: metrics.jsonl and TensorBoard events."""
 
 import json
 import math
@@ -20,24 +20,24 @@ class Window:
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one a step
+        self.values: list[Tensor] = []  # (loss, accuracy, skipped, norm of the gradient), one per step
         self.started, self.waited = time.perf_counter(), 0.0
 
     def wait_for(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; the time until it is there counts as waiting for data."""
+        """The next batch; the time until it arrives counts as waiting for data."""
         started = time.perf_counter()
         batch = next(batches)
         self.waited += time.perf_counter() - started
         return batch
 
     def read(self, mean: Callable[[Tensor], Tensor]) -> tuple[dict[str, float], Float[Tensor, "steps 4"]]:
-        """Means over the steps since the last report, and each step's values; and a fresh start. A norm is the largest.
+        """Means over the steps since the last report (the maximum of norms), and each step's values. Starts anew.
 
-        Steps that are not finite are left out of the means. `mean` takes the mean over processes.
+        Steps that are not finite are left out of the means. `mean` averages over processes.
         """
         rows = mean(torch.stack(self.values)).double().cpu()
         table = rows[rows.isfinite().all(1)]
-        # After the values are here: on a GPU this is where the host has waited for the steps.
+        # Now that the values are read: on a GPU the host has just waited for the steps.
         now = time.perf_counter()
         seconds = max(now - self.started, 1e-9)
         values = {
@@ -55,7 +55,7 @@ class Window:
 
 
 class Logs:
-    """Appends to the run's files. A continued run first drops the lines after the step that it starts from."""
+    """Appends to the run's files. A continued run first removes the lines after the step at which it continues."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         path = folder / "metrics.jsonl"
@@ -78,7 +78,7 @@ class Logs:
 
 
 def read(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl that are whole: a killed process may leave half of one."""
+    """The complete lines of a run's metrics.jsonl: a killed process may leave half of one."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     return [value for value in map(_parsed, lines) if _whole(value)]

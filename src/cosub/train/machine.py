@@ -1,4 +1,4 @@
-"""The devices that a run is planned for: how many, how large, how fast."""
+"""The devices that a run is planned for: number, memory, speed."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from cosub.recipes.ranges import Checked, PositiveFloat, PositiveInt, PositiveSh
 
 GB = 10**9
 
-# Dense TFLOP/s of an H100 SXM by its data sheet; float32 without tensor cores, as PyTorch multiplies by default.
+# Dense TFLOP/s of an H100 SXM by its data sheet; fp32 without tensor cores, which is PyTorch's default.
 _H100 = {"bf16": 989.0, "fp16": 989.0, "fp32": 67.0}
 
 
 @dataclass(frozen=True)
 class Machine(Checked):
     devices: PositiveInt = 1
-    """Processes, each with one device."""
+    """Number of processes, each with one device."""
     device_memory_gb: PositiveFloat = 80.0
     """Memory of a device, in GB of 10^9 bytes."""
     device_tflops: PositiveFloat | None = None
@@ -24,11 +24,11 @@ class Machine(Checked):
 
     @property
     def memory(self) -> float:
-        """Bytes of a device."""
+        """Memory of a device, in bytes."""
         return self.device_memory_gb * GB
 
     def peak(self, precision: Precision) -> float:
-        """TFLOP/s of a device in a precision that is not auto."""
+        """Peak TFLOP/s of a device in a precision that is not auto."""
         return self.device_tflops or _H100[precision]
 
     def peak_source(self, precision: Precision) -> str:

@@ -32,14 +32,14 @@ class MicroStep:
     scaler: torch.GradScaler
 
     def run(self, networks: Networks, runners: Runners, batch: Batch, step: int, micro_step: int) -> Tensor:
-        """Add to the gradients; gives this part of the step's (loss, accuracy, skipped), still on the device.
+        """Add to the gradients. Returns this part of the step's (loss, accuracy, skipped), still on the device.
 
         Args:
-            networks: of the run.
-            runners: the trained ones as they are called.
+            networks: all networks of the run.
+            runners: the trained ones, possibly wrapped for several processes.
             batch: images and labels of this process in the micro-step.
-            step: of the run, counted from 0; random choices are seeded from it.
-            micro_step: of the step, counted from 0.
+            step: the step of the run, from 0; random choices are seeded by it.
+            micro_step: the micro-step of the step, from 0.
         """
         groups = self.share.groups(micro_step)
         torch.manual_seed(derive("step", self.task.recipe.seed, step, groups.start))
@@ -56,11 +56,11 @@ class MicroStep:
         return torch.stack([loss.detach(), accuracy / self.share.micro_steps, skipped])
 
     def autocast(self) -> torch.autocast:
-        """For the forward pass and the loss."""
+        """The context of the forward pass and the loss."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def repeat(self, networks: Networks, batches: Sequence[Batch], step: int) -> float:
-        """The loss of a whole step, and its gradients, once more."""
+        """Run a whole step again for its gradients; returns its loss."""
         for network in networks.trained.values():
             network.zero_grad(set_to_none=True)
         return sum(
@@ -68,7 +68,7 @@ class MicroStep:
         )
 
     def submodel(self, networks: Networks, name: str, step: int, groups: range) -> Submodel:
-        """The submodel of some groups of a step for one of the networks; each is drawn from (seed, step, group)."""
+        """The submodel of some groups of a step for one of the networks, each drawn from (seed, step, group)."""
         recipe, copies = self.task.recipe, self.method.copies
         purpose = "submodel" if name == STUDENT else f"submodel of the {name}"
         tables = []
@@ -79,7 +79,7 @@ class MicroStep:
 
 
 def choose_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """The recipe's precision on a device; auto is bf16 where the GPU has it.
+    """The recipe's precision on a device; auto is bf16 if the GPU has it.
 
     Raises:
         InputError: for fp16 without a GPU, or sharded.
@@ -90,5 +90,5 @@ def choose_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     if chosen == "fp16" and device.type != "cuda":
         raise InputError("precision: 'fp16': needs a GPU; take bf16 or fp32")
     if chosen == "fp16" and recipe.runtime.parallel == "fsdp":
-        raise InputError("precision: 'fp16': its loss scaling does not go with --parallel fsdp; take bf16 or fp32")
+        raise InputError("precision: 'fp16': its loss scaling does not work with --parallel fsdp; take bf16 or fp32")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]

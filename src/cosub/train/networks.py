@@ -1,4 +1,4 @@
-"""The networks of a run by name: those that the optimizer trains, and those that only follow or teach."""
+"""The networks of a run by name: those that the optimizer trains, and averages, teachers and the best so far."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +11,12 @@ STUDENT, AVERAGED, BEST = "network", "averaged", "best"
 
 @dataclass
 class Networks:
-    """Networks by the names of their files in a checkpoint. The student is the one that a run is for."""
+    """Networks by the names of their files in a checkpoint. The student is the network that the run trains for use."""
 
     trained: dict[str, nn.Module] = field(default_factory=dict)
-    """They have parameters in the optimizer, and submodels."""
+    """Networks with parameters in the optimizer, and with submodels."""
     others: dict[str, nn.Module] = field(default_factory=dict)
-    """No gradient reaches them."""
+    """Networks without gradients."""
 
     @property
     def all(self) -> dict[str, nn.Module]:
@@ -33,23 +33,21 @@ class Networks:
 
     @property
     def latest(self) -> nn.Module:
-        """What is evaluated during training: the averaged network where the recipe averages."""
+        """What is evaluated during training: the averaged network if the recipe has one, else the student."""
         return self.average.module if self.average is not None else self.student
 
     @property
     def result(self) -> nn.Module:
-        """What is saved: the best epoch's network where the recipe chooses one, else the last step's."""
+        """What is saved: the best epoch's network if the recipe chooses one, else the last step's."""
         return self.others.get(BEST, self.latest)
 
     def joined(self, more: "Networks") -> "Networks":
+        """These networks and more."""
         return Networks({**self.trained, **more.trained}, {**self.others, **more.others})
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average that starts from the network's weights.
-
-    torch's own default would start from those after the first step.
-    """
+    """An exponential moving average that starts from the network's weights (torch's starts after the first step)."""
     found = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     found.n_averaged.fill_(1)
     return found

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite: where it began, which images it had, and whether the run goes on."""
+"""A step whose loss or gradient is not finite: where it first occurs, its images, and whether the run continues."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from cosub.train.networks import Networks
 
 @dataclass
 class NonFiniteSteps:
-    """Those of a run."""
+    """The steps of a run that are not finite."""
 
     recipe: Recipe
     world: World
@@ -38,41 +38,41 @@ class NonFiniteSteps:
         *,
         step: int,
         rate: float,
-        again: Callable[[], float],
+        rerun: Callable[[], float],
     ) -> None:
         """Report the step, and keep its images. All processes call it.
 
         Args:
-            networks: of the run, uncompiled.
-            batches: of this process in the step.
+            networks: all networks of the run, uncompiled.
+            batches: those of this process in the step.
             values: loss first, norm of the gradient last.
-            step: counted from 0.
+            step: the step of the run, from 0.
             rate: learning rate of the step.
-            again: runs the step again; returns its loss.
+            rerun: runs the step again; returns its loss.
 
         Raises:
-            RunError: if the recipe stops at such a step, or skipped as many in a row as it may.
+            RunError: if the recipe stops at such a step, or too many in a row were skipped.
         """
-        places = self.world.gather({find_first_nonfinite(networks.trained, again)} - {""})
+        places = self.world.gather({find_first_nonfinite(networks.trained, rerun)} - {""})
         loss, *_, norm = values.tolist()
         report = (
             f"step {step + 1}: loss {loss:g}, gradient {norm:g}: not finite first "
-            f"{min(places, default='in nothing that shows when the step is run again')} "
+            f"{min(places, default='nowhere when the step is run again')} "
             f"(learning rate {rate:.3g}; the images are in {self._keep(batches, step, rate)})"
         )
         self.in_a_row += 1
         if self.recipe.non_finite == "stop" or self.in_a_row == MOST_IN_A_ROW:
             raise RunError(
-                f"{report}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or take --non-finite "
+                f"{report}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or set --non-finite "
                 f"skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row; the last checkpoint is whole"
             )
         self.reporter.warn(f"{report}; skipped")
 
     def _keep(self, batches: Sequence[Batch], step: int, rate: float) -> Path:
-        """Write the images and labels of this process in the step, as the loader gave them; where."""
+        """Write the images and labels of this process in the step, as loaded. Returns the path."""
         path = self.folder / f"non-finite-step-{step + 1}-process-{self.world.rank}.safetensors"
         tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "labels")}
         facts = {"step": step + 1, "learning_rate": rate, "seed": self.recipe.seed}
-        with suppress(OSError, SafetensorError):  # a full disk is not what ends this run
+        with suppress(OSError, SafetensorError):  # a full disk should not hide the report
             save_weights(tensors, path, {"facts": json.dumps(facts)})
         return path

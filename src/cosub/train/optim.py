@@ -1,4 +1,4 @@
-"""Optimizer, and the learning rate as a pure function of the step."""
+"""The optimizer, and the learning rate as a function of the step."""
 
 import functools
 import math
@@ -15,18 +15,18 @@ from cosub.errors import InputError
 from cosub.recipes.recipe import Recipe
 from cosub.twins.twin import Twin
 
-# Tensors of a parameter's size and type that an optimizer keeps for it: moments, or momentum.
+# Number of tensors that an optimizer stores per parameter, of its size and type: moments, or momentum.
 STATE_TENSORS: dict[OptimizerName, int] = {"adamw": 2, "lamb": 2, "sgd": 1}
 
 
 def build_optimizer(recipe: Recipe, *models: nn.Module) -> torch.optim.Optimizer:
     """timm's optimizer for the parameters of all models.
 
-    No weight decay on biases, norms, position embeddings and class tokens. With layer decay each group has an
-    `lr_scale`, by which the loop multiplies the learning rate of the step.
+    Weight decay excludes biases, norms, position embeddings and class tokens. With layer decay each group has an
+    `lr_scale`, by which `set_learning_rate` multiplies the learning rate.
 
     Raises:
-        InputError: if timm's rule of layer decay does not know where all parameters of the model belong.
+        InputError: if timm's rule of layer decay does not assign every parameter to a layer.
     """
     name, decay = recipe.optimizer.name, recipe.optimizer.weight_decay
     settings: dict[str, Any] = {"opt": name, "lr": recipe.peak_lr, "weight_decay": decay}
@@ -34,7 +34,7 @@ def build_optimizer(recipe: Recipe, *models: nn.Module) -> torch.optim.Optimizer
         case "adamw":
             settings["fused"] = True
         case "lamb":
-            # timm's LAMB clips the gradient itself, at 1 unless told otherwise; clipping is the loop's.
+            # timm's LAMB clips the gradient at 1 by default; here the loop clips.
             settings |= {"max_grad_norm": None, "eps": 1e-8}
         case "sgd":
             settings["momentum"] = 0.9
@@ -48,7 +48,7 @@ def build_optimizer(recipe: Recipe, *models: nn.Module) -> torch.optim.Optimizer
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters that share weight decay and, with layer decay, the factor of their learning rate."""
+    """Groups of parameters with the same weight decay and, with layer decay, the same factor of the learning rate."""
     plain: Any = param_groups_weight_decay(model, recipe.optimizer.weight_decay, no_weight_decay_list=_undecayed(model))
     if recipe.optimizer.layer_decay == 1:
         return plain
@@ -72,11 +72,12 @@ def _undecayed(model: nn.Module) -> set[str]:
 def rate_scales(model: nn.Module, decay: float, rule: DecayRule) -> dict[str, float]:
     """The factor of each parameter's learning rate, by its name.
 
-    Rule "paper" (Appendix A.1, with the exponent's sign mended): `decay ** (L - l)` in block `l` of `L`, counted from
-    1; `decay ** L` before the first block, 1 after the last. Rule "timm": the head has 1, the last block `decay`.
+    Rule "paper" (Appendix A.1, with the sign of the exponent corrected): `decay ** (L - l)` in block `l` of `L`,
+    counted from 1; `decay ** L` before the first block, 1 after the last. Rule "timm": the head has 1, the last block
+    `decay`.
 
     Raises:
-        InputError: if timm's rule does not say where a parameter belongs.
+        InputError: if timm's rule does not assign a parameter to a layer.
     """
     places = depths(model)
     head = max(places.values())
@@ -89,21 +90,20 @@ def rate_scales(model: nn.Module, decay: float, rule: DecayRule) -> dict[str, fl
         )
     layers: Any = group_parameters(model, matcher(coarse=False), reverse=True)
     last = max(layers.values())
-    # timm takes for the head what its matcher does not name.
+    # timm assigns what its matcher does not name to the head.
     for name, depth in places.items():
         if layers[name] == last and depth < head:
             raise InputError(
-                f"optimizer.layer_decay_rule: timm: does not say where {name} belongs and would train it as the head; "
+                f"optimizer.layer_decay_rule: timm: does not assign {name} to a layer and would train it as the head; "
                 "take paper"
             )
     return {name: decay ** (last - layer) for name, layer in layers.items()}
 
 
 def depths(model: nn.Module) -> dict[str, int]:
-    """Where each parameter of an attached model stands: 0 before the first of L blocks, l in block l, L + 1 after.
+    """The depth of each parameter of an attached model: 0 before the first of L blocks, l in block l, L + 1 after.
 
-    What lies between two blocks, a downsampling, belongs to the one that follows it; class-attention blocks and the
-    head come after the last.
+    A downsampling between two blocks belongs to the second; class-attention blocks and the head come after the last.
     """
     blocks = [name for name, module in model.named_modules() if isinstance(module, Twin) and module.cosub.num_layers]
     found, passed = {}, 0
@@ -115,13 +115,13 @@ def depths(model: nn.Module) -> dict[str, int]:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of a step for all parameters, times the factor of their group (`lr_scale`) with layer decay."""
+    """Set the learning rate of all parameters, times the factor of their group (`lr_scale`) with layer decay."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
 
 
 def rate_table(recipe: Recipe, model: nn.Module) -> dict[str, float]:
-    """The peak learning rate by depth: before the blocks, in each of them, after them."""
+    """The peak learning rate by depth: before the blocks, in each block, after them."""
     scales = rate_scales(model, recipe.optimizer.layer_decay, recipe.optimizer.layer_decay_rule)
     places = depths(model)
     head = max(places.values())
@@ -134,7 +134,7 @@ def warmup_steps(recipe: Recipe, steps_per_epoch: int) -> int:
     return min(round(recipe.optimizer.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch)
 
 
-# What is left of the peak, by the share of the steps that is done.
+# The rate as a share of the peak, by the share of the steps that are done.
 _DECAYS: dict[RateDecay, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
     "linear": lambda done: 1 - done,
@@ -142,10 +142,10 @@ _DECAYS: dict[RateDecay, Callable[[float], float]] = {
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up to the peak, then half a cosine, or a line, over all steps, those of the warm-up counted.
+    """Linear warm-up to the peak, then the decay, whose length counts the steps of the warm-up too.
 
-    At the first step of each epoch the cosine is what timm's schedule gives that epoch (DeiT-III). It ends at the
-    minimum learning rate, or at the peak where that is lower: DeiT's code lets the rate rise there.
+    At the first step of each epoch the cosine equals timm's schedule for that epoch (DeiT-III). It ends at the minimum
+    learning rate, or at the peak if that is lower: in DeiT's code the rate would rise then.
     """
     optimizer, peak = recipe.optimizer, recipe.peak_lr
     warmup = warmup_steps(recipe, steps_per_epoch)

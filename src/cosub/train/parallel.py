@@ -1,4 +1,4 @@
-"""Gradients over several processes: DistributedDataParallel, summed with the last micro-step alone."""
+"""Gradients over several processes: DistributedDataParallel, which synchronises only with the last micro-step."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,16 +14,16 @@ from torch.utils._pytree import tree_leaves
 from cosub.runs.distributed import World
 
 Runners = Mapping[str, nn.Module]
-"""The networks that are trained, as they are called: wrapped, where there are several processes."""
+"""The trained networks in the form in which they are called: wrapped, if there are several processes."""
 
 
 def parallel(trained: Runners, resolution: int, world: World) -> Runners:
-    """Networks in train mode, as they are called."""
+    """Networks in train mode, wrapped if there are several processes."""
     return {name: _wrapped(network.train(), resolution, world) for name, network in trained.items()}
 
 
 def _wrapped(network: nn.Module, resolution: int, world: World) -> nn.Module:
-    """DistributedDataParallel, after one backward that is thrown away: it orders its buckets after the first.
+    """DistributedDataParallel, after one discarded backward, by which it orders its buckets.
 
     A sharded network, or one of a single process, is returned as it is.
     """
@@ -31,7 +31,7 @@ def _wrapped(network: nn.Module, resolution: int, world: World) -> nn.Module:
         return network
     device_ids = [world.device.index] if world.device.type == "cuda" else None
     runner = DistributedDataParallel(network, device_ids=device_ids, gradient_as_bucket_view=True)
-    # A gradient of one row, such as the class token's, has other strides than its bucket: a copy of no weight.
+    # A gradient with one row, such as the class token's, has other strides than its bucket; copying it costs little.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     runner.eval()  # the full network; running statistics stay as they are
     sum_of_outputs(runner(torch.zeros(1, 3, resolution, resolution, device=world.device))).backward()
@@ -40,13 +40,13 @@ def _wrapped(network: nn.Module, resolution: int, world: World) -> nn.Module:
 
 
 def sum_of_outputs(outputs: Any) -> Tensor:
-    """A sum over all outputs of a network, for a backward that is thrown away."""
+    """A sum over all outputs of a network, for a backward that is discarded."""
     return torch.stack([values.float().sum() for values in tree_leaves(outputs)]).sum()
 
 
 @contextmanager
 def synchronised(runners: Iterable[nn.Module], last: bool) -> Iterator[None]:
-    """Gradients are summed over processes with the last micro-step alone."""
+    """Synchronise gradients over processes only with the last micro-step."""
     with ExitStack() as stack:
         for runner in runners:
             if isinstance(runner, FSDPModule):

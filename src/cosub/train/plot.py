@@ -1,4 +1,4 @@
-"""Curves against the epoch: of runs, training loss and accuracy on held-out images; of a recipe, the learning rate."""
+"""Curves over epochs: training loss and accuracy on held-out images of runs, the learning rate of a recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from cosub.train.optim import learning_rate, warmup_steps
 
 
 def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None = None) -> None:
-    """Write a PNG with the curves of the runs; `summary` is that of a single run which has not written its own yet.
+    """Write a PNG with the curves of the runs. `summary` is that of a single run that has not written it yet.
 
     Raises:
         InputError: if a folder holds no metrics or no recipe.

@@ -1,4 +1,4 @@
-"""That a run continues with the data that it was begun with."""
+"""Checks that a run continues with the data with which it was begun."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from cosub.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class DataMark:
-    """What tells a run's data from others: names of classes and labels; relative names and sizes of files."""
+    """What identifies a run's data: hashes of class names and labels, and of relative paths and sizes of files."""
 
     labels: str
     files: str
@@ -23,13 +23,13 @@ class DataMark:
 
     @property
     def facts(self) -> dict[str, str]:
-        """As a checkpoint keeps it."""
+        """As stored in a checkpoint."""
         return {"data": self.labels, "files": self.files}
 
     def require(self, facts: dict[str, Any], run: Path) -> None:
-        """Raises InputError if the checkpoint of a run was made with other data. Older ones have no "files"."""
+        """Raise InputError if a checkpoint of the run was made with other data. Older ones have no "files"."""
         if facts["data"] != self.labels or facts.get("files", self.files) != self.files:
             raise InputError(
-                f"data.path: {run}: was begun with other images or classes than lie there now; "
+                f"data.path: {run}: was begun with other images or classes than are there now; "
                 "name the same data, or another --out"
             )

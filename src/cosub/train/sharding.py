@@ -1,7 +1,7 @@
-"""Networks sharded over processes (FSDP2), and the one form in which checkpoints hold their tensors: whole.
+"""Networks sharded over processes (FSDP2), and the whole tensors that checkpoints hold.
 
-A checkpoint does not know how many processes wrote it. `full` gathers, `split` cuts again; where nothing is sharded
-both leave tensors as they are.
+A checkpoint does not depend on how many processes wrote it: `full` gathers tensors, and loading splits them again. If
+nothing is sharded, both leave tensors as they are.
 """
 
 from typing import Any
@@ -19,33 +19,33 @@ from cosub.twins.twin import Twin
 
 
 def shard(network: nn.Module, world: World) -> None:
-    """Shard the parameters of an attached network in place: each block is a unit, and what is around the blocks.
+    """Shard the parameters of an attached network in place: each block is a unit, and the rest is one.
 
-    Copies of the network are made before.
+    Copy the network before.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     for module in list(network.modules()):
         if isinstance(module, Twin) and module.cosub.num_layers:
             fully_shard(module, mesh=mesh)
-    # The root too gives its parameters back after a forward: an averaged network has no backward that would.
+    # The root too reshards after forward, because an averaged network has no backward in which it would.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
 
 
 def shard_all(networks: Networks, world: World) -> None:
-    """Shard all networks of a run. Of an average, the network inside."""
+    """Shard all networks of a run; of an average, the network inside."""
     for network in networks.all.values():
         shard(network.module if isinstance(network, AveragedModel) else network, world)
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """The part of a tensor that this process holds."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def full(values: Any, keep: bool = True) -> Any:
-    """Nested values with whole tensors on the CPU. All processes call it; one that does not keep gets None for them.
+    """Nested values with whole tensors on the CPU. All processes call it; without `keep` one gets None for tensors.
 
-    One tensor at a time is gathered, so that the others need no memory for the whole.
+    Tensors are gathered one at a time, so that processes without `keep` need no memory for all of them.
     """
     if isinstance(values, dict):
         return {key: full(value, keep) for key, value in values.items()}
@@ -59,15 +59,15 @@ def full(values: Any, keep: bool = True) -> Any:
 
 def load_network(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """`load_state_dict` of whole tensors into a network that may be sharded."""
-    there = network.state_dict()
-    network.load_state_dict({name: _split(value, there.get(name)) for name, value in weights.items()})
+    own = network.state_dict()
+    network.load_state_dict({name: _split(value, own.get(name)) for name, value in weights.items()})
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """`load_state_dict` of whole tensors into an optimizer whose parameters may be sharded.
 
-    torch's own functions for this turn the counters of some optimizers into tensors of single precision, and a run
-    that is continued with them is not the same to the bit.
+    torch's own functions turn the counters of some optimizers into single-precision tensors, with which a continued run
+    is not bit-identical.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
@@ -78,7 +78,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 def _split(value: Any, reference: Any) -> Any:
-    """`value` cut as `reference` is, if that is a sharded tensor of the same shape."""
+    """`value` sharded as `reference` is, if that is a sharded tensor of the same shape."""
     if not (isinstance(reference, DTensor) and isinstance(value, Tensor) and value.shape == reference.shape):
         return value
     value = value.to(reference.device)

@@ -1,4 +1,4 @@
-"""Signals that end a run after the step under way."""
+"""Signals that end a run after the current step."""
 
 import os
 import signal
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Launchers and schedulers send the same signal several times, or two kinds of it.
+# Launchers and schedulers send a signal several times, or two different ones.
 ONE_REQUEST = 5.0  # seconds
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """SIGTERM, SIGINT and SIGUSR1 ask for a stop; what comes within five seconds is the same request.
+    """SIGTERM, SIGINT and SIGUSR1 request a stop; signals within five seconds are the same request.
 
-    A later one stops at once: KeyboardInterrupt, in the middle of whatever runs. A process that torchrun started and
-    whose torchrun has died asks as well: nobody would end it.
+    A later signal stops at once, with KeyboardInterrupt. The death of the torchrun that started a process is a request
+    too, because nothing else would end the process.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,9 +26,11 @@ class StopRequest:
 
     @property
     def asked(self) -> bool:
+        """Whether a stop was requested."""
         return self._first >= 0 or self._launcher not in (None, os.getppid())
 
     def note(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle a signal."""
         now = self._clock()
         if self._first < 0:
             self._first = now
@@ -37,6 +39,7 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        """Handle the signals inside the `with` block."""
         before = {number: signal.signal(number, self.note) for number in _SIGNALS}
         try:
             yield

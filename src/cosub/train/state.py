@@ -1,4 +1,4 @@
-"""What a run changes as it goes, and how that gets into a checkpoint and out of it again."""
+"""The state of a run, saved to a checkpoint and restored from it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,22 +16,22 @@ from cosub.train.sharding import full, load_network, load_optimizer, local
 
 @dataclass
 class Counters:
-    """What a checkpoint counts besides steps."""
+    """What a run counts besides steps."""
 
     seconds: float = 0.0
     bad: set[str] = field(default_factory=set)
     """Images that cannot be read."""
     best: tuple[int, float] = (0, -1.0)
-    """Epoch and headline metric, where the recipe chooses by validation images."""
+    """Epoch and headline metric of the best network, if the recipe chooses it by validation images."""
     skipped: int = 0
-    """Images without a label to learn."""
+    """Images without any label."""
     skipped_steps: int = 0
     """Steps without an update, because loss or gradient was not finite."""
 
 
 @dataclass
 class RunState:
-    """Networks, optimizer and loss scaler after `step` steps, and what was counted on the way."""
+    """Networks, optimizer and loss scaler after `step` steps, and the counters."""
 
     networks: Networks
     optimizer: Optimizer
@@ -41,11 +41,11 @@ class RunState:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All that are trained."""
+        """All trained parameters."""
         return [parameter for network in self.networks.trained.values() for parameter in network.parameters()]
 
     def require_finite(self, world: World) -> None:
-        """Raises RunError in all processes if a weight is not finite in any."""
+        """Raise RunError in all processes if a weight is not finite in any."""
         finite = torch.stack([local(parameter).isfinite().all() for parameter in self.parameters]).all()
         if world.any(not finite):
             raise RunError(
@@ -53,7 +53,7 @@ class RunState:
             )
 
     def capture(self, facts: dict[str, Any], keep: bool) -> Checkpoint:
-        """A checkpoint of it, with facts besides the counters. All processes call it; those that keep get tensors."""
+        """A checkpoint, with facts besides the counters. All processes call it; only those with `keep` get tensors."""
         counted = self.counters
         return Checkpoint(
             self.step,
@@ -70,6 +70,7 @@ class RunState:
         )
 
     def restore(self, found: Checkpoint) -> None:
+        """Load the state from a checkpoint."""
         self.step = found.step
         for name, network in self.networks.all.items():
             load_network(network, found.weights[name])

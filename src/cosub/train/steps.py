@@ -1,4 +1,4 @@
-"""How a run is cut: epochs into steps, and the batch of a step into shares of the processes."""
+"""How a run is divided: epochs into steps, and the batch of a step among processes."""
 
 from cosub.data.loading import Slice, StepSampler, distinct_images
 from cosub.errors import InputError
@@ -6,10 +6,10 @@ from cosub.recipes.recipe import Recipe
 
 
 def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
-    """Whole batches in the training images; what is left over waits for another epoch's order.
+    """Whole batches in the training images. Images that are left over are in other epochs, which have other orders.
 
     Raises:
-        InputError: if there are fewer images than a batch takes.
+        InputError: if there are fewer images than in a batch.
     """
     if num_images < recipe.batch_size:
         raise InputError(
@@ -20,12 +20,12 @@ def steps_per_epoch(recipe: Recipe, num_images: int) -> int:
 
 
 def images_of_epoch(recipe: Recipe, steps: int) -> int:
-    """Distinct images that an epoch of so many steps sees: fewer with repeated augmentation."""
+    """Distinct images in an epoch of that many steps: fewer with repeated augmentation."""
     return steps * distinct_images(recipe.batch_size, recipe.augment.repeats)
 
 
 def share(recipe: Recipe, rank: int, processes: int) -> Slice:
-    """The groups of a process, in the recipe's micro-steps.
+    """The groups of a process, divided into the recipe's micro-steps.
 
     Raises:
         InputError: if processes and micro-steps do not divide the groups of a batch.
@@ -43,7 +43,7 @@ def share(recipe: Recipe, rank: int, processes: int) -> Slice:
 
 
 def sampler_of(recipe: Recipe, num_images: int, part: Slice, steps: range) -> StepSampler:
-    """Draws the images of a process in these steps."""
+    """The sampler of the images of a process in these steps."""
     return StepSampler(
         num_images, recipe.batch_size, recipe.group_size, recipe.seed, part, steps, recipe.augment.repeats
     )

@@ -1,4 +1,4 @@
-"""Frozen teachers: a finished run, an exported folder, or a network of timm's with its weights."""
+"""Frozen teachers: a finished run, an exported folder, or a network of timm with its weights."""
 
 import json
 import os
@@ -26,10 +26,10 @@ _IMAGENET = Inputs()
 
 
 class Teacher(nn.Module):
-    """A network that is not trained: always in eval mode, without gradient.
+    """A network that is not trained: always in eval mode, without gradients.
 
-    `about` holds plain values from which the same network can be built again, without weights: a run that continues
-    takes those from its checkpoint, and needs neither the teacher's folder nor the Hub.
+    `about` holds plain values from which the same network can be built, without weights. A continued run reads those
+    from its checkpoint, and needs neither the teacher's folder nor the Hub.
     """
 
     def __init__(self, about: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Teacher(nn.Module):
             state(self.network).scale = about["kept_scale"]
         take_out(self.network, about.get("taken_out", {}), about["source"])
         self.requires_grad_(False).eval()
-        # From images normalised as a student's to images normalised as the teacher's.
+        # From images normalised for the student to images normalised for the teacher.
         channels = list(
             zip(about["student_mean"], about["student_std"], about["mean"], about["deviation"], strict=True)
         )
@@ -54,7 +54,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        """Logits of the student's images, resized where the teacher was made for another size."""
+        """Logits for the student's images, resized if the teacher needs another size."""
         size = self.about["resolution"]
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bicubic", antialias=True)
@@ -67,7 +67,7 @@ class Teacher(nn.Module):
 def load_teacher(
     source: str, classes: tuple[str, ...], resolution: int, out: Path, inputs: Inputs = _IMAGENET
 ) -> tuple[Teacher, list[str]]:
-    """The teacher of that name with its weights, and a line for each thing to know about it.
+    """The teacher with its weights, and a line for each adaptation.
 
     Args:
         source: a finished run's folder, a folder with timm's config.json, hf-hub:OWNER/NAME, a name of timm's weights.
@@ -77,7 +77,7 @@ def load_teacher(
         inputs: how the student's images are normalised.
 
     Raises:
-        InputError: if there is none, it is the student's own run or not finished, or has other classes.
+        InputError: if there is none, or it is the student's own run, not finished, or has other classes.
     """
     if source and Path(source).resolve() == out.resolve():
         raise InputError(f"teacher: {source}: is this run itself; name another, finished run")
@@ -90,21 +90,21 @@ def load_teacher(
     if about["names"] and about["names"] != list(classes):
         odd = next(pair for pair in zip(about["names"], classes, strict=True) if pair[0] != pair[1])
         raise InputError(
-            f"teacher: {source}: was trained on other classes ({odd[0]!r} where the data have {odd[1]!r}); "
+            f"teacher: {source}: was trained on other classes ({odd[0]!r}, where the data have {odd[1]!r}); "
             "name one that was trained on these"
         )
     teacher = Teacher(about)
     messages = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
     if about["resolution"] != resolution:
-        messages.append(f"teacher: images are resized from {resolution} to {about['resolution']} pixels for it")
+        messages.append(f"teacher: its images are resized from {resolution} to {about['resolution']} pixels")
     return teacher, messages
 
 
 def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[str, Any]:
-    """What a teacher is, without its weights, for a student of that resolution and those inputs.
+    """A teacher's description, without its weights, for a student of that resolution and those inputs.
 
     Raises:
-        InputError: if there is none of that name, or its run is not finished.
+        InputError: if there is no such teacher, or its run is not finished.
     """
     if not source:
         raise InputError("teacher: is missing; name a finished run's folder or timm's weights with --teacher")
@@ -130,15 +130,16 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
 
 
 def _unnamed(source: str, found: Published) -> str:
-    """Why it cannot be told what network weights are of."""
+    """Why the network of some weights is not known."""
     if found.messages:
         return found.messages[0]
     if os.path.exists(source):
         return (
-            f"{source}: holds no run and no {CONFIG} of timm's, which names its model; name a folder with one of both"
+            f"{source}: holds no run and no {CONFIG} of timm's, so its model is not known; name a folder with one of "
+            "these"
         )
     near = nearest(source.removeprefix("timm:"), timm.list_pretrained())
-    return f"{source}: is no run's folder, no exported one and no name of timm's weights{near}"
+    return f"{source}: is neither a run's folder, nor an exported one, nor a name of timm's weights{near}"
 
 
 def _of_run(folder: Path) -> dict[str, Any]:

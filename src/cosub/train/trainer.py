@@ -46,9 +46,9 @@ SLOW_CHECKPOINT = 25
 
 
 class Trainer:
-    """A recipe made ready to run: networks, optimizer, data, and the step they have reached.
+    """A recipe ready to run: networks, optimizer, data, and the current step.
 
-    Of a new run, making it reads the recipe's weights and its teacher.
+    For a new run, the constructor reads the recipe's weights and its teacher.
     """
 
     def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
@@ -73,7 +73,7 @@ class Trainer:
         self.networks = self.builder.networks(self.method) if self.new else Networks({STUDENT: self.network})
 
     def prepare(self) -> None:
-        """Make what training needs, at the newest whole checkpoint or, where there is none, at the beginning.
+        """Make what training needs, from the newest whole checkpoint or, without one, for the first step.
 
         Raises:
             InputError: if the run was begun with other data.
@@ -84,7 +84,7 @@ class Trainer:
             self.networks = self.builder.continuing(found.counters).networks(self.method)
         elif not self.new:  # all are damaged
             self.networks = self.builder.networks(self.method)
-        # Copies were made before. Then compile, then shard, then the optimizer: each needs the one before.
+        # The networks are copied by now. Compile, then shard, then build the optimizer: each needs the one before.
         work = functools.partial(work_of, self.recipe, len(self.source.classes), self.method, self.networks)
         self.compilation.decide(self.total_steps, work, found)
         self.compilation.apply(self.networks)
@@ -98,7 +98,7 @@ class Trainer:
             self.reporter.say(f"continuing {self.folder.path} at step {self.state.step} of {self.total_steps}")
 
     def fit(self) -> None:
-        """Train from the step that is reached to the end; `prepare` comes before.
+        """Train from the current step to the end; call `prepare` before.
 
         Raises:
             RunError: for a loss or gradient that is not finite, or too many unreadable images.
@@ -122,7 +122,7 @@ class Trainer:
                 self._between_steps(window, logs)
 
     def train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
-        """One optimizer step; gives (loss, accuracy, skipped, norm of the gradient), still on the device."""
+        """One optimizer step. Returns (loss, accuracy, skipped, norm of the gradient), still on the device."""
         set_learning_rate(self.state.optimizer, self._learning_rate(self.state.step))
         self.state.optimizer.zero_grad(set_to_none=True)
         buffers = copied_buffers(self.networks.trained) if self.recipe.non_finite == "skip" else []
@@ -145,14 +145,14 @@ class Trainer:
         return values
 
     def batches(self, steps: int = sys.maxsize, workers: int | None = None) -> Iterator[Batch]:
-        """The batches of so many steps from the one that is reached; by default of all, by the recipe's workers."""
+        """The batches from the current step on; by default of all remaining steps, with the recipe's workers."""
         ahead = range(self.state.step, min(self.state.step + steps, self.total_steps))
         workers = self.recipe.runtime.workers if workers is None else workers
         sampler = sampler_of(self.recipe, len(self.source.train.labels), self.share, ahead)
         return iter(training_loader(self.dataset, sampler, workers, self.world.device.type == "cuda"))
 
     def save(self) -> None:
-        """Write a checkpoint; nothing that is not finite gets into one. All processes call it."""
+        """Write a checkpoint, whose weights must be finite. All processes call it."""
         started = time.monotonic()
         self.state.require_finite(self.world)
         facts = {"compiled": self.compilation.on, **self.data.facts, **self.method.facts(self.networks.all)}
@@ -173,19 +173,19 @@ class Trainer:
         return self.task.evaluate(network or self.networks.result, examples, self.world, submodels)
 
     def evaluate_training(self) -> dict[str, float]:
-        """Accuracy on the images that were trained on, unchanged, where the recipe asks for it."""
+        """Accuracy on the training images, without augmentation, if the recipe asks for it."""
         if not self.recipe.runtime.evaluate_training:
             return {}
         found = self.evaluate(self.source.train, network=self.networks.latest).headline
         return {f"train_{name}": value for name, value in found.items()}
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
-        """Evaluate at the end of an epoch, save where it is due, and stop where a signal asked for it."""
+        """Evaluate at the end of an epoch, save a checkpoint when it is due, and stop if a signal requested it."""
         paused = time.perf_counter()
         step = self.state.step
         ended_epoch, epochs = step % self.steps_per_epoch == 0, step // self.steps_per_epoch
         if ended_epoch and evaluation_due(self.recipe, epochs):
-            headline = self.evaluate(self.source.watched, network=self.networks.latest).headline
+            headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
             keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
             if logs is not None:
                 found: dict[str, float] = {**headline, **self.evaluate_training()}
@@ -196,13 +196,13 @@ class Trainer:
             if window.values:
                 self._report(window, logs)
             self.save()
-        now = time.perf_counter()  # training time leaves out evaluation and checkpoints
+        now = time.perf_counter()  # training time excludes evaluation and checkpoints
         window.started = window.started + now - paused if window.values else now
         if stopping:
             raise Stopped(f"stopped at step {step} of {self.total_steps}; the same command continues the run")
 
     def _report(self, window: Window, logs: Logs | None) -> None:
-        """Read what the steps left on the device; this is where the host waits for it, and where it is checked."""
+        """Read the values of the last steps, for which the host waits here, and check and log them."""
         values, rows = window.read(self.world.mean)
         state, counters = self.state, self.state.counters
         bad = (~rows.isfinite()).any(1).nonzero()
@@ -227,12 +227,12 @@ class Trainer:
         return ended_epoch and self.world.any(time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS)
 
     def _examine(self, values: Tensor, buffers: list[Tensor]) -> None:
-        """Say where the step that is reached went wrong, keep its images, and end the run or go on without it."""
+        """Report where the current step is first not finite, keep its images, and end the run or skip the step."""
         step, batches = self.state.step, list(self.batches(steps=1, workers=0))
         self.compilation.remove(self.networks)
         self.state.counters.skipped_steps += 1
-        again, rate = lambda: self.micro_step.repeat(self.networks, batches, step), self._learning_rate(step)
-        self.nonfinite.examine(self.networks, batches, values, step=step, rate=rate, again=again)
+        rerun, rate = lambda: self.micro_step.repeat(self.networks, batches, step), self._learning_rate(step)
+        self.nonfinite.examine(self.networks, batches, values, step=step, rate=rate, rerun=rerun)
         restore_buffers(self.networks.trained, buffers)
         self.compilation.apply(self.networks)
 

@@ -1,7 +1,7 @@
-"""The table class -> twin, of blocks of timm and others. A new architecture is a file beside this one and a line here.
+"""The table from a block's class to its twin. A new architecture is a file beside this one and a line here.
 
 TWINS               blocks: their forward is rewritten around `residual`
-KEPT                blocks that have slots for drop path and are never dropped: class attention
+KEPT                blocks that have drop path modules and are never dropped: class attention
 REPLICATION_POINTS  modules at whose input copies must be made (default: the first block)
 UNSUPPORTED         modules that regroup rows; their models are refused
 HOSTS               modules that reshape their output by the number of images at their input
@@ -147,7 +147,7 @@ _OF_TRANSFORMERS = {f"transformers.models.{name}.modeling_{name}" for name in ("
 
 
 def register_twins(model: nn.Module) -> None:
-    """Add the twins of transformers' blocks to the table if the model has such blocks; others need not import it."""
+    """Add the twins of transformers' blocks to the table, if the model has such blocks: else nothing imports it."""
     if any(type(module).__module__ in _OF_TRANSFORMERS for module in model.modules()):
         from cosub.twins.from_transformers import TRANSFORMERS_TWINS
 

@@ -1,4 +1,4 @@
-"""BEiT: two residual layers a block, the factors of LayerScale held by the block or absent."""
+"""BEiT: two residual layers per block, with LayerScale factors held by the block, or none."""
 
 from timm.models.beit import Block
 from torch import Tensor
@@ -8,7 +8,7 @@ from cosub.twins.twin import Twin, scaled
 
 
 class BEiTBlock(Twin, Block):
-    """Twin of BEiT's block; tokens are `(R, N, D)`. The bias of relative positions is the same for all rows."""
+    """Twin of BEiT's block; tokens are `(R, N, D)`. All rows share the relative position bias."""
 
     layers = 2
     branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))

@@ -1,4 +1,4 @@
-"""CaiT: two residual layers a block, the factors of LayerScale held by the block. Class attention is always kept."""
+"""CaiT: two residual layers per block, with LayerScale factors held by the block. Class attention is never dropped."""
 
 from timm.models.cait import LayerScaleBlock
 from torch import Tensor

@@ -1,7 +1,7 @@
-"""ByobNet and CSPNet: one residual layer a block, on maps `(R, C, H, W)`; its modules are called one after the other.
+"""ByobNet and CSPNet: one residual layer per block, on maps `(R, C, H, W)`; its modules run in sequence.
 
-Shortcuts, which may change the shape, and the activation after the addition run on all rows. A block of ByobNet's that
-has no shortcut has no residual layer and is left as it is.
+Shortcuts, which may change the shape, and the activation after the addition run on all rows. A block of ByobNet without
+a shortcut has no residual layer and is left as it is.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Gradient checkpointing of one block: backward computes activations again instead of reading stored ones."""
+"""Gradient checkpointing of one block: backward recomputes activations instead of reading stored ones."""
 
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -28,16 +28,16 @@ Contexts = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
 def recompute(block: nn.Module, way: Literal["blocks", "selective"], run: Callable[..., Tensor], *args: Any) -> Tensor:
     """`run(*args)` with fewer activations stored.
 
-    "blocks" stores the input of the block alone. "selective" also stores the results of matrix products and attention,
-    so that only cheap operations run again. Running statistics move once, and backward uses the parameters of forward,
-    also those that `torch.func.functional_call` put there.
+    "blocks" stores only the block's input. "selective" also stores the results of matrix products and attention, so
+    that only cheap operations are recomputed. Running statistics are updated once. Backward uses the parameters of
+    forward, also those that `torch.func.functional_call` put there.
     """
 
     def contexts() -> Contexts:
-        forward, again = _selective() if way == "selective" else (nullcontext(), nullcontext())
-        return forward, _AsInForward(block, again)
+        forward, backward = _selective() if way == "selective" else (nullcontext(), nullcontext())
+        return forward, _AsInForward(block, backward)
 
-    if torch.compiler.is_compiling():  # Dynamo takes no other contexts, and runs updates of buffers in forward alone
+    if torch.compiler.is_compiling():  # Dynamo takes no other contexts, and updates buffers in forward alone
         given = {"context_fn": _selective} if way == "selective" else {}
     else:
         given = {"context_fn": contexts}
@@ -49,7 +49,7 @@ def _selective() -> Contexts:
 
 
 class _AsInForward(AbstractContextManager[None]):
-    """Made in forward and entered for each backward pass: the block computes what it did, and no statistics move."""
+    """Made in forward, entered in backward: the block computes the same again, and no running statistics change."""
 
     def __init__(self, block: nn.Module, inner: AbstractContextManager[Any]) -> None:
         self.inner = inner
@@ -66,10 +66,10 @@ class _AsInForward(AbstractContextManager[None]):
             for held, name, tensor in self.tensors:
                 _put(stack, held, name, tensor)
             for module in self.modules:
-                if isinstance(module, _BatchNorm) and module.training:  # of the batch, as in forward
+                if isinstance(module, _BatchNorm) and module.training:  # normalise by the batch, update nothing
                     _put(stack, vars(module), "momentum", 0.0)
                     _put(stack, _place_of(module, "num_batches_tracked"), "num_batches_tracked", None)
-                elif _iterates(module):  # from where the power iteration of forward has arrived
+                elif _iterates(module):  # keep what the power iteration of forward found
                     _put(stack, vars(module), "training", False)
             stack.enter_context(self.inner)
             self.stack = stack.pop_all()
@@ -83,18 +83,18 @@ def _tensors(modules: list[nn.Module]) -> list[dict[str, Any]]:
 
 
 def _place_of(module: nn.Module, name: str) -> MutableMapping[str, Any]:
-    """Where a module holds an attribute that may be a buffer."""
+    """The dictionary in which a module holds an attribute that may be a buffer."""
     return module._buffers if name in module._buffers else vars(module)
 
 
 def _put(stack: ExitStack, held: MutableMapping[str, Any], name: str, value: Any) -> None:
-    """Until the stack closes."""
+    """Set an entry until the stack closes."""
     if held[name] is not value:
         stack.callback(held.__setitem__, name, held[name])
         held[name] = value
 
 
 def _iterates(module: nn.Module) -> bool:
-    """Whether this is a spectral norm, which makes a step of its power iteration in each forward in train mode."""
+    """Whether this is a spectral norm, which does a step of power iteration in each forward in train mode."""
     hooks = module._forward_pre_hooks.values()
     return isinstance(module, _SpectralNorm) or any(isinstance(hook, SpectralNorm) for hook in hooks)

@@ -27,17 +27,15 @@ _LEAN = dict.fromkeys(
 def compile_blocks(model: Model, evaluation: bool = False, **options: Any) -> Model:
     """Compile the blocks of an attached model in train mode, in place. `options` are those of `torch.compile`.
 
-    Each number of images compiles anew, because shapes are static; evaluation runs eagerly unless `evaluation` is
-    True. A block whose modules have hooks runs eagerly too, with a warning, and so does all under `torch.func`.
+    Shapes are static, so each new batch size is compiled again. Evaluation runs eagerly unless `evaluation` is True.
+    So does a block whose modules have hooks, with a warning, and everything under `torch.func`.
 
     Raises:
         ValueError: if nothing is attached, or the number of rows that a layer keeps changes with every draw.
     """
     shared = state(model)
     if shared.rounding == "bernoulli":
-        raise ValueError(
-            "rounding: bernoulli: every draw has shapes of its own, and each would be compiled: take nearest"
-        )
+        raise ValueError("rounding: bernoulli: shapes change with every draw, and each would be compiled: use nearest")
     for module in model.modules():
         if isinstance(module, Twin):
             module.cosub.structure = structure(module)
@@ -113,12 +111,12 @@ def structure(block: nn.Module) -> Hashable:
 
 
 def _transformed() -> bool:
-    """Whether `torch.func` is at work."""
+    """Whether a transform of `torch.func` is active."""
     return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _hooked(block: nn.Module) -> bool:
-    """Whether a module inside the block has hooks, which Dynamo would trace once and not look at again."""
+    """Whether a module inside the block has hooks, which Dynamo would trace once and never check again."""
     modules = block.modules()
     next(modules)  # the block's own run outside of what is compiled
     return any(
@@ -134,8 +132,8 @@ def lean(
     dynamic: bool | None = False,
     **_: Any,
 ) -> Callable[..., Any]:
-    """A backend that stores less for backward. torch's settings are global, so they are set while it compiles alone."""
-    from torch._dynamo.backends.registry import lookup_backend  # takes a second
+    """A backend that stores less for backward. It changes torch's global settings only while it compiles."""
+    from torch._dynamo.backends.registry import lookup_backend  # importing it takes a second
     from torch._functorch import config as partitioner
 
     if backend == "inductor":

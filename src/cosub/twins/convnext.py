@@ -1,4 +1,4 @@
-"""ConvNeXt and ConvNeXt V2: one residual layer a block, on maps `(R, C, H, W)`."""
+"""ConvNeXt and ConvNeXt V2: one residual layer per block, on maps `(R, C, H, W)`."""
 
 from timm.models.convnext import ConvNeXtBlock
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""EfficientNet (V2 too) and MobileNet V1 to V4: at most one residual layer a block, on maps `(R, C, H, W)`.
+"""EfficientNet (V2 too) and MobileNet V1 to V4: at most one residual layer per block, on maps `(R, C, H, W)`.
 
 Blocks that change the shape have no skip and are left as they are. BatchNorm sees the kept rows alone.
 """
@@ -63,7 +63,7 @@ class SeparableTwin(_Skipping, DepthwiseSeparableConv):
 
 
 class InvertedTwin(_Skipping, InvertedResidual):
-    """Twin of MBConv: wider, depthwise, squeeze-and-excitation, narrower."""
+    """Twin of MBConv: expansion, depthwise convolution, squeeze-and-excitation, projection."""
 
     branches = (("conv_s2d", "bn_s2d", "conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3"),)
     timm_class = InvertedResidual
@@ -88,7 +88,7 @@ class EdgeTwin(_Skipping, EdgeResidual):
 
 
 class CondConvTwin(_Skipping, CondConvResidual):
-    """Twin of MBConv whose kernels are mixed for each row."""
+    """Twin of MBConv with conditional convolutions, whose kernels are mixed per row."""
 
     branches = (("routing_fn", "conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3"),)
     timm_class = CondConvResidual
@@ -112,7 +112,7 @@ class UniversalTwin(_Skipping, UniversalInvertedResidual):
 
 
 class MobileAttentionTwin(_Skipping, MobileAttention):
-    """Twin of MobileNetV4's attention. One with positions by convolution, which timm never builds, is left as it is."""
+    """Twin of MobileNetV4's attention. One with a conditional position encoding, which timm never builds, is left."""
 
     branches = (("norm", "attn", "layer_scale"),)
     timm_class = MobileAttention

@@ -1,6 +1,6 @@
-"""EVA, EVA-02, DINOv3, Perception Encoder, RoPE-ViT: two residual layers a block, factors of LayerScale held by it.
+"""EVA, EVA-02, DINOv3, Perception Encoder, RoPE-ViT: two residual layers per block, factors of LayerScale held by it.
 
-Rotary positions are the same for all rows; with patch dropout each image has its own, and they follow their rows.
+All rows share the rotary embedding. With patch dropout each image has its own, which is gathered with its rows.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class EVABlock(Twin, EvaBlock):
 
     @classmethod
     def vanishes(cls, block: Any) -> bool:
-        return False  # mixed rotary positions are a table for each block, by its place
+        return False  # mixed rotary embeddings are indexed by the block's position
 
     def run(
         self,
@@ -43,7 +43,7 @@ class EVABlock(Twin, EvaBlock):
 
 
 class EVAPostNormBlock(Twin, EvaBlockPostNorm):
-    """Twin of the block that normalises what a branch gives: the norm is inside the branch."""
+    """Twin of the post-normalised block: the norm comes last in the branch."""
 
     layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))

@@ -1,4 +1,4 @@
-"""torchvision's ViT, Swin, Swin V2, ConvNeXt, ResNet and RegNet. Its blocks are shaped as timm's; names differ."""
+"""torchvision's ViT, Swin, Swin V2, ConvNeXt, ResNet and RegNet: structured as timm's blocks, with other names."""
 
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlock
@@ -28,7 +28,7 @@ class EncoderTwin(Twin, EncoderBlock):
 
 
 class SwinTwin(Twin, SwinTransformerBlock):
-    """Twin of Swin's block, on maps `(R, H, W, D)`. Windows are cut, and put together again, inside its attention."""
+    """Twin of Swin's block, on maps `(R, H, W, D)`. Its attention partitions them into windows, and merges these."""
 
     layers = 2
     branches = (("norm1", "attn"), ("norm2", "mlp"))
@@ -97,7 +97,7 @@ class BottleneckTwin(Twin, Bottleneck):
 
 
 class RegNetTwin(Twin, ResBottleneckBlock):
-    """Twin of RegNet's block. Other than in timm, every block has a shortcut."""
+    """Twin of RegNet's block. Unlike in timm, every block has a shortcut."""
 
     layers = 1
     branches = (("f",),)

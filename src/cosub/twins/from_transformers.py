@@ -1,7 +1,7 @@
-"""ViT and DINOv2 of the package transformers, which is imported here alone, and only where a model is one of its own.
+"""ViT and DINOv2 of the package transformers, which only this module imports, and only for a model of that package.
 
-Its layers checkpoint around their own forward. A twin does so with its rows bound, like all twins, where
-`gradient_checkpointing` asks for it, which transformers sets layer by layer.
+Its layers checkpoint around their own forward. A twin checkpoints with its rows bound, as all twins do, where its
+`gradient_checkpointing` is set; transformers sets it layer by layer.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from cosub.twins.twin import Twin
 
 
 class _Layer(Twin):
-    """Two residual layers, attention and MLP; tokens are `(R, N, D)`. Any implementation of attention will do."""
+    """Two residual layers, attention and MLP; tokens are `(R, N, D)`. Any implementation of attention works."""
 
     layers = 2
     attention: Any
@@ -32,8 +32,8 @@ class _Layer(Twin):
         ends = getattr(block, "mlp", None)
         if not hasattr(block.attention, "o_proj") or not (hasattr(ends, "fc2") or hasattr(ends, "down_proj")):
             raise ValueError(
-                f"{type(block).__name__} of this version of transformers is not the one that has a twin: "
-                "pip install --upgrade transformers (5.23 is known)"
+                f"{type(block).__name__} of this version of transformers has no twin: "
+                "pip install --upgrade transformers (5.23 works)"
             )
         return cls.layers
 
@@ -77,11 +77,11 @@ class Dinov2Twin(_Layer, Dinov2Layer):
 
 
 def _mask_of(mask: Any, rows: Rows | None) -> Any:
-    """Masks of transformers have a batch dimension, in the shape that the implementation of attention takes."""
+    """The mask of the kept rows: those of transformers have a batch dimension, where they are tensors."""
     if mask is None or rows is None:
         return mask
     if not isinstance(mask, Tensor):
-        raise ValueError(f"attention_mask: {type(mask).__name__}: cannot follow the rows of a submodel; take sdpa")
+        raise ValueError(f"attention_mask: {type(mask).__name__}: cannot be gathered by row; use attention sdpa")
     return rows.take(mask)
 
 

@@ -1,7 +1,7 @@
-"""Models of transformers that use the number of images after their layers, where copies have made it that of rows.
+"""Refuses calls for which a model of transformers takes rows for images.
 
-With labels they compute a loss themselves, and backbones fold their tokens into maps. Both would fail with a line about
-shapes, or not at all, so a hook says it before their forward.
+Given labels, such a model computes a loss, and a backbone reshapes tokens into maps: both use the number of images at
+the input. With several rows per image that fails with an error about shapes, or silently, so a hook raises before.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from cosub.twins.state import State
 
 @dataclass(frozen=True)
 class Guard:
-    """A hook before the forward of such a model, which refuses a call only where an image has several rows."""
+    """A hook before the forward of such a model. It refuses a call only where images have several rows."""
 
     state: State
     arguments: tuple[str, ...]  # the names of those that may be given by position
@@ -27,18 +27,18 @@ class Guard:
             return
         if given.get("labels") is not None:
             raise ValueError(
-                "labels: the model's own loss is not that of equation 2, and an image has several submodels here: "
-                "leave labels out of the call, and give its logits to cosub.cosub_loss(outputs.logits, labels)"
+                "labels: the model's own loss is not that of equation 2, and each image has several submodels here: "
+                "leave labels out of the call, and pass its logits to cosub.cosub_loss(outputs.logits, labels)"
             )
         if _folds(model):
             raise ValueError(
-                f"{type(model).__name__} folds its maps for one submodel an image: attach it with copies=1, or build "
+                f"{type(model).__name__} folds its maps for one submodel per image: attach it with copies=1, or build "
                 "it with reshape_hidden_states=False"
             )
 
 
 def guard(model: nn.Module, state: State) -> None:
-    """Put the hook where a model of transformers needs it."""
+    """Register the hook on the models of transformers that need it."""
     for module in model.modules():
         if not getattr(type(module).forward, "__module__", "").startswith("transformers."):
             continue
@@ -48,7 +48,7 @@ def guard(model: nn.Module, state: State) -> None:
 
 
 def unguard(model: nn.Module) -> None:
-    """Take it away again."""
+    """Remove the hook."""
     for module in model.modules():
         for key in [key for key, hook in module._forward_pre_hooks.items() if isinstance(hook, Guard)]:
             del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]

@@ -1,6 +1,6 @@
-"""Hiera: two residual layers a block, attention in mask units or over all tokens and MLP, on tokens `(R, N, D)`.
+"""Hiera: two residual layers per block, attention (in mask units or global) and MLP, on tokens `(R, N, D)`.
 
-Where the width grows, attention pools its queries and the shortcut is pooled too: that runs on all rows.
+Where the width grows, attention pools its queries and the shortcut is pooled too. The shortcut runs on all rows.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class HieraTwin(Twin, HieraBlock):
 
     @classmethod
     def branches_of(cls, block: Any) -> tuple[tuple[str, ...], ...]:
-        # A shortcut that is pooled is made of what norm1 gives, by attention's stride.
+        # A pooled shortcut uses norm1 and attention's stride, so these stay.
         return (("attn.qkv", "attn.proj", "ls1"), cls.branches[1]) if block.do_expand else cls.branches
 
     @classmethod
@@ -40,7 +40,7 @@ class HieraTwin(Twin, HieraBlock):
         return self.residual(y, lambda h: self.ls2(self.mlp(self.norm2(h))), rows[1])
 
     def _pooled(self, x: Tensor, normed: Tensor) -> Tensor:
-        """The shortcut, of the width after the block; neighbours are `stride` equal parts of the tokens."""
+        """The shortcut, at the width after the block: tokens pooled over `stride` equal parts."""
         if self.proj is not None:
             return self.proj(normed).unflatten(1, (self.attn.q_stride, -1)).amax(1)
         parts = x.unflatten(1, (self.attn.q_stride, -1))

@@ -1,4 +1,4 @@
-"""Modules around the blocks: their setting of gradient checkpointing reaches the twins."""
+"""Modules around the blocks, whose `set_grad_checkpointing` is passed on to the twins."""
 
 from torch import nn
 
@@ -6,13 +6,13 @@ from cosub.twins.state import Place
 
 
 class Host(nn.Module):
-    """A module of timm's that checkpoints its blocks. Its twins do that themselves, with their rows bound."""
+    """A module of timm that checkpoints its blocks. Here the twins do that themselves, with their rows bound."""
 
     cosub: Place
 
     @property
     def grad_checkpointing(self) -> bool:
-        """Always False to timm's own forward; setting it (`set_grad_checkpointing`) reaches the twins."""
+        """False for timm's own forward; setting it (`set_grad_checkpointing`) sets it for the twins."""
         return False
 
     @grad_checkpointing.setter

@@ -1,7 +1,7 @@
-"""Store less in eager mode: where a matrix product reads the output of GELU or layer norm, backward computes it again.
+"""Store less in eager mode: where a matrix product reads the output of GELU or layer norm, backward recomputes it.
 
-Autograd stores the input of both anyway, and the kernel is the same, so gradients are equal to the bit. Where that is
-not certain the product stores its input as usual.
+Autograd stores the inputs of these two anyway, and the kernel is the same, so gradients are bit-identical. Where that
+is not certain, the product stores its input as usual.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from timm.layers.norm import LayerNorm, LayerNorm2d, LayerNormFp32
 from torch import Tensor, nn
 from torch.nn import functional
 
-# The node of a product: the name of its input, and the number of its edge.
+# Autograd nodes of matrix products: name of the saved input, and index of its edge.
 _PRODUCTS = {"AddmmBackward0": ("mat1", 1), "MmBackward0": ("self", 0), "ConvolutionBackward0": ("input", 0)}
 _BETWEEN = ("ViewBackward0", "UnsafeViewBackward0", "ToCopyBackward0")
 _NORMS = (nn.LayerNorm, LayerNorm, LayerNorm2d, LayerNormFp32)
@@ -20,7 +20,7 @@ _KNOWN = ("torch", "timm", "torchvision", "transformers", "cosub")
 
 
 def store_less(block: nn.Module, kept: Tensor, added: Tensor) -> None:
-    """Free what products in a branch of `block`, from `kept` to `added`, store and backward can compute again."""
+    """Free what the products in a branch of `block`, from `kept` to `added`, store and backward can recompute."""
     if kept.grad_fn is None or added.grad_fn is None or not _certain(block):
         return
     for node in _nodes(added.grad_fn, kept.grad_fn._sequence_nr()):
@@ -28,15 +28,15 @@ def store_less(block: nn.Module, kept: Tensor, added: Tensor) -> None:
         given: Tensor | None = getattr(node, f"_saved_{name}", None)
         if given is None or given._version:  # a version above 0 was written in place
             continue
-        again = _again(block, node.next_functions[edge][0])
-        if again is not None:
+        recompute = _recompute(block, node.next_functions[edge][0])
+        if recompute is not None:
             shape, dtype = given.shape, given.dtype
             stored = getattr(node, f"_raw_saved_{name}")
-            stored.register_hooks(lambda _: None, lambda _, again=again, s=shape, d=dtype: again().to(d).view(s))
+            stored.register_hooks(lambda _: None, lambda _, run=recompute, s=shape, d=dtype: run().to(d).view(s))
 
 
 def _certain(block: nn.Module) -> bool:
-    """Whether the branch runs code of known libraries alone, and no other hooks pack what autograd saves."""
+    """Whether the branch runs only code of known libraries, and no other hooks pack what autograd saves."""
     if (
         torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore[reportAttributeAccessIssue]
         or torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
@@ -53,7 +53,7 @@ def _certain(block: nn.Module) -> bool:
 
 
 def _nodes(last: Any, before: int) -> Iterator[Any]:
-    """The graph of a branch, from its result back to the nodes that were there before it."""
+    """The autograd nodes of a branch, from its result back to nodes that are older than the branch."""
     todo, seen = [last], set()
     while todo:
         node = todo.pop()
@@ -64,8 +64,8 @@ def _nodes(last: Any, before: int) -> Iterator[Any]:
         todo.extend(other for other, _ in node.next_functions)
 
 
-def _again(block: nn.Module, node: Any) -> Callable[[], Tensor] | None:
-    """How to compute the output of `node` again, if it belongs to GELU or to a layer norm of the block."""
+def _recompute(block: nn.Module, node: Any) -> Callable[[], Tensor] | None:
+    """A function that recomputes the output of `node`, if that is a GELU or a layer norm of the block."""
     while node is not None and node.name() in _BETWEEN:
         node = node.next_functions[0][0]
     if node is None:

@@ -1,7 +1,7 @@
-"""MaxViT, MaxxViT, CoAtNet, CoAtNeXt: convolutions of one residual layer, attention of two, on maps.
+"""MaxViT, MaxxViT, CoAtNet, CoAtNeXt: convolution blocks of one residual layer, attention blocks of two, on maps.
 
-Shortcuts that are pooled run on all rows. Windows and grids are cut out of the kept rows alone. Blocks that a parent
-calls by name stay when all their branches have gone.
+Pooled shortcuts run on all rows. Only the kept rows are partitioned into windows and grids. Blocks that a parent calls
+by name stay when all their branches are removed.
 """
 
 from typing import Any

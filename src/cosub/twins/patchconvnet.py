@@ -1,4 +1,4 @@
-"""PatchConvNet: one residual layer a block, on maps `(R, D, H, W)`. The attention that pools is always kept."""
+"""PatchConvNet: one residual layer per block, on maps `(R, D, H, W)`. The attention pooling is never dropped."""
 
 from torch import Tensor
 

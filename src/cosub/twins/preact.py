@@ -1,6 +1,6 @@
-"""ResNetV2, BiT and NFNet: one residual layer a block, on maps `(R, C, H, W)`, activated before the branch.
+"""ResNetV2, BiT and NFNet: one residual layer per block, on maps `(R, C, H, W)`, activated before the branch.
 
-Where the shape changes, the shortcut starts from what is activated: that is done for all rows.
+Where the shape changes, the shortcut starts after the first norm or activation, which then runs on all rows.
 """
 
 from typing import Any
@@ -78,7 +78,7 @@ class V2PostBottleneck(Twin, Bottleneck):
 
 
 class NFBlock(_PreActivated, NormFreeBlock):
-    """Twin of NFNet's block; all that multiplies the branch belongs to it."""
+    """Twin of NFNet's block; all factors of the branch are part of it."""
 
     act1: Any
     conv1: Any

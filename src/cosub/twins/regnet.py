@@ -1,4 +1,4 @@
-"""RegNet: one residual layer a block, on maps `(R, C, H, W)`, as ResNet."""
+"""RegNet: one residual layer per block, on maps `(R, C, H, W)`, as ResNet."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""ViT with positions that are relative: two residual layers a block; the bias, if shared, is the same for all rows."""
+"""ViT with relative positions: two residual layers per block; all rows share the bias, where blocks share one."""
 
 from timm.models.vision_transformer_relpos import RelPosBlock, ResPostRelPosBlock
 from torch import Tensor
@@ -20,7 +20,7 @@ class RelPosTwin(Twin, RelPosBlock):
 
 
 class ResPostRelPosTwin(Twin, ResPostRelPosBlock):
-    """Twin of the block that normalises what a branch gives."""
+    """Twin of the post-normalised block: the norm comes last in the branch."""
 
     layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))

@@ -1,4 +1,4 @@
-"""Take residual layers out of a timm model for good: parameters and time go, the names of what stays do not change."""
+"""Remove residual layers from a timm model, with their parameters; all other names stay."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -13,11 +13,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def remove_layers(model: Model, kept: Iterable[int]) -> Model:
-    """Keep the named residual layers of a timm model, in place, before it is attached.
+    """Keep only the given residual layers of a timm model, in place, before it is attached.
 
-    A block that loses all its layers disappears, unless its shortcut changes the shape: then that stays. One that loses
-    some runs on as a twin that skips them, so such a model has to be attached. Names in `state_dict` stay those of the
-    full model: blocks.7 is followed by blocks.9 where block 8 has gone.
+    A block that loses all its layers disappears, unless its shortcut changes the shape: then the shortcut stays. A
+    block that loses some of them has to run as a twin, which skips them. Names in `state_dict` stay those of the full
+    model: without block 8, blocks.7 is followed by blocks.9.
 
     Args:
         model: a timm model of a supported family, not attached.
@@ -29,13 +29,14 @@ def remove_layers(model: Model, kept: Iterable[int]) -> Model:
     chosen, blocks = set(kept), blocks_of(model)
     if not blocks or any(type(block).__module__.split(".")[0] not in ("timm", "cosub") for block in blocks):
         raise ValueError(
-            f"layers are taken out of timm's networks alone, those that have twins, and {type(model).__name__} is none"
+            f"layers can be removed from timm's networks alone, if their blocks have twins, and {type(model).__name__} "
+            "is not one of these"
         )
     total = sum(TWINS[class_of(block)].layers_of(block) for block in blocks)
     if unknown := sorted(chosen - set(range(total))):
         raise ValueError(f"there are residual layers 0 to {total - 1}, got {unknown}")
     if not chosen:
-        raise ValueError("a network without any residual layer is none")
+        raise ValueError("no residual layer is kept: keep at least one")
     gone, first = set(), 0
     for block in blocks:
         twin = TWINS[class_of(block)]
@@ -49,7 +50,7 @@ def remove_layers(model: Model, kept: Iterable[int]) -> Model:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if child in gone:
-                del parent._modules[name]  # `del sequential[i]` would number the others anew
+                del parent._modules[name]  # `del sequential[i]` would renumber the others
     return model
 
 
@@ -61,7 +62,7 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
 
 
 def absent_of(block: nn.Module) -> frozenset[int]:
-    """The branches that a block has lost, by their number in it."""
+    """The branches that were removed from a block, by their index in it."""
     return vars(block).get("absent_branches", frozenset())
 
 

@@ -1,6 +1,6 @@
-"""ResNet: one residual layer a block, on maps `(R, C, H, W)`; BatchNorm in the branch sees the kept rows alone.
+"""ResNet: one residual layer per block, on maps `(R, C, H, W)`; BatchNorm in the branch sees the kept rows alone.
 
-The shortcut, which may be downsampled, and the activation after the addition run on all rows.
+The shortcut, which may downsample, and the activation after the addition run on all rows.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Modules that take the place of branches in timm's own blocks: derived from the twins, as data that JSON can hold."""
+"""Stand-ins for removed branches in timm's own blocks: derived from the twins, as data that JSON can hold."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,12 +14,12 @@ _SLOTS = ("drop_path", "drop_path1", "drop_path2", "drop_path3")
 
 
 def stand_ins(model: nn.Module, removed: Mapping[str, Sequence[int]], scaled: Mapping[str, float]) -> StandIns:
-    """What `runs.standalone.replace` puts where in a timm model, so that its own forward is that of a submodel.
+    """What `runs.standalone.replace` puts into a timm model, by name, so that its own forward is that of a submodel.
 
     Args:
         model: timm's full model, not attached.
-        removed: names of blocks, and the numbers of the residual layers that each has lost.
-        scaled: names of blocks, and the factor of their branches.
+        removed: by name of the block, the indices in it of the residual layers that are removed.
+        scaled: by name of the block, the factor of its branches.
 
     Raises:
         AttributeError, KeyError, IndexError: if the model has no such block, with a twin, or no such layer.
@@ -36,19 +36,19 @@ def stand_ins(model: nn.Module, removed: Mapping[str, Sequence[int]], scaled: Ma
             found[name] = [*around]
             continue
         for layer in layers:
-            reshaped = layer == 0 and around != ()  # by the shortcut, which a zero of any shape leaves as it is
-            silent = _silent(block, twin, layer, "scalar zero" if reshaped else "zero")
-            found |= {f"{name}.{part}": kind for part, kind in silent.items()}
+            reshaped = layer == 0 and around != ()  # the shortcut may change the shape; a scalar adds to any
+            zeroed = _zeroed(block, twin, layer, "scalar zero" if reshaped else "zero")
+            found |= {f"{name}.{part}": kind for part, kind in zeroed.items()}
     return found
 
 
 def slots_of(block: nn.Module) -> list[str]:
-    """Where timm would drop the branches of a block; None stands in some where there is no rate."""
+    """Names of a block's drop path modules; without a rate, some blocks hold None there."""
     return [name for name in _SLOTS if hasattr(block, name)]
 
 
-def _silent(block: nn.Module, twin: type[Twin], layer: int, zero: str) -> dict[str, str]:
-    """One branch without parameters: its last module gives zero, those before it pass on what they get."""
+def _zeroed(block: nn.Module, twin: type[Twin], layer: int, zero: str) -> dict[str, str]:
+    """Stand-ins that make one branch zero: its last module returns zero, those before it return their input."""
     names = dict.fromkeys(path.partition(".")[0] for path in twin.branches_of(block)[layer])
     parts = {name: part for name in names if (part := getattr(block, name, None)) is not None}
     *others, last = [name for name, part in parts.items() if isinstance(part, nn.Module)]

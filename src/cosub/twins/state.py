@@ -1,4 +1,4 @@
-"""The state of an attached model, which all its twins share, and the place of each twin in it."""
+"""The state of an attached model, which all its twins share, and the place of each twin in the model."""
 
 import copy
 import warnings
@@ -14,38 +14,38 @@ from cosub.choices import Checkpointing, Operation, Rounding
 from cosub.seeds import derive
 from cosub.submodel import Rows, Submodel, count, draw, draw_rows
 
-Observer = Callable[[Tensor, Tensor], None]  # gets the stream before and after each residual layer that runs
+Observer = Callable[[Tensor, Tensor], None]  # called with the stream before and after each residual layer that runs
 Step = Callable[[Any, Tensor, tuple[Rows | None, ...], tuple[Any, ...], dict[str, Any]], Tensor]
 
 
 @dataclass
 class State:
-    """The state that all twins of one model share. `step` may be read and set: tables follow (seed, step, rank)."""
+    """The state that all twins of one model share. `step` may be set: submodels depend on (seed, step, rank)."""
 
     rates: tuple[float, ...]
     copies: int
     rounding: Rounding
     seed: int
-    model: "weakref.ref[nn.Module] | None" = field(default=None, repr=False)  # what was attached
+    model: "weakref.ref[nn.Module] | None" = field(default=None, repr=False)  # the attached model
     operation: Operation = "efficient"
     step: int = 0
     checkpointing: Checkpointing = "none"
-    scale: float = 1.0  # of every branch in every pass: `kept_scale` of a slimmed network
+    scale: float = 1.0  # factor of every branch in every pass: `kept_scale` of a slimmed network
     observer: Observer | None = None
     chosen: Submodel | None = None  # by `active`
-    bound: tuple[Rows, ...] | None = None  # of each layer in the current pass; None is the full network
+    bound: tuple[Rows, ...] | None = None  # each layer's rows in the current pass; None is the full network
     run: Step | None = None  # set where blocks are compiled
     warned: bool = False  # that no row is dropped
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "State":
         own = memo[id(self)] = copy.copy(self)
-        copied = memo.get(id(self.model and self.model()))  # none where a part of the model is copied alone
+        copied = memo.get(id(self.model and self.model()))  # None where only a part of the model is copied
         own.model = None if copied is None else weakref.ref(copied)
         own.chosen = copy.deepcopy(self.chosen, memo)
         return own
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is not compiled, as copies of modules are not, and is in the middle of no pass."""
+        """A copy is not compiled, as copies of modules are not, and is outside of any pass."""
         return {**vars(self), "bound": None, "run": None, "model": self.model and self.model()}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
@@ -61,15 +61,15 @@ class State:
         return draw(rows, self.kept(rows), generator)
 
     def trains(self, module: nn.Module) -> bool:
-        """Whether a pass draws a submodel and makes copies: the mode of the model, whatever that of its blocks.
+        """Whether a pass draws a submodel and makes copies: the model's mode decides, not that of its blocks.
 
-        `module` is where the pass begins; its mode counts if the model is not there any more.
+        `module` is where the pass begins; its mode decides if the model no longer exists.
         """
         model = self.model and self.model()
         return (module if model is None else model).training
 
     def repeats(self, images: int, module: nn.Module) -> int:
-        """How many rows each image becomes where copies are made."""
+        """How many rows each image becomes at the replication point."""
         if self.chosen is None:
             return self.copies if self.trains(module) else 1
         if self.chosen.rows % images:
@@ -80,7 +80,7 @@ class State:
         return self.chosen.rows // images
 
     def begin(self, x: Tensor, module: nn.Module) -> Tensor:
-        """Where copies are made: fix the submodel of this pass, and repeat what all copies have shared so far."""
+        """At the replication point: fix the submodel of this pass, and repeat `x` for each copy."""
         repeats = self.repeats(x.shape[0], module)
         submodel = self.chosen
         if submodel is None and self.trains(module):
@@ -98,7 +98,7 @@ class State:
             self.warned = True
             warnings.warn(
                 f"drop_rate: {max(self.rates):g} of {rows} rows drops none, so all copies are the full network: "
-                'take more images, a higher rate, or rounding="spread"',
+                'use more images, a higher rate, or rounding="spread"',
                 stacklevel=2,
             )
         return submodel
@@ -113,7 +113,7 @@ def _rank() -> int:
 class Place:
     """The place of a twin: the shared state, its residual layers, whether copies are made before it.
 
-    `absent` are the branches that the block has lost, by their number in it; `num_layers` counts the others.
+    `absent` are the branches that were removed from the block, by their index in it; `num_layers` counts the others.
     """
 
     state: State
@@ -124,7 +124,7 @@ class Place:
     structure: Hashable = None  # equal for blocks that one compiled graph can serve
 
     def rows(self, x: Tensor, training: bool) -> tuple[Rows | None, ...]:
-        """Of each of the block's branches; an absent one has no row, so that nothing calls it.
+        """The rows of each of the block's branches; an absent branch has none, and is never called.
 
         A block in eval mode keeps all rows of a submodel that was drawn, as timm's drop path does.
         """

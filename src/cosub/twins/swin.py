@@ -1,4 +1,4 @@
-"""Swin and Swin V2: two residual layers a block, attention in windows and MLP, on maps `(R, H, W, D)`."""
+"""Swin and Swin V2: two residual layers per block, windowed attention and MLP, on maps `(R, H, W, D)`."""
 
 from timm.models.swin_transformer import SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
@@ -9,7 +9,7 @@ from cosub.twins.twin import Twin
 
 
 class SwinBlock(Twin, SwinTransformerBlock):
-    """Twin of Swin's block. Masks of shifted windows are the same for all rows."""
+    """Twin of Swin's block. All rows share the masks of shifted windows."""
 
     layers = 2
     branches = (("norm1", "attn"), ("norm2", "mlp"))
@@ -22,7 +22,7 @@ class SwinBlock(Twin, SwinTransformerBlock):
 
 
 class SwinV2Block(Twin, SwinTransformerV2Block):
-    """Twin of Swin V2's block, which normalises what a branch gives: the norm is inside the branch."""
+    """Twin of Swin V2's block, which is post-normalised: the norm comes last in the branch."""
 
     layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))

@@ -1,4 +1,4 @@
-"""Models that fold their tokens into maps with the number of images read at entry; with copies there are more rows."""
+"""Models that reshape tokens into maps by the batch size at their input, although copies have multiplied the rows."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from cosub.twins.host import Host
 
 
 class TokenHost(Host):
-    """Asks timm for tokens and folds them here, where the number of rows is known."""
+    """Takes tokens from timm and reshapes them here, where the number of rows is known."""
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         plain = super().forward_intermediates  # pyright: ignore[reportAttributeAccessIssue]

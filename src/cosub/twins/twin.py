@@ -19,13 +19,13 @@ from cosub.twins.state import Observer, Place, State
 
 
 class Twin(nn.Module):
-    """A block of `layers` residual layers. A subclass writes `run`; the submodel comes in as an argument.
+    """A block of `layers` residual layers. A subclass writes `run`, which gets the kept rows as an argument.
 
-    In `run`, `self.residual` is the operation that the model was attached with. What else is known of a block:
+    In `run`, `self.residual` is the operation that the model was attached with. A subclass also states:
 
-        branches  of each residual layer, the modules and parameters that it alone uses, in the order of `run`
-        around    what runs on all rows around the branches, in order: a shortcut, the activation after the addition
-        ends      the last linear layer inside a module in which a branch ends
+        branches  for each residual layer, the names of modules and parameters that only it uses, in the order of `run`
+        around    names of what runs on all rows, in order: a shortcut, the activation after the addition
+        ends      for a module in which a branch ends, the name of its last linear layer
     """
 
     layers: ClassVar[int]
@@ -40,22 +40,22 @@ class Twin(nn.Module):
 
     @classmethod
     def layers_of(cls, block: Any) -> int:
-        """How many residual layers a block of timm's has; one without any is left as it is."""
+        """How many residual layers a block has; a block without any is left as it is."""
         return cls.layers
 
     @classmethod
     def branches_of(cls, block: Any) -> tuple[tuple[str, ...], ...]:
-        """The names in `branches` as they are for one block; a name may be that of a module in a module."""
+        """`branches` of one block; a name may be a path, such as attn.proj."""
         return cls.branches
 
     @classmethod
     def around_of(cls, block: Any) -> tuple[str, ...] | None:
-        """The names in `around` that one block has; None if the way around is more than these in a row."""
+        """The names in `around` that one block has; None if its shortcut is not simply these modules in sequence."""
         return tuple(name for name in cls.around if not isinstance(getattr(block, name, None), nn.Identity | None))
 
     @classmethod
     def vanishes(cls, block: Any) -> bool:
-        """Whether a block without any of its branches is the identity. A second ReLU changes nothing."""
+        """Whether a block without any of its branches is the identity. A ReLU after a ReLU is one."""
         around = cls.around_of(block)
         return around is not None and all(type(getattr(block, name)) is nn.ReLU for name in around)
 
@@ -87,7 +87,7 @@ class Twin(nn.Module):
         return run(self, x, rows, args, kwargs)
 
 
-_PLAIN = "cosub.detach(model) first, or take torch.export"
+_PLAIN = "cosub.detach(model) first, or use torch.export"
 
 
 def state(model: nn.Module) -> State:
@@ -109,17 +109,17 @@ def _refuse_call(block: Twin, x: object) -> None:
             'model.set_grad_checkpointing() or cosub.state(model).checkpointing = "blocks"'
         )
     if "_is_replica" in vars(block):
-        raise RuntimeError("DataParallel runs copies that share one state: take DistributedDataParallel")
+        raise RuntimeError("DataParallel's replicas would share one state: use DistributedDataParallel")
     if isinstance(x, torch.fx.Proxy):
         raise RuntimeError(f"an attached model cannot be traced by torch.fx: {_PLAIN}")
-    if torch._C._get_tracing_state() and block.cosub.state.trains(block):  # one submodel would be all that it has
+    if torch._C._get_tracing_state() and block.cosub.state.trains(block):  # the trace would fix one submodel
         raise RuntimeError(f"an attached model in train mode cannot be traced: model.eval(), or {_PLAIN}")
 
 
 def advance(
     block: Twin, x: Tensor, rows: tuple[Rows | None, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
-    """Run a block on rows that are bound: what is computed again in backward reads no state of the pass."""
+    """Run a block on given rows. Recomputed in backward, it reads no state of the pass."""
     if block.checkpointing in ("none", "lean") or not torch.is_grad_enabled():
         return block.run(x, rows, *args, **kwargs)
     return recompute(block, block.checkpointing, partial(block.run, **kwargs), x, rows, *args)
@@ -156,10 +156,10 @@ def _observed(
 
 
 def untouched(y: Tensor, x: Tensor) -> Tensor:
-    """`y` for an activation that writes in place: where the layer was skipped `y` is the block's input."""
+    """`y`, safe for an activation that writes in place: where the layer was skipped, `y` is the block's input `x`."""
     return y.clone() if y is x else y
 
 
 def scaled(gamma: Tensor | None, x: Tensor) -> Tensor:
-    """LayerScale whose factors are held by the block, or absent."""
+    """LayerScale with factors held by the block; None is none."""
     return x if gamma is None else gamma * x

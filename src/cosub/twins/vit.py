@@ -1,4 +1,4 @@
-"""ViT, DeiT, DeiT-III, MAE's ViT, DINOv2 and PiT: two residual layers a block, attention and MLP."""
+"""ViT, DeiT, DeiT-III, MAE's ViT, DINOv2 and PiT: two residual layers per block, attention and MLP."""
 
 from timm.models.pit import Transformer
 from timm.models.vision_transformer import Block
@@ -28,14 +28,14 @@ class ViTBlock(Twin, Block):
 
 
 def of_rows(given: Tensor | None, rows: Rows | None) -> Tensor | None:
-    """Masks and rotary positions with a batch dimension `(B, heads or 1, N, *)` follow their rows; all share others."""
+    """The kept rows' part of a mask or rotary embedding `(B, heads or 1, N, *)`; all rows share others."""
     if given is None or rows is None or given.dim() < 4:
         return given
     return rows.take(given)
 
 
 class PiTStage(Twin, Transformer):
-    """A stage of PiT reads the number of rows before its blocks run, so copies are made at the stage."""
+    """A stage of PiT reads the number of rows before its blocks run, so copies are made at its input."""
 
     layers = 0
     branches = ()

@@ -1,4 +1,4 @@
-"""The classifiers of a network, and their start at zero: no class is likelier than another, whatever the family."""
+"""The classifiers of a network, and their initialisation at zero."""
 
 from torch import nn
 
@@ -13,10 +13,11 @@ def head_names(model: nn.Module) -> list[str]:
 
 
 def zero_heads(model: nn.Module) -> None:
-    """Set the classifiers to zero, in place: all logits are 0, so the first loss is ln C (CE), or ln 2 a class (BCE).
+    """Set the classifiers to zero, in place: all logits are 0, so the first loss is ln C (CE), or ln 2 (BCE).
 
-    Families start theirs differently: EfficientNet's and MobileNet's logits deviate by 8 at ten classes. Of networks
-    from outside timm the last linear layer is the classifier. Without a classifier nothing is done.
+    timm's own initialisation depends on the family: for EfficientNet and MobileNet, logits of ten classes have a
+    deviation of 8. In networks from outside timm the last linear layer counts as the classifier. Without a classifier
+    nothing is done.
     """
     names = head_names(model)
     modules = [model.get_submodule(name) for name in names] if hasattr(model, "get_classifier") else [model]

@@ -1,4 +1,4 @@
-"""Names of models on the Hub, and of the one file that is taken from there."""
+"""Names of models on the Hub, and of the one file that is read from there."""
 
 import re
 
@@ -8,6 +8,6 @@ FILE = "model.safetensors"
 
 
 def require_hub_name(name: str) -> None:
-    """Raises InputError for what is not OWNER/NAME, and so is not asked for."""
+    """Raise InputError unless the name is OWNER/NAME, before anything is requested."""
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) or ".." in name:
         raise InputError(f"weights: hf-hub:{name}: must be hf-hub:OWNER/NAME")

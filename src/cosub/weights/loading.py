@@ -1,6 +1,6 @@
-"""Pretrained weights into a timm model: files, run folders, timm's names, the Hub. What was adapted is said.
+"""Load pretrained weights into a timm model, from files, run folders, timm's names or the Hub, and report adaptations.
 
-Nothing that could run code is read: files of tensors alone (`weights_only=True`), and of the Hub safetensors alone.
+Nothing that could run code is read: only tensors from files (`weights_only=True`), only safetensors from the Hub.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from cosub.errors import InputError, nearest
 from cosub.weights.heads import head_names
 from cosub.weights.hub import FILE, require_hub_name
-from cosub.weights.naming import Say, Weights, plain, renamed
+from cosub.weights.naming import Report, Weights, plain, renamed
 
 Size = tuple[int, int]
 
-_COMMON = 0.1  # share of the names in common below which weights are another library's or architecture's
+_COMMON = 0.1  # with fewer names in common, weights are of another library or architecture
 
 # What timm's readers raise for the weights of another architecture.
 _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, AssertionError, RuntimeError)
@@ -41,39 +41,38 @@ _FOREIGN = (AttributeError, KeyError, IndexError, TypeError, ValueError, Asserti
 def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) -> list[str]:
     """Load pretrained weights into a timm model, attached or not, in place.
 
-    Names and shapes of other releases are translated by the model's own family in timm. The position embedding is
-    resampled to the model's grid (bicubic, with antialiasing where it shrinks: there DeiT-III's own code has none);
-    a file does not say its grid, so it is taken for square where it can be. A head of another number of classes, or
-    an absent one, leaves the model's as it is.
+    Names and shapes of other releases are translated by timm's code for the family. The position embedding is resampled
+    to the model's grid: bicubic, with antialiasing where it shrinks (DeiT-III's code has none), from a square grid
+    where the number of tokens allows it. The model keeps its head where the weights have none of its number of classes.
 
     Args:
-        model: any timm model; compiled or sharded ones come after.
+        model: any timm model, not yet compiled or sharded.
         source: a file (safetensors, or .pth as DeiT, DeiT-III, CaiT and others publish them), a folder with
             model.safetensors (a run's, or one that timm wrote), "timm:NAME.TAG" or the name alone, "hf-hub:OWNER/NAME".
-        with_head: the weights must have the model's head, of its number of classes.
+        with_head: the weights must have a head for the model's number of classes.
 
     Returns:
-        A line for each thing that was adapted; none where the weights fit as they are.
+        A line for each adaptation; none where the weights fit as they are.
 
     Raises:
         InputError: if there is no such source, it cannot be read, could run code or is not finite, or its names and
-            shapes are not those of the model; then the model is as it was.
+            shapes are not those of the model, which is then unchanged.
     """
-    said: list[str] = []
-    weights = plain(_read(source), source, said.append)
-    weights = renamed(weights, model, said.append)
-    weights = _translate(weights, model, said.append)
-    _fit_position(weights, model, said.append)
-    _fit_norm(weights, model, said.append)
-    fresh = _fit_heads(weights, model, said.append)
+    messages: list[str] = []
+    weights = plain(_read(source), source, messages.append)
+    weights = renamed(weights, model, messages.append)
+    weights = _translate(weights, model, messages.append)
+    _fit_position(weights, model, messages.append)
+    _fit_norm(weights, model, messages.append)
+    fresh = _fit_heads(weights, model, messages.append)
     _require_fit(weights, model, source, fresh)
     if with_head and fresh:
-        raise InputError(f"weights: {source}: are not a trained classifier of this network ({said[-1]}); name others")
+        raise InputError(f"weights: {source}: are not a trained classifier of this network ({messages[-1]})")
     model.load_state_dict(weights, strict=False)
-    return said
+    return messages
 
 
-# --- where they come from
+# --- read
 
 
 def _read(source: str | Path) -> Any:
@@ -87,35 +86,35 @@ def _read(source: str | Path) -> Any:
         if not (path / FILE).is_file():
             raise InputError(f"weights: {path}: is a folder without {FILE}; name a finished run or a file")
         path = path / FILE
-    if os.path.exists(path):  # a name too long for a file is none
+    if os.path.exists(path):  # False for a name that is too long for a file
         return _from_file(path)
     if is_model_pretrained(str(source)):
         return _from_timm(str(source))
     raise InputError(
-        f"weights: {source}: is no file, no run's folder and no name of timm's weights"
+        f"weights: {source}: is neither a file, nor a run's folder, nor a name of timm's weights"
         f"{nearest(str(source), list_pretrained())}"
     )
 
 
 def _from_timm(name: str) -> Weights:
-    """By a name of timm's registry, which says where on the Hub the weights lie."""
+    """Weights by a name of timm's registry, which has their place on the Hub."""
     if not is_model_pretrained(name):
         raise InputError(f"weights: timm:{name}: timm has no weights of that name{nearest(name, list_pretrained())}")
     found = get_pretrained_cfg(name)
     if found is None or not found.hf_hub_id:
-        raise InputError(f"weights: timm:{name}: are not on the Hub; download the file that timm names, and name it")
+        raise InputError(f"weights: timm:{name}: are not on the Hub; download timm's file, and name it with --weights")
     return _from_hub(found.hf_hub_id)
 
 
 def _from_hub(name: str) -> Weights:
-    """The safetensors file of a model on the Hub. Named so, timm asks for no other file, and unpickles none."""
+    """The safetensors file of a model on the Hub. With its name given, timm requests no other and unpickles none."""
     require_hub_name(name)
     try:
         return load_state_dict_from_hf(name, filename=FILE)
-    except Exception as error:  # a network raises what it likes
+    except Exception as error:  # of any kind, from the network
         raise InputError(
-            f"weights: hf-hub:{name}: its {FILE} cannot be had ({_short(error)}); check the name and the network, or "
-            f"fetch that file elsewhere and name it, --weights FOLDER/{FILE}; other files are not taken from there"
+            f"weights: hf-hub:{name}: its {FILE} cannot be downloaded ({_short(error)}); check the name and network, "
+            f"or name a copy of that file, --weights FOLDER/{FILE}; other files on the Hub are not read"
         ) from error
 
 
@@ -128,20 +127,20 @@ def _from_file(path: Path) -> Any:
                 f"weights: {path}: holds the Python object {found[1]}, and reading it could run code; "
                 "save the state_dict alone, best as safetensors"
             ) from error
-        raise _damaged(path, ValueError("no file that torch.save writes")) from error
+        raise _damaged(path, ValueError("not written by torch.save")) from error
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
 
 
 def _load_tensors(path: Path) -> Any:
-    """A .pth file: tensors, plain values, and the options of a training script, which hold plain values."""
+    """Read a .pth file: tensors, plain values, and a training script's options (argparse.Namespace) of plain values."""
     with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-        warnings.simplefilter("ignore")  # torch guesses at what is wrong with a damaged file
+        warnings.simplefilter("ignore")  # torch guesses what is wrong with a damaged file
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, UnpicklingError):
             raise
-        except Exception as error:  # damaged bytes raise anything
+        except Exception as error:  # of any kind, where bytes are damaged
             raise _damaged(path, error) from error
 
 
@@ -154,22 +153,22 @@ def _short(error: Exception) -> str:
     return text if any(map(str.isalpha, text)) else f"{type(error).__name__} {text}".strip()
 
 
-# --- how they are made to fit
+# --- fit
 
 
-def _translate(weights: Weights, model: nn.Module, say: Say) -> Weights:
-    """The model's names and shapes, from those of other releases, by the function that timm has for the family."""
+def _translate(weights: Weights, model: nn.Module, report: Report) -> Weights:
+    """Weights of other releases with the model's names and shapes, by timm's function for the family."""
     reader = _reader(model)
     if reader is None:
         return weights
-    before = {name: value for name, value in weights.items() if name != "pos_embed"}  # ours to resample
+    before = {name: value for name, value in weights.items() if name != "pos_embed"}  # resampled by _fit_position
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of torch, about how timm resamples Swin's and BEiT's tables
         try:
             after = reader(dict(before))
-        except _FOREIGN:  # the comparison will say what differs
+        except _FOREIGN:  # _require_fit names what differs
             return weights
-    _tell(before, after, say)
+    _report_changes(before, after, report)
     return after | {name: weights[name] for name in ("pos_embed",) if name in weights}
 
 
@@ -186,28 +185,28 @@ def _reader(model: nn.Module) -> Callable[[Weights], Weights] | None:
 
 
 def _timm_class(model: nn.Module) -> type:
-    """An attached model has a class of its own over timm's."""
+    """timm's class of a model; an attached one has a subclass of it."""
     classes = [kind for kind in type(model).__mro__ if kind.__module__.startswith("timm.models.")]
     return classes[0] if classes else type(model)
 
 
-def _tell(before: Weights, after: Weights, say: Say) -> None:
-    """Say what timm's reader did: a tensor that is the same object was only renamed."""
+def _report_changes(before: Weights, after: Weights, report: Report) -> None:
+    """Report what timm's function did. A tensor that is the same object was only renamed."""
     old = {id(value): name for name, value in before.items()}
     left = {id(value) for value in after.values()}
     gone = [name for name, value in before.items() if name not in after and id(value) not in left]
     new = [name for name, value in after.items() if name not in before and id(value) not in old]
     pairs = [(old[id(value)], name) for name, value in after.items() if name not in before and id(value) in old]
     for line in _few([f"{_pattern(theirs)} taken as {_pattern(ours)}" for theirs, ours in pairs]):
-        say(line)
+        report(line)
     if gone:
-        say(f"{', '.join(_few(map(_pattern, gone)))} " + (f"taken as {_list(new)}" if new else "left out"))
+        report(f"{', '.join(_few(map(_pattern, gone)))} " + (f"taken as {_list(new)}" if new else "left out"))
     for line in _few([_change(name, before[name], after[name]) for name in after if name in before]):
-        say(line)
+        report(line)
 
 
 def _change(name: str, before: Tensor, after: Tensor) -> str:
-    """What happened to a tensor's values; empty for nothing."""
+    """How a tensor was changed; empty if it was not."""
     if after is before or (after.shape == before.shape and torch.equal(after, before)):
         return ""
     verb = "reshaped" if after.shape != before.shape and after.numel() == before.numel() else "resampled"
@@ -219,7 +218,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _few(lines: Iterable[str], most: int = 4) -> list[str]:
-    """The first of several lines that differ, and how many there are besides."""
+    """The first of several distinct lines, and how many more there are."""
     different = [line for line in dict.fromkeys(lines) if line]
     more = len(different) - most
     return different if more <= 0 else [*different[:most], f"and {more} more"]
@@ -233,8 +232,8 @@ def _shape(value: Tensor) -> str:
     return "x".join(map(str, value.shape)) or "a number"
 
 
-def _fit_position(weights: Weights, model: nn.Module, say: Say) -> None:
-    """Resample the position embedding to the model's grid, and give or take its slot for the class token."""
+def _fit_position(weights: Weights, model: nn.Module, report: Report) -> None:
+    """Resample the position embedding to the model's grid, and add or remove its slot for the class token."""
     mine, theirs = getattr(model, "pos_embed", None), weights.get("pos_embed")
     if not isinstance(mine, Tensor) or theirs is None or theirs.ndim != mine.ndim or len(theirs) != 1:
         return
@@ -247,54 +246,54 @@ def _fit_position(weights: Weights, model: nn.Module, say: Say) -> None:
         found = _grid(theirs.shape[1], slots, new)
         if found is None:
             return
-        there, old = found
-        theirs = resample_abs_pos_embed(theirs, list(new), list(old), num_prefix_tokens=there)
-        weights["pos_embed"] = _fit_slot(weights, theirs, there, slots, say)
+        found_slots, old = found
+        theirs = resample_abs_pos_embed(theirs, list(new), list(old), num_prefix_tokens=found_slots)
+        weights["pos_embed"] = _fit_slot(weights, theirs, found_slots, slots, report)
     else:
         return
     if old != new:
-        say(f"position embedding resampled from {old[0]}x{old[1]} to {new[0]}x{new[1]}")
+        report(f"position embedding resampled from {old[0]}x{old[1]} to {new[0]}x{new[1]}")
 
 
 def _grid(tokens: int, slots: int, grid: Size) -> tuple[int, Size] | None:
-    """Slots and grid of a position embedding of so many tokens: square where it can be, else the model's own."""
-    for some in (slots, 0, 1):
-        side = math.isqrt(max(tokens - some, 0))
-        if side and side * side + some == tokens:
-            return some, (side, side)
+    """Slots and grid of a position embedding with `tokens` tokens: a square grid if possible, else the model's own."""
+    for number in (slots, 0, 1):
+        side = math.isqrt(max(tokens - number, 0))
+        if side and side * side + number == tokens:
+            return number, (side, side)
     return (slots, grid) if tokens == slots + math.prod(grid) else None
 
 
 def _fit_slot(
-    weights: Weights, position: Float[Tensor, "1 tokens width"], there: int, wanted: int, say: Say
+    weights: Weights, position: Float[Tensor, "1 tokens width"], found: int, wanted: int, report: Report
 ) -> Float[Tensor, "1 tokens_wanted width"]:
-    """Both ways are exact, because the class token and its slot are only ever added."""
+    """Add or remove the class token's slot. Both are exact, because a network only uses the sum of token and slot."""
     token = weights.get("cls_token")
     if token is None or token.shape != position[:, :1].shape:
         return position
-    if (there, wanted) == (0, 1):
-        say("position embedding without a slot for the class token: zeros added")
+    if (found, wanted) == (0, 1):
+        report("position embedding without a slot for the class token: zeros added")
         return torch.cat([torch.zeros_like(token, dtype=position.dtype), position], 1)
-    if (there, wanted) == (1, 0):
-        say("slot of the class token in the position embedding added to the class token")
+    if (found, wanted) == (1, 0):
+        report("slot of the class token in the position embedding added to the class token")
         weights["cls_token"] = token + position[:, :1]
         return position[:, 1:]
     return position
 
 
-def _fit_norm(weights: Weights, model: nn.Module, say: Say) -> None:
-    """A network that averages its tokens normalises after that, and has no norm before, as MAE's and BEiT's files."""
+def _fit_norm(weights: Weights, model: nn.Module, report: Report) -> None:
+    """Use the file's last norm as `fc_norm`: networks that average tokens, as MAE and BEiT, normalise after that."""
     names = model.state_dict().keys()
     if {"norm.weight", "norm.bias"} <= weights.keys() - names and {"fc_norm.weight", "fc_norm.bias"} <= (
         names - weights.keys()
     ):
         for kind in ("weight", "bias"):
             weights[f"fc_norm.{kind}"] = weights.pop(f"norm.{kind}")
-        say("norm taken as fc_norm: this network averages its tokens first")
+        report("norm taken as fc_norm: this network averages its tokens first")
 
 
-def _fit_heads(weights: Weights, model: nn.Module, say: Say) -> set[str]:
-    """Drop heads of another number of classes. Gives the names that keep their initialisation."""
+def _fit_heads(weights: Weights, model: nn.Module, report: Report) -> set[str]:
+    """Drop heads for another number of classes. Returns the names of parameters that keep their initialisation."""
     fresh: set[str] = set()
     for head in head_names(model):
         ours = {name: value for name, value in model.state_dict().items() if name.startswith(f"{head}.")}
@@ -303,9 +302,9 @@ def _fit_heads(weights: Weights, model: nn.Module, say: Say) -> set[str]:
             continue
         fresh |= ours.keys()
         if theirs:
-            say(f"{head} of {_classes(theirs)} classes dropped: this network has {_classes(ours) or 'none'}")
+            report(f"{head} of {_classes(theirs)} classes dropped: this network has {_classes(ours) or 'none'}")
         else:
-            say(f"no {head} in the weights: that of {_classes(ours)} classes keeps its initialisation")
+            report(f"no {head} in the weights: that of {_classes(ours)} classes keeps its initialisation")
         for name in theirs:
             del weights[name]
     return fresh
@@ -320,7 +319,7 @@ def _size(size: Iterable[int]) -> Size:
     return height, width
 
 
-# --- whether they fit
+# --- check
 
 
 def _require_fit(weights: Weights, model: nn.Module, source: str | Path, fresh: set[str]) -> None:
@@ -336,8 +335,8 @@ def _require_fit(weights: Weights, model: nn.Module, source: str | Path, fresh: 
     if len(weights.keys() & ours.keys()) < _COMMON * min(len(ours), len(weights)):
         raise InputError(
             f"weights: {source}: have other names throughout than this {_timm_class(model).__name__}: first "
-            f"{', '.join(_few(weights, 3))}; here {', '.join(_few(ours, 3))}; rename them as timm does, or name the "
-            "--model that they are of"
+            f"{', '.join(_few(weights, 3))}; here {', '.join(_few(ours, 3))}; rename them as timm does, or name their "
+            "--model"
         )
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": others}
     differ = "; ".join(f"{kind}: {', '.join(_few(names, 3))}" for kind, names in kinds.items() if names)
@@ -346,5 +345,5 @@ def _require_fit(weights: Weights, model: nn.Module, source: str | Path, fresh: 
             f"weights: {source}: do not fit this {_timm_class(model).__name__} ({differ}); "
             "name weights of the same architecture, or the --model and --model-args of these"
         )
-    if spoiled := [name for name, value in weights.items() if not value.isfinite().all()]:
-        raise InputError(f"weights: {source}: are not finite ({', '.join(_few(spoiled, 3))}); name others")
+    if nonfinite := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise InputError(f"weights: {source}: are not finite ({', '.join(_few(nonfinite, 3))}); name others")

@@ -1,4 +1,4 @@
-"""Where images come from. A source gives two sets, train and test, and the names of its classes."""
+"""Where images come from. A source has two sets, train and test, and the names of its classes."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,7 @@ import json
 
 from cosub.data.decoding import EXTENSIONS, BadImage, decode
 from cosub.data.imagenet import describe
-from cosub.data.pixels import by_rule, rule_of
+from cosub.data.pixels import by_rule
 from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
 from cosub.data.sources.hub import hub
@@ -19,7 +19,7 @@ from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
 from cosub.recipes import plugins
-from cosub.recipes.data import DataConfig, Digits, Folder, Hub, INaturalist, Scenes, Shards, Table, Torchvision
+from cosub.recipes.data import DataConfig, Digits, Folder, Hub, INaturalist, Sampled, Shards, Table, Torchvision
 
 __all__ = [
     "EXTENSIONS",
@@ -44,19 +44,19 @@ def open_source(config: DataConfig, classes: int = 0) -> Source:
 
     Raises:
         InputError: for a path that is missing, cannot be read or holds no data set, a single class, a label outside
-            the classes, another number of classes than asked for.
+            the classes, or another number of classes than `classes`.
     """
     where = getattr(config, "path", "digits")
     try:
         opened = _open(config)
-        source = _by_rule(opened if isinstance(config, Scenes) else sampled(_checked(opened, where), config), config)
+        source = _by_rule(sampled(_checked(opened, where), config) if isinstance(config, Sampled) else opened, config)
     except OSError as error:
         raise InputError(f"data.path: {error.filename or where}: cannot be read ({error.strerror or error})") from error
     found = len(source.classes)
     if classes and found != classes:
         raise InputError(
             f"classes: {classes}: the recipe is for {describe(classes)}, and {where} has {describe(found)}; name other "
-            f"data, or set --classes {found} (0: as many as there are)"
+            f"data, or set --classes {found} (0: any number)"
         )
     return source
 
@@ -77,15 +77,12 @@ def _open(config: DataConfig) -> Source:
             return inaturalist(config)
         case Torchvision():
             return torchvision(config)
-        case Scenes():
+        case _:
             return plugins.find(plugins.SOURCES[config.kind])(config)
 
 
 def _by_rule(source: Source, config: DataConfig) -> Source:
     """The source, its images read by the rule of the recipe's data."""
-    if isinstance(config, Scenes):
-        train, test = (dataclasses.replace(part, rule=rule_of(config)) for part in (source.train, source.test))  # pyright: ignore[reportArgumentType,reportCallIssue]
-        return dataclasses.replace(source, train=train, test=test)
     test = by_rule(source.test, config)
     same, others = source.validation is source.test, source.validation is not None
     validation = test if same else by_rule(source.validation, config) if others else None  # pyright: ignore[reportArgumentType]
@@ -93,7 +90,7 @@ def _by_rule(source: Source, config: DataConfig) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """What tells one data set from another without reading its images: names of classes, labels in order."""
+    """A hash that identifies a data set without reading its images: names of classes, labels in order."""
     values = [source.classes, list(source.train.labels), list(source.test.labels)]
     if source.validation not in (None, source.test):
         values.append(list(source.validation.labels))
@@ -101,7 +98,7 @@ def fingerprint(source: Source) -> str:
 
 
 def all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None:
-    """All images of a folder or table without splits of its own, with the labels of the given classes; else None."""
+    """All images of a folder or table without splits, labelled by the given classes; else None."""
     found = _all_images(config, classes)
     return None if found is None else by_rule(found, config)
 
@@ -127,7 +124,7 @@ def _checked(source: Source, where: str) -> Source:
         if None in part.labels:
             raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
     if len(source.classes) < 2:
-        raise InputError(f"data: {where}: has a single class ({', '.join(source.classes)}); two are the least")
+        raise InputError(f"data: {where}: has a single class ({', '.join(source.classes)}); at least two are needed")
     for name, part in (("train", source.train), ("test", source.test)):
         if not len(part.labels):
             raise InputError(f"data: {where}: the {name} set is empty")
@@ -135,6 +132,6 @@ def _checked(source: Source, where: str) -> Source:
         if outside:
             raise InputError(
                 f"data: {where}: the {name} set has label {outside[0]}, and there are classes "
-                f"0 to {len(source.classes) - 1}; remove those rows or mend the class names"
+                f"0 to {len(source.classes) - 1}; remove those rows or correct the class names"
             )
     return source

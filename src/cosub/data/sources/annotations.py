@@ -8,7 +8,7 @@ from cosub.errors import InputError
 
 
 def annotated(split: Branch, classes: Sequence[str]) -> Files | None:
-    """The images of a split, labelled by its list: name of the file and class, tabs between; None where it has none.
+    """The images of a split, labelled by its list (file name, tab, class, ...); None where it has no list.
 
     Raises:
         InputError: for an image that the list lacks, or whose class the training images lack.
@@ -22,7 +22,7 @@ def annotated(split: Branch, classes: Sequence[str]) -> Files | None:
     for image in split.everything:
         if known.get(image.name) not in index:
             raise InputError(
-                f"data.path: {path}: has {known.get(image.name, 'no class')!r} for {image.name}, which is no "
+                f"data.path: {path}: has {known.get(image.name, 'no class')!r} for {image.name}, which is not a "
                 "class of the training images; get the list again, or remove it: the images are then not read"
             )
     return Files(split.everything, [index[known[image.name]] for image in split.everything])

@@ -1,4 +1,4 @@
-"""Images that a source reads into memory as a whole."""
+"""Images that a source reads into memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

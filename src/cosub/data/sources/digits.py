@@ -11,6 +11,11 @@ from cosub.recipes.data import Digits
 
 
 def digits(config: Digits) -> Source:
+    """Split scikit-learn's digits into a stratified train and test set.
+
+    Raises:
+        InputError: for a share that cannot be split off.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -25,7 +30,7 @@ def digits(config: Digits) -> Source:
             stratify=bunch.target,
         )
     except ValueError as error:
-        raise InputError(f"data.test_share: {config.test_share}: cannot split the digits so ({error})") from error
+        raise InputError(f"data.test_share: {config.test_share}: cannot split the digits ({error})") from error
     train, test, train_labels, test_labels = parts
     return Source(
         tuple(str(digit) for digit in range(10)),

@@ -1,4 +1,4 @@
-"""Image files on disk; some held out. And how folders were read before `layout.py`, for runs begun then."""
+"""Image files on disk, a share held out, and how folders are read under `reading` 1 (before `layout.py`)."""
 
 import os
 from collections import Counter
@@ -29,7 +29,7 @@ class Files:
 
 
 def folder(config: Folder) -> Source:
-    """A folder by the rules of `reading` 1, which stay as they are: train, val, validation, test, in these words."""
+    """Open a folder by the rules of `reading` 1, which do not change: splits are train, val, validation, test."""
     root = existing(config.path)
     train_root = root / "train" if (root / "train").is_dir() else root
     classes, train = class_folders(train_root)
@@ -48,7 +48,7 @@ def folder(config: Folder) -> Source:
 
 
 def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files:
-    """The images of another split, labelled as the training images are."""
+    """The images of another split, labelled by the training classes."""
     names, files = class_folders(root)
     if extra := sorted(set(names) - set(classes)):
         raise InputError(f"data.path: {root}: has classes that {train_root} lacks: {', '.join(extra[:5])}")
@@ -59,7 +59,7 @@ def held_out(files: Files, classes: Sequence[str], config: Folder, root: Path) -
     """The images to train on, and a share of each class that is held out.
 
     Raises:
-        InputError: for a class of one image, or a share that cannot be taken.
+        InputError: for a class of one image, or a share that cannot be split off.
     """
     from sklearn.model_selection import train_test_split
 
@@ -75,7 +75,7 @@ def held_out(files: Files, classes: Sequence[str], config: Folder, root: Path) -
             range(len(files.paths)), test_size=number, random_state=config.split_seed, stratify=files.labels
         )
     except ValueError as error:
-        raise InputError(f"data.val_share: {config.val_share}: cannot split {root} so ({error})") from error
+        raise InputError(f"data.val_share: {config.val_share}: cannot split {root} ({error})") from error
     return _subset(files, sorted(train)), _subset(files, sorted(test))
 
 
@@ -84,6 +84,7 @@ def _subset(files: Files, indices: Sequence[int]) -> Files:
 
 
 def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
+    """The classes of a folder and their images, by the rules of `reading` 1."""
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise InputError(f"data.path: {root}: has no class folders; expected CLASS/image.jpg, or train/CLASS/image.jpg")
@@ -99,7 +100,7 @@ def class_folders(root: Path) -> tuple[tuple[str, ...], Files]:
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """All files below a folder. One inside that cannot be listed is an error: pathlib would pass it over in silence."""
+    """All files below a folder. A folder that cannot be listed is an error, which pathlib would ignore silently."""
 
     def refuse(error: OSError) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""Images that belong together, such as those of one patient or video, held out together."""
+"""Hold out images in groups, such as those of one patient or video."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
@@ -9,10 +9,11 @@ import numpy as np
 def hold_out(
     labels: Sequence[Hashable], groups: Sequence[str], share: float, generator: np.random.Generator
 ) -> list[int]:
-    """The indices of about that share of each class, in whole groups; each class keeps an image outside them.
+    """Indices of about `share` of each class, in whole groups. Of each class at least one image is not held out.
 
-    Groups come in random order. First those are taken that are not too large for the share of any of their classes;
-    then, for a class of which nothing was taken, the next one. A class that is one group is not held out.
+    Groups are visited in random order. First, those that exceed the share of none of their classes are held out; then,
+    for each class of which nothing is held out yet, the next possible one. Nothing is held out of a class that is one
+    group.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):

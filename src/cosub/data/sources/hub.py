@@ -19,7 +19,7 @@ from cosub.recipes.data import Hub
 class HubRows:
     """Rows of a Hugging Face data set: a column of encoded images (bytes and path), read from its Arrow table.
 
-    The data set's own row access costs half a millisecond, more than decoding a small image.
+    The data set's own access to a row takes half a millisecond, more than decoding a small image.
     """
 
     column: Any
@@ -42,6 +42,11 @@ class HubRows:
 
 
 def hub(config: Hub) -> Source:
+    """Open a folder of Parquet files or a data set on the Hub.
+
+    Raises:
+        InputError: for a folder or name that cannot be read, a split that is missing, no column of images or labels.
+    """
     splits = load(config)
     for wanted in (config.train_split, config.test_split):
         if wanted not in splits:
@@ -62,6 +67,7 @@ def hub(config: Hub) -> Source:
 
 
 def load(config: Hub) -> dict[str, Any]:
+    """The splits of the data set by name, their images not yet decoded. Raises InputError if it cannot be read."""
     try:
         import datasets
     except ImportError as error:
@@ -75,7 +81,7 @@ def load(config: Hub) -> dict[str, Any]:
             loaded = datasets.load_dataset("parquet", data_files=_parquet_files(folder))
         except InputError:
             raise
-        except Exception as error:  # damaged files, columns that differ: as many kinds as there are layers below
+        except Exception as error:  # of any kind: damaged files, columns that differ
             reason = " ".join(str(error.__cause__ or error).split())[:160]
             raise InputError(f"data.path: {folder}: its Parquet files cannot be read ({reason})") from error
     elif folder.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
@@ -83,7 +89,7 @@ def load(config: Hub) -> dict[str, Any]:
     else:
         try:
             loaded = datasets.load_dataset(config.path)
-        except Exception as error:  # whatever the Hub's client raises: offline, no such name, no access
+        except Exception as error:  # of any kind, from the Hub's client: offline, no such name, no access
             raise InputError(
                 f"data.path: {config.path}: is not a folder here, and the Hub gave {type(error).__name__}: "
                 "check the path, or the name and the network"
@@ -105,13 +111,13 @@ def _parquet_files(folder: Path) -> dict[str, list[str]]:
             f"data.path: {folder}: has no Parquet files; expected SPLIT-*.parquet there, in data/ or in another folder"
         )
     splits: dict[str, list[str]] = {}
-    for file in files:  # the library reads patterns, and a folder may be called a[1]
+    for file in files:  # the library expands patterns, and a folder may be called a[1]
         splits.setdefault(file.stem.split("-")[0], []).append(glob.escape(os.fspath(file)))
     return splits
 
 
 def _undecoded(part: Any) -> Any:
-    """Give bytes for images: decoding is ours, so that a bad image is an event and not the end."""
+    """The split with encoded images: they are decoded here, where an unreadable image does not end the run."""
     import datasets
 
     for name, feature in part.features.items():
@@ -121,6 +127,7 @@ def _undecoded(part: Any) -> Any:
 
 
 def _columns(features: Any, path: str) -> tuple[str, str]:
+    """The names of the columns of images and labels."""
     import datasets
 
     image = next((name for name, feature in features.items() if _holds_images(feature)), None)

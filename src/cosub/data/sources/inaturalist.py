@@ -1,4 +1,4 @@
-"""iNaturalist 2018 and 2019: images, annotations and categories in JSON, as COCO has them."""
+"""iNaturalist 2018 and 2019: images, annotations and categories in JSON, in COCO's format."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def inaturalist(config: INaturalist) -> Source:
     names = {entry["id"]: str(entry.get("name", entry["id"])) for entry in lists[0]["categories"]}
     order = {category: index for index, category in enumerate(sorted(names))}
     classes = [names[category] for category in order]
-    if len(set(classes)) < len(classes):  # the year 2019 hides some names
+    if len(set(classes)) < len(classes):  # some names of 2019 are anonymised
         classes = [str(category) for category in order]
     train, test = (_files(root, found, order) for found in lists)
     return Source(tuple(classes), train, test)

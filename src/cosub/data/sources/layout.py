@@ -1,4 +1,4 @@
-"""Folders of images as people have them: which folders are classes, which are splits, what cannot be told."""
+"""Folders of images as people have them: which folders are classes, which are splits, and which are ambiguous."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from cosub.data.sources.walking import Branch, Notes, told
 from cosub.errors import InputError
 from cosub.recipes.data import Folder
 
-# Folders of images whose classes their names do not say, such as those that are to be predicted.
+# Folders whose names are no classes, such as those of images to predict.
 _NO_CLASSES = {"images", "image", "imgs", "img", "all", "unknown", "unlabelled", "unlabeled"}
 
 
@@ -23,8 +23,8 @@ def open_folder(config: Folder) -> Source:
     """Open a folder of splits, or of classes, of which a share is then held out.
 
     Raises:
-        InputError: for a folder without images or classes, a split without training images beside it, a class that
-            the training images lack, and where it cannot be told what are classes.
+        InputError: for a folder without images or classes, splits without one for training, a class that the training
+            images lack, and where it is ambiguous which folders are classes.
     """
     notes = Notes()
     root = Branch(existing(config.path), notes)
@@ -51,13 +51,13 @@ def open_folder(config: Folder) -> Source:
 
 
 def images_of_classes(config: Folder, classes: Sequence[str]) -> Files | None:
-    """All images of a folder that has no splits, with the labels of the given classes; else None."""
+    """All images of a folder without splits, labelled by the given classes; else None."""
     root = Branch(existing(config.path), Notes())
     return None if find_splits(root) else relabelled(root, classes, "the run", flat=True)
 
 
 def relabelled(root: Branch, classes: Sequence[str], whose: str, flat: bool = False) -> Files:
-    """The images of a folder of classes, with the labels that the classes have elsewhere."""
+    """The images of a folder of classes, labelled by the classes of `whose`."""
     names, files = class_images(root, flat)
     if extra := sorted(set(names) - set(classes)):
         raise InputError(f"data.path: {root.path}: has classes that {whose} lacks: {', '.join(extra[:5])}")
@@ -65,10 +65,10 @@ def relabelled(root: Branch, classes: Sequence[str], whose: str, flat: bool = Fa
 
 
 def class_images(root: Branch, flat: bool = False) -> tuple[tuple[str, ...], Files]:
-    """The classes of a folder, and their images. `flat`: runs and pictures of ours may lie among the classes.
+    """The classes of a folder and their images. `flat`: figures of runs may lie among the classes.
 
     Raises:
-        InputError: if there are none, one of them has no images, or it cannot be told what are classes.
+        InputError: if there are none, one of them has no images, or it is ambiguous which folders are classes.
     """
     folders = {name: folder for name, folder in root.folders.items() if not _holds_a_run(folder)}
     if not folders:
@@ -97,23 +97,23 @@ def _parts(root: Branch, split: Branch) -> tuple[str, ...]:
 
 
 def _require_train(root: Branch, splits: Mapping[str, Branch]) -> None:
-    """That there is a folder to train on, and that it holds classes."""
+    """Check that there is a folder to train on, and that it holds classes."""
     split = splits.get("train") or next(iter(splits.values()))
     name = _parts(root, split)[0]
     if split.images and not split.folders:
         raise InputError(
-            f"data.path: {split.path}: holds images and no class folders, and {name} is a word for a split: if it is a "
-            f"class, give it another name; if not, put CLASS/image.jpg into {root.path / 'train'}"
+            f"data.path: {split.path}: holds images and no class folders, and {name} is the name of a split: if it is "
+            f"a class, rename it; if not, put CLASS/image.jpg into {root.path / 'train'}"
         )
     if "train" not in splits:
         raise InputError(
-            f"data.path: {root.path}: has a folder {name} and none to train on; name that one train, or name it with "
-            f"--data.path {split.path}: a share is then held out to test on"
+            f"data.path: {root.path}: has a folder {name} and none to train on; rename it to train, or give "
+            f"--data.path {split.path}: a share is then held out for evaluation"
         )
 
 
 def _other(split: Branch | None, classes: tuple[str, ...], train: Branch) -> Files | None:
-    """The images of a split that is not for training; None where there is none, or its images have no classes."""
+    """The images of a validation or test split; None if there is none, or its images have no classes."""
     if split is None:
         return None
     if split.everything and split.folders.keys() <= _NO_CLASSES - set(classes):
@@ -129,16 +129,16 @@ def _other(split: Branch | None, classes: tuple[str, ...], train: Branch) -> Fil
 
 
 def _holds_a_run(folder: Branch) -> bool:
-    """Whether it is there for runs alone: it is no class then.
+    """Whether it holds runs only: then it is not a class.
 
     Raises:
-        InputError: if it holds images of its own besides.
+        InputError: if it also holds other images.
     """
     runs = folder.all_runs()
     if runs and folder.everything:
         raise InputError(
-            f"data.path: {folder.path}: holds a run ({runs[0]}) and other images ({folder.everything[0]}), so it "
-            "cannot be told whether it is a class; move the run, or all of it, out of the data"
+            f"data.path: {folder.path}: holds a run ({runs[0]}) and other images ({folder.everything[0]}), so it is "
+            "ambiguous whether it is a class; move the run, or the folder, out of the data"
         )
     if runs:
         folder.notes.add("folder that holds runs", folder.path)
@@ -146,13 +146,13 @@ def _holds_a_run(folder: Branch) -> bool:
 
 
 def _instead(folder: Branch) -> str:
-    """What lies there that is not read."""
+    """What the folder holds that is not read."""
     left_out = folder.notes.left_out(folder.path)
     return f" but {told(left_out)}" if left_out else ""
 
 
 def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:
-    """Where all folders hold the same folders, those may be the classes, and these their splits."""
+    """Raise where all folders hold the same folders: either may be the classes."""
     inner = [
         {name for name, below in folder.folders.items() if below.everything} if len(folder.folders) > 1 else set()
         for folder in folders.values()
@@ -163,7 +163,7 @@ def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:
     names, within = ", ".join(list(folders)[:5]), ", ".join(common[:5])
     if len(folders) == 1:
         raise InputError(
-            f"data.path: {root}: holds only {names}, and that holds {within}: name it with --data.path {root / names}"
+            f"data.path: {root}: holds only {names}, which holds {within}: give --data.path {root / names}"
         )
     raise InputError(
         f"data.path: {root}: its folders {names} all hold {within}: if those are the classes, name the folders train, "
@@ -172,12 +172,12 @@ def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:
 
 
 def _refuse_figures(folders: Mapping[str, Branch]) -> None:
-    """Where some folders are pictures by Matplotlib, as plots and analyses of runs are, and others are not."""
+    """Raise where some folders begin with a figure by Matplotlib, as plots of runs are, and others do not."""
     drawn = [name for name, folder in folders.items() if _is_figure(folder.everything[0])]
     if drawn and len(drawn) < len(folders):
         folder = folders[drawn[0]]
         raise InputError(
-            f"data.path: {folder.path}: begins with a plot ({folder.everything[0].name}), so it cannot be told whether "
+            f"data.path: {folder.path}: begins with a plot ({folder.everything[0].name}), so it is ambiguous whether "
             f"it is a class; move it out of the data, or put the class folders into {folder.path.parent / 'train'}"
         )
 
@@ -188,5 +188,5 @@ def _is_figure(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return str(image.info.get("Software", "")).startswith("Matplotlib")
-    except Exception:  # a damaged image is met again, and named, when it is read
+    except Exception:  # a damaged image is named when it is read
         return False

@@ -1,4 +1,4 @@
-"""Fewer images than a source has, and images held out of its training set."""
+"""A subset of a source's training images, and a validation set held out of them."""
 
 import functools
 from collections.abc import Sequence
@@ -40,10 +40,12 @@ class Part:
 
 
 def sampled(source: Source, config: Sampled) -> Source:
-    """The validation images are the same whatever else is asked for; the training images come from the others.
+    """The source with the training and validation images that the recipe asks for.
+
+    The validation images depend on their number alone; the training images are drawn from the others.
 
     Raises:
-        InputError: if more images are asked for than there are.
+        InputError: if there are fewer images than that, or images are grouped.
     """
     asked, held_out = config.train_images, config.validation_images
     if not asked and not held_out:
@@ -52,7 +54,7 @@ def sampled(source: Source, config: Sampled) -> Source:
     if max(asked, 1) + held_out > number:
         raise InputError(
             f"data.train_images: {asked}: and {held_out} validation images are more than the {number:,} training "
-            "images; ask for fewer"
+            "images; set fewer"
         )
     if held_out and source.groups is not None:
         raise InputError(
@@ -71,7 +73,7 @@ def sampled(source: Source, config: Sampled) -> Source:
 
 
 def with_validation(source: Source) -> Source:
-    """The source with validation images: its own, or a tenth of each class's training images, always the same.
+    """The source with validation images: its own, or a tenth of each class's training images, always the same ones.
 
     Raises:
         InputError: if no class has two training images, so that none can be held out.

@@ -1,4 +1,4 @@
-"""webdataset's layout: tar files, each image beside a file with its label, and somewhere how many there are."""
+"""webdataset's layout: tar files, each image beside a file with its label, and the number of images in a list."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from cosub.recipes.data import Shards
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of one split, and how many images they hold: each, where a file says so, and all together."""
+    """The shards of one split, and how many images they hold: each one, where a file states it, and in total."""
 
     shards: Sequence[Path]
     counts: dict[str, int]
@@ -26,7 +26,7 @@ class Split:
 
 
 def shards(config: Shards) -> Source:
-    """Open shards. What they hold must be what their counts say: else an epoch would be another than is thought.
+    """Open shards. They must hold as many images as their counts state, so that an epoch has its length.
 
     Raises:
         InputError: for shards without a known length, one that is missing, cut short or compressed, one that holds
@@ -61,8 +61,8 @@ def _images(split: Split, index: Index) -> TarImages:
         wanted = split.counts.get(path.name, found[number])
         if found[number] != wanted:
             raise InputError(
-                f"data.path: {path}: holds {found[number]} images and should hold {wanted}: it was cut short, or its "
-                "count is another version's; get both again"
+                f"data.path: {path}: holds {found[number]} images and should hold {wanted}: it was truncated, or its "
+                "count is of another version; get both again"
             )
     if len(index.label) != split.total:
         raise InputError(
@@ -73,7 +73,7 @@ def _images(split: Split, index: Index) -> TarImages:
 
 
 def _classes(root: Path, labels: Iterable[int]) -> tuple[str, ...]:
-    """The names in classes.txt, one a line; without it the numbers."""
+    """The names in classes.txt, one per line; without it the numbers."""
     listed = root / "classes.txt"
     if not listed.exists():
         return tuple(numbered(list(labels), str(root)))
@@ -88,21 +88,21 @@ def _split(root: Path, name: str, flag: str, given: int) -> Split:
     if listed is not None:
         paths, counts = [inside(root, file) for file in listed], {Path(file).name: n for file, n in listed.items()}
         if missing := next((path for path in paths if not path.is_file()), None):
-            raise InputError(f"data.path: {missing}: is missing, and the folder's list of shards names it; get it")
+            raise InputError(f"data.path: {missing}: is missing, but in the folder's list of shards; get it")
     else:
         paths = _found(root, name)
-        told = _json(paths[0].parent / "sizes.json")
-        counts = {path.name: told[path.name] for path in paths if isinstance(told.get(path.name), int)}
+        sizes = _json(paths[0].parent / "sizes.json")
+        counts = {path.name: sizes[path.name] for path in paths if isinstance(sizes.get(path.name), int)}
     if len(counts) < len(paths) and not given:
         raise InputError(
-            f"data.path: {root}: nothing says how many images its {name} shards hold; an epoch needs it: put "
-            f'{{"{paths[0].name}": 1000, ...}} into {paths[0].parent}/sizes.json, or give --data.{flag} N'
+            f"data.path: {root}: no file states how many images its {name} shards hold, which sets an epoch's length: "
+            f'put {{"{paths[0].name}": 1000, ...}} into {paths[0].parent}/sizes.json, or give --data.{flag} N'
         )
     return Split(paths, counts, given or sum(counts.values()))
 
 
 def _found(root: Path, name: str) -> list[Path]:
-    """Shards by their names: PATH/SPLIT/*.tar, or PATH/*.tar with the split as a word in the name."""
+    """Shards by name: PATH/SPLIT/*.tar, or PATH/*.tar with the split as a word in the name."""
     every = listed(root, "*.tar")
     found = listed(root / name, "*.tar") or [path for path in every if name in re.split(r"[-_.]", path.name)]
     if not found:
@@ -116,7 +116,7 @@ def _found(root: Path, name: str) -> list[Path]:
 
 
 def _info(root: Path) -> dict[str, dict[str, int]]:
-    """timm's _info.json: for each split, the number of images by the shard's name."""
+    """timm's _info.json: for each split, the number of images by name of the shard."""
     found = _json(root / "_info.json") or _json(root / "info.json")
     try:
         return {

@@ -1,4 +1,4 @@
-"""What every source gives: two sets of examples, train and test, and the names of the classes."""
+"""What every source has: two sets of examples, train and test, and the names of the classes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class Examples(Protocol):
     def labels(self) -> Sequence[int]: ...
 
     def image(self, index: int, read: Read = rgb) -> Any:
-        """What `read` makes of the image, by default all of it in RGB. `read` gets it opened and not yet decoded.
+        """What `read` returns for the image, by default all of it in RGB. `read` gets it opened and not yet decoded.
 
         Raises:
             BadImage: if it cannot be decoded.
@@ -27,27 +27,29 @@ class Examples(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """Where the image lies, for people."""
+        """The image's name in messages, such as its path."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
+    """An opened data set."""
+
     classes: tuple[str, ...]
     train: Examples
     test: Examples
     validation: Examples | None = None
-    """Images on which choices may be made; the test images themselves where a folder has no others."""
+    """Images for model selection; the test images themselves where a folder has no others."""
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where train, validation and test were found, for people; empty where the source has no folders."""
+    """Where train, validation and test were found, for messages; empty where the source has no folders."""
     left_out: tuple[LeftOut, ...] = ()
-    """What lies there and is not read."""
+    """Files and folders that are not read."""
     groups: Sequence[str] | None = None
-    """Of each training image, where there are any: images of one group are held out together."""
+    """The group of each training image, if any: images of one group are held out together."""
 
     @property
-    def watched(self) -> Examples:
-        """What a run may look at before it ends: validation images where there are any, else the test images."""
+    def validation_or_test(self) -> Examples:
+        """What a run evaluates on before it ends: validation images where there are any, else the test images."""
         return self.test if self.validation is None else self.validation
 
 
@@ -55,7 +57,7 @@ def existing(path: str, what: str = "the folder of images") -> Path:
     """The folder that --data.path names.
 
     Raises:
-        InputError: if it is not there, or no folder.
+        InputError: if it does not exist or is not a folder.
     """
     if not path:
         raise InputError(f"data.path: is not given; name {what} with --data.path PATH")
@@ -70,7 +72,7 @@ def inside(root: Path, name: str) -> Path:
     """A file that a list names, below the list's folder.
 
     Raises:
-        InputError: if the name leads out of it.
+        InputError: if the name leads out of the folder.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(f"data.path: {root}: a list there names {name!r}, which lies outside; get the list again")
@@ -81,5 +83,7 @@ def numbered(labels: Sequence[Any], path: str) -> list[str]:
     """Names for labels that have none: the numbers themselves."""
     numbers = {label for label in labels if label is not None}
     if len(numbers) and max(numbers) >= 10 * len(numbers) + 1000:
-        raise InputError(f"data.path: {path}: its labels go to {max(numbers)} and are few: number the classes from 0")
+        raise InputError(
+            f"data.path: {path}: has {len(numbers)} labels up to {max(numbers)}: number the classes from 0"
+        )
     return [str(number) for number in range(max(numbers, default=-1) + 1)]

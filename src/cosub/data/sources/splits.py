@@ -1,4 +1,4 @@
-"""Which folders are splits, by the usual words for them."""
+"""Which folders are splits, by their usual names."""
 
 import re
 from collections import defaultdict
@@ -16,22 +16,22 @@ _ROLES = {
 
 
 def split_of(word: str) -> str | None:
-    """What a word for a split means, in any case: train, validation, test, or eval; None for another word."""
+    """The split that a word names, in any case: train, validation, test, or eval; None for another word."""
     return _ROLES.get(word.strip().lower())
 
 
-def settled(words: Sequence[str]) -> dict[str, str]:
-    """The split for each of these words: eval is for validation, unless there are others for that, and then a test."""
+def resolve_splits(words: Sequence[str]) -> dict[str, str]:
+    """The split for each word: eval means validation, or test where another word means validation."""
     meant = {word: role for word in words if (role := split_of(word))}
     evaluation = "test" if "validation" in meant.values() else "validation"
     return {word: evaluation if role == "eval" else role for word, role in meant.items()}
 
 
 def find_splits(root: Branch) -> dict[str, Branch]:
-    """The folders for train, validation and test, as far as there are any.
+    """The folders for train, validation and test, as far as they exist.
 
-    A folder of a usual word is a split. A word with an addition (`seg_train`) is one where another split has the same
-    addition (`seg_test`) and images lie in folders there: by itself `bullet_train` is a class.
+    A folder with a usual name is a split. A name with an affix (`seg_train`) is one if another split has the same affix
+    (`seg_test`) and both hold folders of images: `bullet_train` alone is a class.
 
     Raises:
         InputError: for two folders of one split.
@@ -49,7 +49,7 @@ def find_splits(root: Branch) -> dict[str, Branch]:
     if len(found) > 1:
         names = ", ".join(folder.path.name for folder in found[0].values())
         others = ", ".join(folder.path.name for folder in found[1].values())
-        raise InputError(f"data.path: {root.path}: has splits twice ({names}; {others}); give each a folder of its own")
+        raise InputError(f"data.path: {root.path}: has splits twice ({names}; {others}); put each into its own folder")
     return _inner(found[0]) if found else {}
 
 
@@ -59,20 +59,20 @@ def _agree(root: Branch, words: Mapping[str, str]) -> bool:
 
 
 def _one_each(root: Branch, words: Mapping[str, str]) -> dict[str, Branch]:
-    roles = settled(list(words.values()))
+    roles = resolve_splits(list(words.values()))
     found: dict[str, Branch] = {}
     for name, word in words.items():
         other = found.setdefault(roles[word], root.folders[name])
         if other is not root.folders[name]:
             raise InputError(
                 f"data.path: {root.path}: its folders {other.path.name} and {name} are both for {roles[word]}; "
-                "give one of them another name, or put them together"
+                "rename one of them, or merge them"
             )
     return _inner(found)
 
 
 def _inner(splits: Mapping[str, Branch]) -> dict[str, Branch]:
-    """For a split that holds nothing but a folder of its own name (`seg_train/seg_train`), that folder."""
+    """The splits, where one that only holds a folder of its own name (`seg_train/seg_train`) is that folder."""
     found = {}
     for role, split in splits.items():
         names = list(split.folders)

@@ -1,4 +1,4 @@
-"""A table of images: a CSV file with columns path and label and, where wanted, split and group."""
+"""A table of images: a CSV file with columns path and label, and optionally split and group."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import numpy as np
 from cosub.data.sources.folder import Files
 from cosub.data.sources.grouping import hold_out
 from cosub.data.sources.source import Source
-from cosub.data.sources.splits import settled
+from cosub.data.sources.splits import resolve_splits
 from cosub.errors import InputError
 from cosub.recipes.data import Table
 from cosub.seeds import derive
@@ -22,7 +22,7 @@ COLUMNS = ("path", "label", "split", "group")
 
 
 class Row(NamedTuple):
-    """`split` is train, validation, test, or empty in all rows. `group` is the image's own path where none is given."""
+    """A row. `split` is train, validation, test, or empty in all rows. `group` is by default the image's path."""
 
     line: int
     path: Path
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def open_table(config: Table) -> Source:
-    """Open a table. Without splits a share of each class is held out; images of one group stay together.
+    """Open a table. Without splits, a share of each class is held out; images of one group stay together.
 
     Raises:
         InputError: for a file that cannot be read as such a table, an image that is missing or named twice, a group in
@@ -56,7 +56,7 @@ def open_table(config: Table) -> Source:
 
 
 def images_of_table(config: Table, classes: Sequence[str]) -> Files | None:
-    """All images of a table without splits, with the labels of the given classes; else None."""
+    """All images of a table without splits, labelled by the given classes; else None."""
     rows = read_table(config)
     return None if rows[0].split else _files(rows, classes, config.path)
 
@@ -71,7 +71,7 @@ def read_table(config: Table) -> list[Row]:
     cells = list(_cells(path))
     if not cells:
         raise InputError(f"data.path: {path}: has no rows; add some, or name another table")
-    splits = settled([values.get("split", "") for _, values in cells])
+    splits = resolve_splits([values.get("split", "") for _, values in cells])
     whole = any(values.get("split") for _, values in cells)
     rows = [_row(path, line, values, splits, whole) for line, values in cells]
     _require_files(path, rows)
@@ -81,7 +81,7 @@ def read_table(config: Table) -> list[Row]:
 
 
 def write_table(target: Path, rows: Iterable[tuple[str, str, str, str]]) -> None:
-    """Write path, label, split and group. Paths below the table's folder are written from there."""
+    """Write path, label, split and group. Paths below the table's folder are written relative to it."""
     folder = target.absolute().parent
     with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
@@ -95,10 +95,10 @@ def write_table(target: Path, rows: Iterable[tuple[str, str, str, str]]) -> None
 
 
 def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line and values by column, of rows that are not blank. Commas, semicolons or tabs between them."""
+    """Line number and values by column of rows that are not blank. Commas, semicolons or tabs separate them."""
     text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     if "\0" in text:
-        raise InputError(f"data.path: {path}: is no text; write the table as CSV in UTF-8")
+        raise InputError(f"data.path: {path}: is not text; write the table as CSV in UTF-8")
     first = next(iter(text.splitlines()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     try:
@@ -127,7 +127,7 @@ def _row(path: Path, line: int, values: Mapping[str, str], splits: Mapping[str, 
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Where a row's image lies. Separators of Windows are those, unless a file of that very name is there."""
+    """The path of a row's image. Backslashes are separators, unless a file with that exact name exists."""
     place = folder / name
     return folder / name.replace("\\", "/") if "\\" in name and not place.is_file() else place
 
@@ -137,8 +137,8 @@ def _require_files(table: Path, rows: Sequence[Row]) -> None:
     if missing:
         more = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"data.path: {table}: line {missing[0].line}: {missing[0].path} is no file{more}; paths are absolute, or "
-            f"from the folder {table.parent}"
+            f"data.path: {table}: line {missing[0].line}: {missing[0].path} is not a file{more}; paths are absolute, "
+            f"or relative to {table.parent}"
         )
 
 
@@ -153,12 +153,12 @@ def _refuse_leaks(table: Path, rows: Sequence[Row]) -> None:
     first: dict[str, Row] = {}
     leaks = {row.group: row for row in rows if first.setdefault(row.group, row).split != row.split}
     if leaks:
-        told = ", ".join(
+        first_five = ", ".join(
             f"{group} ({first[group].split} in line {first[group].line}, {row.split} in line {row.line})"
             for group, row in list(leaks.items())[:5]
         )
         raise InputError(
-            f"data.path: {table}: {len(leaks)} groups are in two splits: {told}; images of one group belong on one side"
+            f"data.path: {table}: {len(leaks)} groups are in two splits: {first_five}; put each group into one split"
         )
 
 
@@ -171,7 +171,7 @@ def _held_out(rows: Sequence[Row], config: Table) -> tuple[list[Row], list[Row]]
     held = set(hold_out([row.label for row in rows], [row.group for row in rows], config.val_share, generator))
     if not held:
         raise InputError(
-            f"data.path: {config.path}: no group can be held out so that all classes stay; write train and test into "
+            f"data.path: {config.path}: no group can be held out without losing a class; write train and test into "
             "its column split"
         )
     return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
@@ -181,12 +181,13 @@ def _files(rows: Sequence[Row], classes: Sequence[str], where: str) -> Files:
     index = {name: number for number, name in enumerate(classes)}
     if odd := next((row for row in rows if row.label not in index), None):
         raise InputError(
-            f"data.path: {where}: line {odd.line} has label {odd.label}, which no training image has; mend or remove it"
+            f"data.path: {where}: line {odd.line} has label {odd.label}, which no training image has; correct or "
+            "remove it"
         )
     return Files([row.path for row in rows], [index[row.label] for row in rows])
 
 
 def _ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Sorted; numbers by their value."""
+    """Sorted by name, or by value if all are numbers."""
     names = sorted(names)
     return tuple(sorted(names, key=int) if all(re.fullmatch(r"\d+", name, re.ASCII) for name in names) else names)

@@ -1,7 +1,7 @@
-"""Images inside tar files, by index: where each one lies is read once, and an image is then one read of its bytes.
+"""Images inside tar files, by index: the place of each image is found once, and its bytes are then read directly.
 
-So shards are a set like any other: an epoch has each image once, whatever the number of workers and processes, and a
-run continues where it stopped. A stream would promise less. Nothing is ever extracted.
+So shards are a set like any other: an epoch has each image once, for any number of workers and processes, and a run
+continues where it stopped. A stream could not guarantee that. Nothing is ever extracted.
 """
 
 import io
@@ -26,7 +26,7 @@ _LABELS = (".cls", ".json")
 
 @dataclass(frozen=True)
 class Index:
-    """Where images lie, one entry an image: number of the shard, first byte, number of bytes, label."""
+    """The place of each image: number of the shard, first byte, number of bytes; and its label."""
 
     shard: np.ndarray
     offset: np.ndarray
@@ -55,7 +55,7 @@ class TarImages:
         return decode(lambda: io.BytesIO(self._bytes(index)), lambda: self.name(index), read)
 
     def name(self, index: int) -> str:
-        """Shard and member. The member's name is read from the shard: millions of names would fill the memory."""
+        """Shard and member. The member's name is read from the shard, since millions of names would fill memory."""
         shard, offset = self.shards[self.index.shard[index]], int(self.index.offset[index])
         try:
             header = _read(shard, offset - _BLOCK, _BLOCK)
@@ -67,7 +67,7 @@ class TarImages:
         size = int(self.index.size[index])
         found = _read(self.shards[self.index.shard[index]], int(self.index.offset[index]), size)
         if len(found) < size:
-            raise OSError(f"{len(found)} of {size} bytes: the shard became shorter")
+            raise OSError(f"{len(found)} of {size} bytes: the shard was truncated")
         return found
 
 
@@ -78,14 +78,14 @@ def _read(path: Path, offset: int, size: int) -> bytes:
 
 
 def read_index(shards: Sequence[Path], kept: Path | None) -> Index:
-    """Where the images of these shards lie, and their labels.
+    """The places and labels of the images in these shards.
 
     Args:
         shards: uncompressed tar files in webdataset's layout.
-        kept: a file that keeps the index; read where it belongs to these shards as they are now, else written.
+        kept: a file for the index; read if it belongs to these shards as they are now, else written.
 
     Raises:
-        InputError: for a shard that is no tar file, was cut short, or holds an image without a label.
+        InputError: for a shard that is not a tar file, is truncated, or holds an image without a label.
     """
     stamp = json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in shards])
     if kept is not None and (found := _load(kept, stamp)) is not None:
@@ -105,7 +105,7 @@ def _load(path: Path, stamp: str) -> Index | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"data.index: {path}: is no index ({error}); remove it, or name another file") from error
+        raise InputError(f"data.index: {path}: is not an index ({error}); remove it, or name another file") from error
 
 
 def _save(path: Path, stamp: str, index: Index) -> None:
@@ -123,8 +123,8 @@ class _Member(NamedTuple):
 def _samples(path: Path) -> Iterator[tuple[int, int, int]]:
     """First byte, number of bytes and label of each image in a shard.
 
-    Members with the same name up to its first dot, one after the other, are a sample: that is webdataset's rule. Where
-    no member is an image by it, names have dots of their own, and are taken up to the last one.
+    By webdataset's rule, consecutive members whose names agree up to the first dot are a sample. If none of these is an
+    image by that rule, the names themselves contain dots, and are compared up to the last one.
     """
     for _, group in itertools.groupby(_members(path), key=lambda member: _parts(member.name)[0]):
         members = list(group)
@@ -135,7 +135,7 @@ def _samples(path: Path) -> Iterator[tuple[int, int, int]]:
 def _group(
     path: Path, members: Sequence[_Member], parts: Callable[[str], tuple[str, str]]
 ) -> Iterator[tuple[int, int, int]]:
-    """The samples among members that share a name up to its first dot, where `parts` cuts a name in two."""
+    """The samples among members whose names agree up to the first dot. `parts` splits a name and its extension."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, int | None] = {}
     for member in members:
@@ -145,7 +145,7 @@ def _group(
         elif extension in _LABELS and (labels.get(stem) is None or extension == ".cls"):
             labels[stem] = _label(path, member.name, member.content)
     for stem, image in images.items():
-        alone = len(images) == 1  # then a label that is named more shortly is its own
+        alone = len(images) == 1  # then a label with a shorter name belongs to it
         yield from _sample(path, stem, image, labels.get(stem, next(iter(labels.values()), None) if alone else None))
 
 
@@ -178,10 +178,10 @@ def _label(path: Path, name: str, content: bytes) -> int | None:
 
 
 def _members(path: Path) -> Iterator[_Member]:
-    """The files in a tar file, hidden ones aside, with the content of those that hold a label.
+    """The files in a tar file except hidden ones, with the content of those that hold a label.
 
     Raises:
-        InputError: if it does not end as a tar file does: something is missing then, be it whole members.
+        InputError: if it does not end as a tar file does: then something is missing, perhaps whole members.
     """
     length, end = path.stat().st_size, 0
     try:
@@ -196,9 +196,9 @@ def _members(path: Path) -> Iterator[_Member]:
     except tarfile.TarError as error:
         if _read(path, 0, 2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"\x28\xb5"):  # gzip, bzip2, xz, zstd
             raise InputError(f"data.path: {path}: is compressed, so images cannot be found in it; unpack it") from error
-        raise InputError(f"data.path: {path}: is no tar file or was cut short ({error}); get it again") from error
+        raise InputError(f"data.path: {path}: is not a tar file or is truncated ({error}); get it again") from error
     if end + _BLOCK > length or any(_read(path, end, _BLOCK)):
-        raise InputError(f"data.path: {path}: is damaged or was cut short at byte {min(end, length)}; get it again")
+        raise InputError(f"data.path: {path}: is damaged or truncated at byte {min(end, length)}; get it again")
 
 
 def _content(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -14,7 +14,7 @@ from cosub.recipes.data import Torchvision
 
 
 def torchvision(config: Torchvision) -> Source:
-    """Nothing is downloaded.
+    """Open files of torchvision. Nothing is downloaded.
 
     Raises:
         InputError: for a file that is missing, damaged or of another layout.
@@ -35,9 +35,9 @@ def torchvision(config: Torchvision) -> Source:
 
 
 class _Cifar(NamedTuple):
-    """The binary version: its folder and files, and how many bytes with labels stand before an image (the last counts).
+    """The binary version: its folder and files, and how many bytes with labels precede an image (the last one is used).
 
-    The other version, torchvision's, is pickles; it is read by torchvision alone, which compares their md5 first.
+    torchvision's own version consists of pickles. Only torchvision reads them, after it has compared their md5.
     """
 
     folder: str
@@ -73,7 +73,7 @@ def _records(paths: Iterable[Path], label_bytes: int, split: str) -> Arrays:
     for path in paths:
         content = _bytes(path)
         if not content or len(content) % length:
-            raise InputError(f"data.path: {path}: has {len(content)} bytes, no multiple of {length}: get it again")
+            raise InputError(f"data.path: {path}: has {len(content)} bytes, not a multiple of {length}: get it again")
         parts.append(np.frombuffer(content, np.uint8).reshape(-1, length))
     records = np.concatenate(parts)
     pixels = records[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -89,7 +89,7 @@ def _pickled_cifar(root: Path, kind: _Cifar) -> Source:
     except (RuntimeError, OSError) as error:
         raise InputError(
             f"data.path: {root}: has neither {kind.folder} (the binary version) nor a {reader.base_folder} whose md5 "
-            "is right; it holds pickles, and others than the published ones are not read"
+            "is right; the latter holds pickles, of which only the published ones are read"
         ) from error
     images = {split: Arrays(part.data, list(part.targets), split) for split, part in found.items()}
     return Source(tuple(found["train"].classes), images["train"], images["test"])
@@ -143,7 +143,7 @@ def _matlab(path: Path, name: str) -> list[Any]:
         return list(np.atleast_1d(found[name]))
     except FileNotFoundError as error:
         raise InputError(f"data.path: {path}: is missing; torchvision's layout has it there") from error
-    except Exception as error:  # what is raised depends on where the file is damaged
+    except Exception as error:  # of any kind, depending on where the file is damaged
         raise InputError(
             f"data.path: {path}: cannot be read ({type(error).__name__}: {error}); get it again"
         ) from error

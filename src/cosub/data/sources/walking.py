@@ -1,4 +1,4 @@
-"""What lies below a folder: its images, its folders, and what is left out, with the reason."""
+"""What a folder holds: images, folders, and what is left out, with the reason."""
 
 import functools
 import json
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from cosub.data.decoding import readable, remedy
 
-# What systems and their archives put beside people's files. Names that begin with a dot are theirs too.
+# Names that operating systems and archives add. Names that begin with a dot are left out too.
 _OF_THE_SYSTEM = frozenset(
     ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db")
 )
 
 
 class LeftOut(NamedTuple):
-    """What was not read, for one reason: how many files or folders, and the first of them."""
+    """What was not read for one reason: how many files or folders, and the first of them."""
 
     why: str
     number: int
@@ -25,19 +25,19 @@ class LeftOut(NamedTuple):
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder of that name is hidden or of the system."""
+    """Whether a file or folder with that name is hidden or of the system."""
     return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
-    """Paths below a folder that a pattern names, sorted, without junk."""
+    """Paths below a folder that match a pattern, sorted, without junk."""
     found = folder.glob(pattern)
     return sorted(path for path in found if not any(map(is_junk, path.relative_to(folder).parts)))
 
 
 @dataclass
 class Notes:
-    """Counts what is left out. A file or folder counts once, whatever is below it and however often it is met."""
+    """Counts what is left out. A file or folder counts once, with all that is below it, however often it is found."""
 
     found: dict[str, set[str]] = field(default_factory=dict)
 
@@ -45,16 +45,16 @@ class Notes:
         self.found.setdefault(why, set()).add(os.fspath(path))
 
     def left_out(self, below: Path | None = None) -> tuple[LeftOut, ...]:
-        """By reason; all of it, or what lies below a folder."""
+        """What is left out, by reason; all of it, or below a folder."""
         inside = "" if below is None else f"{below}{os.sep}"
         chosen = {why: {path for path in paths if path.startswith(inside)} for why, paths in self.found.items()}
         return tuple(LeftOut(why, len(paths), min(paths)) for why, paths in sorted(chosen.items()) if paths)
 
 
 class Branch:
-    """A folder, listed when it is first asked for. Links are followed, but not into a folder that they lie in.
+    """A folder, listed on first use. Links are followed, but not to a folder that contains them.
 
-    Runs of ours, and what was exported of them, are neither folders nor images of it: they are in `runs`.
+    Runs and their exports are neither its folders nor its images: they are in `runs`.
     """
 
     def __init__(self, path: Path, notes: Notes, above: frozenset[tuple[int, int]] = frozenset()) -> None:
@@ -65,21 +65,21 @@ class Branch:
 
     @property
     def images(self) -> list[Path]:
-        """Those that lie in the folder itself, sorted."""
+        """The images in the folder itself, sorted."""
         return self._listed[0]
 
     @property
     def folders(self) -> dict[str, "Branch"]:
-        """By name, sorted."""
+        """The folders by name, sorted."""
         return self._listed[1]
 
     @functools.cached_property
     def everything(self) -> list[Path]:
-        """All images at any depth, sorted."""
+        """The images at any depth, sorted."""
         return sorted([*self.images, *(path for folder in self.folders.values() for path in folder.everything)])
 
     def all_runs(self) -> list[Path]:
-        """Runs at any depth."""
+        """The runs at any depth."""
         below = (run for folder in self.folders.values() for run in folder.all_runs())
         return [*self.runs, *below]
 
@@ -103,10 +103,10 @@ class Branch:
         return images, folders
 
     def _folder(self, path: Path) -> dict[str, "Branch"]:
-        """The folder of that name, unless it is not to be read."""
+        """The folder by its name; empty if it is left out."""
         place = path.stat()
         if (place.st_dev, place.st_ino) in self._places:
-            self.notes.add("link to a folder that it lies in", path)
+            self.notes.add("link to a folder that contains it", path)
         elif _is_run(path) or _is_export(path):
             self.notes.add("folder of a run or of an export", path)
             self.runs.append(path)
@@ -116,12 +116,12 @@ class Branch:
 
 
 def told(left_out: Iterable[LeftOut]) -> str:
-    """What was left out, in a line."""
+    """What was left out, as one line."""
     return "; ".join(f"{item.number:,} {item.why} ({item.first})" for item in left_out)
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether `cosub train` or `cosub slim` made the folder: others may have a recipe.json too, of food."""
+    """Whether `cosub train` or `cosub slim` wrote the folder: others may have a recipe.json too, of food."""
     return _has_keys(folder / "recipe.json", {"format", "model", "method", "data"})
 
 
@@ -130,7 +130,7 @@ def _is_export(folder: Path) -> bool:
 
 
 def _has_keys(path: Path, keys: set[str]) -> bool:
-    """Whether it is a file of a JSON object with these keys."""
+    """Whether it is a file with a JSON object that has these keys."""
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

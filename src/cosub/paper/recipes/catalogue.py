@@ -6,7 +6,7 @@ from cosub.paper.recipes import convnets, few, imagenet, imagenet21k, selfsuperv
 from cosub.paper.recipes.paper import Entry, function
 from cosub.recipes.recipe import Recipe
 
-# With the rows of the paper's tables that each leads to.
+# Each with the rows of the paper's tables that it reproduces.
 PAPER: dict[str, Entry] = {
     entry.name: entry
     for family in (imagenet, convnets, imagenet21k, selfsupervised, transfer)

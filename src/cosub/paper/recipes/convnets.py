@@ -1,4 +1,4 @@
-"""Convolutional networks on ImageNet-1k by the ResNet-strikes-back trainings A1, A2 and A3 (tables 2 and 11)."""
+"""Convolutional networks on ImageNet-1k by the procedures A1 to A3 of ResNet strikes back (tables 2 and 11)."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ GROUP = "ImageNet-1k from scratch: convolutional networks (ResNet strikes back)"
 
 @dataclass(frozen=True)
 class Training:
-    """What A1, A2 and A3 differ in."""
+    """The settings in which A1, A2 and A3 differ."""
 
     epochs: int
     resolution: int
@@ -74,7 +74,7 @@ def _entry(name: str, kind: str) -> Entry:
             "Drop rate of table 2, where A1 and A2 have 0.05 and A3 has none",
             *(("Weight decay is A1's 0.01, where A.1 has 0.02 'systematically'",) if kind == "a1" else ()),
             *(("A1's label smoothing of 0.1 is left out: labels are binary after mixing",) if kind == "a1" else ()),
-            *(("A3 tests at 224 pixels: evaluation here is at the 160 of training",) if kind == "a3" else ()),
+            *(("A3 evaluates at 224 pixels; here it is at the 160 of training",) if kind == "a3" else ()),
         ),
         (*(("epochs",) if rows else ()), *(("optimizer.weight_decay",) if kind == "a1" else ())),
     )

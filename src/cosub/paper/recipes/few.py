@@ -1,4 +1,4 @@
-"""Recipes that over-fit, for `cosub study`: few images, many epochs, a deep network."""
+"""Recipes that overfit, for `cosub study`: few images, many epochs, a deep network."""
 
 import dataclasses
 
@@ -10,9 +10,9 @@ from cosub.recipes.recipe import Recipe
 
 
 def digits_few() -> Recipe:
-    """300 of scikit-learn's digits, 500 others held out for choices, 899 to test.
+    """300 of scikit-learn's digits, with 500 others for validation and 899 to test.
 
-    Cost: 1,000 steps; 42 s on one idle core, supervised, and 55 s co-trained (CPU time of a step, without images).
+    Cost: 1,000 steps; 42 s on one idle core, supervised, and 55 s co-trained (CPU time per step, without images).
     Measured: docs/studies.md.
 
     cosub train digits-few
@@ -49,11 +49,11 @@ def digits32_few() -> Recipe:
 
 
 def cifar10_few() -> Recipe:
-    """250 of CIFAR-10's training images, 5,000 others held out for choices, all 10,000 to test.
+    """250 of CIFAR-10's training images, with 5,000 others for validation and all 10,000 to test.
 
-    Without flips, so that it over-fits in time: supervised, 0.996 of the images trained on in the middle (seed 0).
+    Without flips, so that it overfits early: supervised, training accuracy is 0.996 after half of the run (seed 0).
 
-    Cost: 750 steps; 54 s on one idle core, supervised, and 92 s co-trained (CPU time of a step, without images).
+    Cost: 750 steps; 54 s on one idle core, supervised, and 92 s co-trained (CPU time per step, without images).
     Measured: docs/studies.md.
 
     cosub train cifar10-few --data.path PATH
@@ -76,7 +76,7 @@ def cifar10_few() -> Recipe:
 
 
 def cifar10_hour() -> Recipe:
-    """5,000 of CIFAR-10's training images, 5,000 others held out for choices, all 10,000 to test: for one GPU.
+    """5,000 of CIFAR-10's training images, with 5,000 others for validation and all 10,000 to test, for one GPU.
 
     Cost: 6,000 steps.
     Measured: not yet.

@@ -1,7 +1,7 @@
-"""Transformers on ImageNet-1k: from scratch by DeiT-III's training, and 20 epochs at 224 pixels after fewer pixels.
+"""Transformers on ImageNet-1k: from scratch as DeiT-III, and 20 epochs at 224 pixels after a lower resolution.
 
-Appendix A.1 leaves the optimizer open. Recipes have its text's AdamW, 1e-3 at a batch of 2048; those that end in -lamb
-have the LAMB of DeiT-III, 3e-3 (ViT-S: 4e-3). Weight decay is the paper's 0.02 in both.
+Appendix A.1 is ambiguous about the optimizer. Recipes have the AdamW of its text, 1e-3 at a batch of 2048; those whose
+name ends in -lamb have the LAMB of DeiT-III, 3e-3 (ViT-S: 4e-3). Weight decay is the paper's 0.02 in both.
 """
 
 from cosub.data.imagenet import IMAGENET
@@ -136,7 +136,7 @@ _ROWS_AT_224: dict[str, tuple[tuple[str, str, tuple[float, ...] | None, tuple[fl
 }
 
 _TEACHER = (
-    "The teacher of table 4 is not named: regnety_160.deit_in1k is DeiT's; the momenta of its mean teacher are not "
+    "Table 4 does not name its teacher: regnety_160.deit_in1k is DeiT's; the momenta of its mean teacher are not "
     "published"
 )
 
@@ -179,12 +179,13 @@ def _time(measured: Measured, epochs: int) -> str:
     ours, theirs, gpus = measured.cosub.minutes, measured.esd.minutes, measured.gpus
     days = [round(minutes * gpus * epochs / 1440) for minutes in (ours, theirs)]
     return (
-        f"{ours} minutes an epoch on {gpus} GPUs (table 7), {days[0]} GPU days; supervised {theirs}, {days[1]} GPU days"
+        f"{ours} minutes per epoch on {gpus} GPUs (table 7), {days[0]} GPU days; "
+        f"supervised {theirs}, {days[1]} GPU days"
     )
 
 
 def _to_224(name: str, epochs: int, resolution: int) -> Entry:
-    """DeiT-III's 20 epochs: its rate, 1e-5, is the least rate too, so the cosine is flat after warm-up."""
+    """DeiT-III's 20 epochs: its rate, 1e-5, is also the minimum learning rate, so it is constant after warm-up."""
     known, before = ARCHITECTURES[name], _name(name, epochs, resolution)
     recipe = Recipe(
         name=f"{before}-to-224",
@@ -208,9 +209,9 @@ def _to_224(name: str, epochs: int, resolution: int) -> Entry:
         cost(recipe),
         tuple(row for given in _ROWS_AT_224[before] for row in pair(*given, before=before)),
         (
-            "Rate, batch, loss and augmentation are DeiT-III's, which the paper leaves unsaid; the drop rate is the "
-            "first stage's (DeiT-III lowers ViT-H's to 0.55)",
-            *(("B.2 does not say at how many pixels its 400 epochs were: 192",) if epochs == 400 else ()),
+            "Rate, batch, loss and augmentation are DeiT-III's, because the paper does not state them; the drop rate "
+            "is the first stage's (DeiT-III lowers ViT-H's to 0.55)",
+            *(("B.2 does not state the resolution of its 400 epochs: 192",) if epochs == 400 else ()),
         ),
         ("lr", "drop_rate", "batch_size", "method.loss"),
     )

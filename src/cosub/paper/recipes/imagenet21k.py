@@ -6,7 +6,13 @@ Recipes that end in -lamb have DeiT-III's LAMB: 1e-3, then 3e-4 without layer de
 
 from cosub.data.imagenet import IMAGENET, IMAGENET21K
 from cosub.paper.recipes.paper import Entry, Printed, cost, pair, with_lamb
-from cosub.recipes.architectures import ARCHITECTURES, MORE, Architecture, group_size, inferred_drop_rate
+from cosub.recipes.architectures import (
+    ARCHITECTURES,
+    EXTRA_DROP_RATE,
+    Architecture,
+    group_size,
+    inferred_drop_rate,
+)
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder
 from cosub.recipes.methods import Cosub
@@ -21,7 +27,7 @@ OTHERS_FINE_TUNED = "ImageNet-1k after ImageNet-21k, 50 epochs: other architectu
 SIMPLE_CROP = Augment(crop="simple", policy="3a", jitter=0.3, cutmix=1.0, smoothing=0.1)
 LAYER_DECAY_FACTOR = 2  # C_LD of equation A.2
 
-Stage = tuple[str, int, int]  # architecture, epochs, pixels of a training on 21k
+Stage = tuple[str, int, int]  # architecture, epochs and pixels of the training on 21k
 
 _SIZES = ("deit3-s", "deit3-m", "deit3-b", "deit3-l", "deit3-h")
 _OTHERS = ("resnet152", "regnety-16gf", "pit-b", "convnext-s", "convnext-b")
@@ -32,11 +38,11 @@ _TABLE_9 = (
 
 
 def _both_tables(title: str, in_b1: str, scores: tuple[float, ...]) -> tuple[Printed, ...]:
-    """Tables 12 and B.1 print the same network."""
+    """The rows of a network that is both in table 12 and in B.1."""
     return (*pair("12", title, None, scores), *pair("B.1", in_b1, None, scores))
 
 
-# Recipe -> rows. What is printed without layer decay is with the recipe that has none.
+# Rows by recipe. Those without layer decay belong to the recipe that has none.
 _ROWS: dict[str, tuple[Printed, ...]] = {
     "deit3-s-21k-90-1k": pair("10", "ViT-S, 90 epochs, layer decay", None, (82.7,)),
     "deit3-s-21k-90-1k-nodecay": pair("10", "ViT-S, 90 epochs", (82.6,), (82.5,), "deit3-s-21k-90"),
@@ -115,8 +121,8 @@ _ROWS: dict[str, tuple[Printed, ...]] = {
 
 
 def drop_rate(architecture: Architecture, epochs: int, resolution: int) -> float:
-    """Table A.1's row of 21k, and 0.05 more for the long training or more than 224 pixels, once for both."""
-    more = MORE if epochs == 270 or resolution > 224 else 0.0
+    """The rate of table A.1 on 21k; 0.05 more for 270 epochs, or more than 224 pixels, or both."""
+    more = EXTRA_DROP_RATE if epochs == 270 or resolution > 224 else 0.0
     return round(architecture.imagenet21k + more, 2)
 
 
@@ -146,7 +152,7 @@ def _from_scratch(name: str, epochs: int, resolution: int = 224) -> Entry:
         recipe,
         cost(recipe),
         notes=(
-            "The paper prints what comes of it on ImageNet-1k: the recipes that start from it have the numbers",
+            "The paper has results on ImageNet-1k only: they are with the recipes that start from this one",
             *((_TABLE_9,) if resolution != 224 else ()),
         ),
         inferred=(*inferred_drop_rate(known, "imagenet21k"), *(("resolution",) if resolution == 112 else ())),
@@ -154,7 +160,7 @@ def _from_scratch(name: str, epochs: int, resolution: int = 224) -> Entry:
 
 
 def _to_imagenet(name: str, epochs: int, trained_at: int = 224, resolution: int = 0, *, decay: bool = True) -> Entry:
-    """50 epochs on ImageNet-1k, at the pixels of 21k unless others are given."""
+    """50 epochs on ImageNet-1k, by default at the resolution of the training on 21k."""
     known, before, pixels = ARCHITECTURES[name], _name(name, epochs, trained_at), resolution or trained_at
     decayed = decay and known.layer_decay < 1
     ending = (f"-{resolution}px" if resolution else "") + ("" if decay else "-nodecay")
@@ -183,10 +189,10 @@ def _to_imagenet(name: str, epochs: int, trained_at: int = 224, resolution: int 
         cost(recipe),
         rows,
         (
-            "The drop rate is that of 21k: the paper lists none for this stage",
+            "The drop rate is that of 21k: the paper states none for this stage",
             *((_TABLE_9,) if pixels != 224 else ()),
             *(("DeiT-III's rows of table 12 are after 240 epochs",) if _deit3(rows) else ()),
-            *(("The paper does not say whether layer decay was on for it: off",) if decay and not decayed else ()),
+            *(("The paper does not state whether it has layer decay: off",) if decay and not decayed else ()),
         ),
         ("drop_rate", *(("optimizer.layer_decay",) if decayed and "layer_decay" in known.inferred else ())),
     )
@@ -197,7 +203,7 @@ def _deit3(rows: tuple[Printed, ...]) -> bool:
 
 
 def _lamb(known: str, epochs: int) -> list[Entry]:
-    """Both stages by DeiT-III's optimizer."""
+    """Both stages with DeiT-III's optimizer."""
     first, second = with_lamb(_from_scratch(known, epochs), 1e-3), _to_imagenet(known, epochs, decay=False)
     return [first, with_lamb(second, 3e-4, weights=f"out/{first.name}-cosub-0")]
 

@@ -1,4 +1,4 @@
-"""The recipes as lists: for a terminal, and as the page docs/recipes.md."""
+"""Lists of the recipes: for a terminal, and for the page docs/recipes.md."""
 
 import inspect
 import textwrap
@@ -23,13 +23,13 @@ number, top-1 in percent: `--method supervised`, then co-training.
 
 
 def purposes(word: str = "") -> dict[str, str]:
-    """Name -> first line of the docstring, of the recipes in whose docstring or name the word occurs."""
+    """The first line of the docstring by name, of recipes with the word in docstring or name."""
     texts = {name: inspect.getdoc(recipe) or "" for name, recipe in recipes().items()}
     return {name: text.splitlines()[0] for name, text in texts.items() if word.lower() in f"{name} {text}".lower()}
 
 
 def overview(word: str = "") -> str:
-    """The recipes by group, a line each; a preset with LAMB shares the line of its recipe."""
+    """The recipes by group, one per line; a preset with LAMB shares the line of its recipe."""
     found = purposes(word)
     lines, group = [], ""
     for name, purpose in found.items():
@@ -48,7 +48,7 @@ def overview(word: str = "") -> str:
 
 
 def page() -> str:
-    """docs/recipes.md."""
+    """The text of docs/recipes.md."""
     groups: dict[str, list[Entry]] = {}
     for entry in PAPER.values():
         if not entry.name.endswith(LAMB):
@@ -83,7 +83,7 @@ def _star(entry: Entry, field: str) -> str:
 
 
 def _scores(entry: Entry) -> Iterable[str]:
-    """`8: 83.5 / 83.8` for each row that is printed of the baseline, of co-training, or of both."""
+    """`8: 83.5 / 83.8` for each row that has the baseline, co-training, or both."""
     rows: dict[tuple[str, str], list[str]] = {}
     for row in entry.rows:
         method = row.options.partition("--method ")[2].partition(" ")[0]

@@ -1,4 +1,4 @@
-"""What the paper's recipes are made of: an entry is a recipe with the rows of the tables that it leads to."""
+"""What the paper's recipes are made of: an entry is a recipe with the rows of the tables that it reproduces."""
 
 import dataclasses
 import textwrap
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cosub.data.imagenet import IMAGES
 from cosub.recipes.recipe import Recipe
 
-LAMB = "-lamb"  # ends the name of the second preset
+LAMB = "-lamb"  # suffix of the second preset's name
 TEACHER = "--teacher regnety_160.deit_in1k"
 
 Scores = tuple[float, ...]
@@ -17,10 +17,10 @@ _NAMES: dict[int, tuple[str, ...]] = {1: ("val",), 2: ("val", "v2"), 3: ("val", 
 
 @dataclass(frozen=True)
 class Printed:
-    """A row of a table: the paper's numbers, and the options by which the recipe becomes that row.
+    """A row of a table: the paper's numbers, and the options with which the recipe is that row.
 
-    Numbers are top-1 in percent on ImageNet's validation images (val), with ReaL's labels (real), on ImageNet-V2 (v2),
-    on a transfer data set (top-1), or what their name says.
+    Numbers are top-1 in percent on ImageNet's validation images (val), with ReaL's labels (real), on ImageNet-V2 (v2)
+    or on a transfer data set (top-1); others have their unit as name.
     """
 
     table: str
@@ -34,7 +34,7 @@ class Printed:
 
 
 def pair(table: str, row: str, baseline: Scores | None, cosub: Scores | None, before: str = "") -> tuple[Printed, ...]:
-    """The supervised baseline and co-training of one row; `before` is the recipe whose result they start from."""
+    """The supervised baseline and co-training of one row; `before` is the recipe from whose result they start."""
     start = f" --weights out/{before}-supervised-0" if before else ""
     found = [(baseline, f"--method supervised{start}"), (cosub, "")]
     return tuple(Printed(table, row, named(scores), options) for scores, options in found if scores is not None)
@@ -46,9 +46,9 @@ def named(scores: Scores) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe, its rows, and what it costs.
+    """A recipe, its rows, and its cost.
 
-    `inferred` names the recipe's fields whose values the paper does not publish; `notes` say which reading was taken.
+    `inferred` names the recipe's fields whose values the paper does not publish; `notes` explain the choices made.
     """
 
     group: str
@@ -65,14 +65,14 @@ class Entry:
 
     @property
     def all_inferred(self) -> tuple[str, ...]:
-        """Those of `inferred`, and the clipping that all recipes have: of the optimizers only LAMB's code clips."""
+        """Those of `inferred`, and gradient clipping: all recipes have it, and published code only with LAMB."""
         optimizer = self.recipe.optimizer
         clipped = optimizer.clip > 0 and optimizer.name != "lamb"
         return (*self.inferred, *(("optimizer.clip",) if clipped else ()))
 
     @property
     def before(self) -> str:
-        """The recipe whose result, in its default folder, this one starts from; empty: none."""
+        """The recipe from whose result, in its default folder, this one starts; empty: none."""
         place, _, run = self.recipe.weights.rpartition("/")
         return run.removesuffix("-cosub-0") if place == "out" else ""
 
@@ -81,7 +81,7 @@ class Entry:
 
 
 def function(entry: Entry) -> Callable[[], Recipe]:
-    """The recipe as a function whose docstring has cost, the paper's numbers and the command."""
+    """The recipe as a function whose docstring states cost, the paper's numbers and the command."""
 
     def build() -> Recipe:
         return entry.recipe
@@ -102,9 +102,9 @@ def describe(entry: Entry) -> str:
         values = ", ".join(f"{name} {_value(entry.recipe, name)}" for name in inferred)
         notes = [f"Inferred, not in the paper: {values}", *notes]
     if entry.recipe.weights:
-        notes.append(f"A classifier that the weights do not have starts as timm starts it: --head {entry.recipe.head}")
+        notes.append(f"A classifier that the weights lack is initialised as in timm: --head {entry.recipe.head}")
     if before := entry.before:
-        notes.append(f"Starts from the result of {before}; --weights names another")
+        notes.append(f"Starts from the result of {before}; set another with --weights")
     return "\n".join(
         [*lines, *(line for note in notes for line in textwrap.wrap(f"{note}.", 110)), "", entry.command()]
     )
@@ -118,14 +118,14 @@ def _value(recipe: Recipe, name: str) -> object:
 
 
 def cost(recipe: Recipe, published: str = "GPU days are not published") -> str:
-    """Epochs, images and steps of training on ImageNet; `published` is what the paper says of time."""
+    """Epochs, images and steps of training on ImageNet; `published` is the paper's figure of time."""
     images = IMAGES[recipe.classes]
     steps = recipe.epochs * (images // recipe.batch_size)
     return f"{recipe.epochs} epochs of {images:,} images, {steps:,} steps of {recipe.batch_size}; {published}"
 
 
 def with_lamb(entry: Entry, lr: float, *, inferred: bool = False, weights: str = "") -> Entry:
-    """The same entry with LAMB at DeiT-III's rate: the second reading of what the paper leaves open."""
+    """The same entry with LAMB at DeiT-III's rate: the second reading of the paper's text."""
     recipe = dataclasses.replace(
         entry.recipe,
         name=f"{entry.name}{LAMB}",

@@ -1,7 +1,7 @@
-"""ImageNet-1k from self-supervised weights: what table B.2 prints for MAE and BEiT, and co-training on top of it.
+"""ImageNet-1k from self-supervised weights: table B.2's rows of MAE and BEiT, and co-training from their weights.
 
-The paper compares with them and leaves co-training from them to future work, so no number is published for it. The
-training is that after ImageNet-21k (equation A.2) with the layer decay that Appendix A.1 quotes for MAE and BEiT.
+The paper compares with them and leaves co-training from them to future work, so it has no number for that. The training
+is that after ImageNet-21k (equation A.2) with the layer decay that Appendix A.1 quotes for MAE and BEiT.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _FILE = "--method supervised --weights FILE"
 
 @dataclass(frozen=True)
 class _Start:
-    """Weights, and what table B.2 prints for fine-tuning them."""
+    """Weights, and table B.2's results of fine-tuning them."""
 
     name: str
     size: str
@@ -96,10 +96,9 @@ def _entry(start: _Start) -> Entry:
         cost(recipe),
         tuple(Printed("B.2", row, named(scores), options) for row, scores, options in start.rows),
         (
-            "The numbers are those of the authors of the weights, by their own fine-tuning; with co-training none is "
-            "published",
+            "The numbers are from the weights' authors, with their own fine-tuning; none is published with co-training",
             *(
-                ("FILE holds the weights of BEiT before it saw labels, which timm does not have",)
+                ("FILE holds BEiT's weights from before training with labels, which timm does not have",)
                 if start.name.startswith("beit")
                 else ()
             ),

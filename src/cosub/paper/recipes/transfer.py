@@ -1,6 +1,6 @@
 """Transfer of ViT-S, B and L from ImageNet-1k to six data sets at 224 pixels (tables 14 and A.2).
 
-The paper prints no settings for it, nor does DeiT-III. These are the nearest that its first author has published, for
+Neither the paper nor DeiT-III states settings for it. These are the closest that its first author has published, for
 DeiT: small data sets with SGD for 1000 epochs, iNaturalist with AdamW for 360. DeiT's drop rates were 0 and 0.1; 0
 would turn co-training off, so they are those of table A.1.
 """
@@ -20,7 +20,7 @@ GROUP = "Transfer from ImageNet-1k"
 
 @dataclass(frozen=True)
 class Target:
-    """A data set of table A.2, and for ViT-S, B and L what table 14 prints: baseline and co-training."""
+    """A data set of table A.2, with table 14's results for ViT-S, B and L: baseline and co-training."""
 
     title: str
     data: Torchvision | INaturalist

@@ -1,1 +1,1 @@
-"""The sizes of the paper's networks beside ours."""
+"""The sizes of the paper's networks, as printed and as counted here."""

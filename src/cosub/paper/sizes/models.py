@@ -1,6 +1,6 @@
-"""The networks of the paper: parameters, FLOPs and residual layers, counted without memory; on a card also their speed.
+"""The networks of the paper: parameters, FLOPs and residual layers, counted without memory; on a GPU also their speed.
 
-FLOPs are multiply-accumulates, as in the paper: one image, forward, eval mode; of table 13 as `upernet_size` says.
+FLOPs are multiply-accumulates, as in the paper, of one image, forward, in eval mode; for table 13 see `upernet_size`.
 """
 
 import functools
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import cosub.architectures  # noqa: F401  (timm then knows their names)
+import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach, layers_per_block
 from cosub.paper.sizes.tables import ROWS, Row
 from cosub.runs.network import create
@@ -25,7 +25,7 @@ _NOT_ATTENTION = (_ATEN.mm, _ATEN.addmm, _ATEN.convolution)
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters with 1000 classes, multiply-accumulates an image, residual layers (None: no twins)."""
+    """Parameters with 1000 classes, multiply-accumulates per image, residual layers (None: no twins)."""
 
     params: int
     macs: int
@@ -35,7 +35,7 @@ class Size:
 def compare(device: torch.device) -> list[dict[str, Any]]:
     """The paper's rows with our counts beside its numbers: millions of parameters, billions of multiply-accumulates.
 
-    On a card, each has `images_per_second` and `peak_gb` as well, both None where it does not fit.
+    On a GPU each also has `images_per_second` and `peak_gb`, both None if memory does not suffice.
     """
     return [_compared(row, device) for row in ROWS]
 
@@ -50,7 +50,7 @@ def layers_of(model: nn.Module) -> int | None:
 
 @functools.cache
 def size(name: str, resolution: int) -> Size:
-    """Count a model of timm's, built on the meta device, on one image of `resolution` pixels a side."""
+    """Count a timm model, built on the meta device, on one image of `resolution` x `resolution` pixels."""
     with torch.device("meta"):
         model = timm.create_model(name).eval().requires_grad_(False)
         image = torch.empty(1, 3, resolution, resolution)
@@ -62,10 +62,10 @@ def size(name: str, resolution: int) -> Size:
 
 @functools.cache
 def upernet_size(name: str, resolution: int, width: int, num_classes: int = 150) -> Size:
-    """Count UperNet on a model of timm's, made for crops of `resolution`, on an image four times as wide as high.
+    """Count UperNet on a timm model, built for crops of `resolution`, on an image four times as wide as high.
 
-    All parameters; of multiply-accumulates those that Table 13 counts, which are not attention's products and not
-    those of the auxiliary head.
+    All parameters are counted, and the multiply-accumulates that Table 13 counts: without attention's matrix products
+    and without the auxiliary head.
     """
     from cosub.segmentation.backbones import ANY_SIZE, look
     from cosub.segmentation.network import Segmenter
@@ -84,9 +84,9 @@ def upernet_size(name: str, resolution: int, width: int, num_classes: int = 150)
 
 @functools.cache
 def speed(name: str, resolution: int, device: torch.device, batch_size: int = 256, repeats: int = 10) -> dict[str, Any]:
-    """Images a second (median) and, on a card, peak GB of 10^9 bytes (weights and images included) of forward.
+    """Images per second (median) and, on a GPU, peak GB of 10^9 bytes (weights and images included) of forward.
 
-    As the paper measures: 256 images a batch, mixed precision, eval mode. Both are None where memory does not suffice.
+    As the paper measures: batches of 256, mixed precision, eval mode. Both are None if memory does not suffice.
     """
     before = start_peak(device)
     try:
@@ -120,11 +120,11 @@ def _compared(row: Row, device: torch.device) -> dict[str, Any]:
 
 
 def _speed(row: Row, device: torch.device) -> dict[str, Any]:
-    """The paper measures no speed of UperNet."""
+    """The speed of a row; for UperNet the paper has none."""
     return {"images_per_second": None, "peak_gb": None} if row.decoder else speed(row.timm, row.resolution, device)
 
 
 @torch.inference_mode()
 def _forward(model: nn.Module, images: Tensor) -> None:
-    with torch.autocast(images.device.type, torch.float16):  # entered anew, or it would keep the cast weights
+    with torch.autocast(images.device.type, torch.float16):  # entered each time, since it caches the cast weights
         model(images)

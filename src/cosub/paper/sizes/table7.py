@@ -1,11 +1,11 @@
-"""Table 7: what the paper measured of training, at 224 pixels and a batch of 2048."""
+"""Table 7: the paper's measurements of training, at 224 pixels and a batch of 2048."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one method: peak memory of a GPU, and minutes per epoch."""
+    """The cost of one method: peak memory of a GPU, and minutes per epoch."""
 
     peak_gb: float
     minutes: float
@@ -13,7 +13,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one network, by its name in the paper: the GPUs, and the cost of each method."""
+    """Measurements of one network: the number of GPUs, and the cost of each method."""
 
     gpus: int
     supervised: Cost

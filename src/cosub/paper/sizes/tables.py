@@ -1,6 +1,6 @@
-"""What the paper prints about its networks: the rows of tables 11, 12 and B.1, and the backbones of table 13.
+"""The paper's networks: the rows of tables 11, 12 and B.1, and the backbones of table 13.
 
-timm has every architecture of these tables, or `cosub.architectures` has it. Names are the paper's, without citations.
+Every architecture of these tables is in timm or in `cosub.architectures`. Names are the paper's, without citations.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Row:
     """A row: its table, the paper's name and timm's, millions of parameters and billions of FLOPs as printed.
 
-    `note` says why what is counted is further off than 0.5 % (parameters) or 2 % (FLOPs).
+    `note` explains a difference of more than 0.5 % (parameters) or 2 % (FLOPs) from what is counted here.
     """
 
     table: str
@@ -21,8 +21,8 @@ class Row:
     resolution: int = 224
     note: str = ""
     decoder: int = 0
-    """Channels of UperNet on top; 0 is none. Then FLOPs are of an image four times as wide as high, attention's
-    products left out, and of the network without its auxiliary head, as the paper's own numbers are."""
+    """Channels of UperNet on top; 0 is none. With it, FLOPs are of an image four times as wide as high, without
+    attention's matrix products and the auxiliary head, as in the paper."""
 
 
 _DEIT_DISTILLED = (

@@ -1,4 +1,4 @@
-"""Training methods (figure 2 and table 4), one per file. The loop knows none of them."""
+"""Training methods (figure 2 and table 4), one per file. The loop knows none of them by name."""
 
 from cosub.recipes.methods import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
 from cosub.train.methods.cosub import CosubMethod

@@ -1,4 +1,4 @@
-"""Networks of the student's size in place of those that a method asks for: for measuring cost, not for training."""
+"""Networks of the student's size in place of those that a method needs: to measure cost, not to train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cosub.train.networks import STUDENT, Networks, averaged
 
 @dataclass(frozen=True)
 class Alike:
-    """A `Builder` whose teacher is as large as its student, as in the paper's figure 2. It reads no weights."""
+    """A `Builder` whose teachers have the student's architecture, as in figure 2. It reads no weights."""
 
     student: nn.Module
     make: Callable[[], nn.Module]
@@ -28,6 +28,6 @@ class Alike:
 
 
 def networks_alike(method: Method, make: Callable[[], nn.Module]) -> Networks:
-    """The student, and networks of its size for all that the method needs."""
+    """The student, and networks of its size in place of all others that the method needs."""
     student = make()
     return Networks({STUDENT: student}).joined(method.networks(Alike(student, make)))

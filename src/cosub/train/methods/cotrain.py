@@ -1,4 +1,4 @@
-"""Figure 2 (d): two networks, each with weights and optimizer state of its own, teach each other by equation 2."""
+"""Figure 2 (d): two networks, each with its own weights and optimizer state, are each other's teacher (equation 2)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Figure 2 (c): the teacher is the network with averaged weights, in eval mode, so with all of its layers."""
+"""Figure 2 (c): the teacher is the network with averaged weights, in eval mode, that is with all layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a training method is: the networks that it needs, its loss, and what it does after a step."""
+"""What a training method has: the networks that it needs, its loss, and what it does after a step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from cosub.train.networks import Networks
 
 
 class Builder(Protocol):
-    """Makes the networks that a method asks for beside the student."""
+    """Makes the networks that a method needs besides the student."""
 
     def another(self, name: str) -> nn.Module:
-        """The student's architecture, initialised from a seed of its own, to be trained. The seed depends on `name`."""
+        """Another network of the student's architecture, to be trained; `name` sets the seed of its initialisation."""
         ...
 
     def average(self, momentum: float) -> nn.Module:
-        """A copy of the student, in eval mode, that `update_parameters` moves towards it: `m * copy + (1 - m) * it`."""
+        """A moving average of the student, in eval mode; an update makes it `m * average + (1 - m) * student`."""
         ...
 
     def teacher(self, source: str) -> nn.Module:
@@ -26,7 +26,7 @@ class Builder(Protocol):
 
 
 class Method(ABC):
-    """From a batch to a loss. A method that needs the student alone defines `__call__` and nothing else."""
+    """From a batch to a loss. A method that needs only the student defines `__call__` and nothing else."""
 
     copies: ClassVar[int] = 1
     """Submodels per image."""
@@ -35,7 +35,7 @@ class Method(ABC):
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and logits `(copies * B, C)`, of images `(B, 3, H, W)` with dense targets `(B, C)`.
 
-        `networks` holds "network", the student, and those of `networks()`. Each trained one has its submodel set.
+        `networks` holds "network", the student, and those of `networks()`. Each trained one runs its drawn submodel.
         """
 
     def networks(self, build: Builder) -> Networks:
@@ -46,5 +46,5 @@ class Method(ABC):
         """Called after each update of the optimizer, with the networks of `__call__`."""
 
     def facts(self, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
-        """Plain values that a checkpoint keeps besides weights, so that `networks()` can build the same again."""
+        """Plain values that a checkpoint stores besides weights, so that `networks()` can build the same again."""
         return {}

@@ -1,4 +1,4 @@
-"""What methods with a frozen teacher share. A checkpoint describes it, so a run that continues reads no other file."""
+"""What methods with a frozen teacher share. A checkpoint describes it, so a continued run reads no other file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tasks: classification here, others as plug-ins. The trainer knows none by name."""
+"""Tasks: classification here, others in plug-ins. The trainer knows none by name."""
 
 from cosub.recipes import plugins
 from cosub.recipes.recipe import Recipe
@@ -9,6 +9,6 @@ __all__ = ["Assumed", "Score", "Task", "task_type"]
 
 
 def task_type(recipe: Recipe) -> type[Task]:
-    """The class of the recipe's task. With the recipe and its source it makes the task."""
+    """The class of the recipe's task. Called with the recipe and its source, it makes the task."""
     place = plugins.TASKS.get(recipe.task.kind)
     return plugins.find(place) if place else ClassificationTask

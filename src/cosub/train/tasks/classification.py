@@ -52,7 +52,7 @@ class ClassificationTask(Task):
         return TrainingSet(self.source.train, transform, recipe.seed)
 
     def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
-        """Normalised images, mixed inside each group, and dense targets `(B, C)`."""
+        """Normalised images, mixed within each group, and dense targets `(B, C)`."""
         recipe = self.recipe
         return mix_groups(
             normalize(images, recipe.inputs),
@@ -66,8 +66,8 @@ class ClassificationTask(Task):
         )
 
     def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
-        right = (logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels))).float().mean()
-        return torch.stack([right, torch.zeros_like(right)])
+        accuracy = (logits.detach().argmax(1) == labels.repeat(len(logits) // len(labels))).float().mean()
+        return torch.stack([accuracy, torch.zeros_like(accuracy)])
 
     def evaluate(
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None

@@ -1,4 +1,4 @@
-"""What a task is: its data, its method, its targets, its evaluation and its headline metric."""
+"""What a task has: data, method, targets, evaluation and headline metric."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cosub.train.methods import Method
 
 
 class Score(Protocol):
-    """What an evaluation found."""
+    """The result of an evaluation."""
 
     @property
     def headline(self) -> dict[str, float]:
@@ -34,7 +34,7 @@ class Score(Protocol):
 
 
 class Assumed(NamedTuple):
-    """The data set that a plan assumes where nothing is said of the images."""
+    """The data set that a plan assumes where the images are not given."""
 
     name: str
     images: int
@@ -43,7 +43,7 @@ class Assumed(NamedTuple):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A recipe's task on its data. The class methods need the recipe alone."""
+    """A recipe's task on its data. The class methods need only the recipe."""
 
     recipe: Recipe
     source: Source
@@ -52,7 +52,7 @@ class Task(ABC):
 
     @classmethod
     def open(cls, recipe: Recipe) -> Source:
-        """The recipe's data, with validation images where it chooses an epoch by them.
+        """The recipe's data, with validation images if it chooses an epoch by them.
 
         Raises:
             InputError: as `open_source`.
@@ -72,7 +72,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def empty_targets(cls, recipe: Recipe, images: int, classes: int) -> Tensor:
-        """Targets of so many images, of the shape and type that `prepare` gives; their values are of no use."""
+        """Uninitialised targets for that many images, with the shape and type that `prepare` returns."""
 
     @abstractmethod
     def network(self, seed: int, world: World) -> nn.Module:
@@ -87,14 +87,14 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
-        """Images as the network takes them, and targets as the method does, of a batch on the device."""
+        """Prepare a batch on the device: images for the network, targets for the method."""
 
     @abstractmethod
     def observe(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of a step: accuracy in [0, 1], and the number of images that have no label to learn."""
+        """Accuracy of a step in [0, 1], and the number of its images without any label."""
 
     def skipped(self, images: int) -> dict[str, Any]:
-        """For the summary: so many images had no label to learn."""
+        """The number of images without any label, for the summary."""
         return {}
 
     @abstractmethod

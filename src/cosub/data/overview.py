@@ -1,4 +1,4 @@
-"""A data set in a few lines: where its splits lie, its classes, what of the folder was not read."""
+"""A data set in a few lines: its splits and their places, its classes, what was not read."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ _SHOWN = 5
 
 
 def splits(source: Source) -> dict[str, Examples]:
-    """The sets of a source by name, train first; validation images that are the test images are one set."""
+    """The sets of a source by name, train first. If validation and test are the same images, they are one set, test."""
     sets = {"train": source.train}
     if source.validation is not None and source.validation is not source.test:
         sets["validation"] = source.validation
     return {**sets, "test": source.test}
 
 
-def told(source: Source) -> dict[str, str]:
-    """Rows for a table: splits with their places and counts, the first classes, what was left out and why."""
+def overview(source: Source) -> dict[str, str]:
+    """Rows of a table: splits with their counts and places, the first classes, what was left out and why."""
     rows: dict[str, str] = {}
     for name, examples in splits(source).items():
         if name in source.places:
