@@ -24,6 +24,11 @@ def evaluation_due(recipe: Recipe, epochs: int) -> bool:
     return epochs % every == 0 and epochs < recipe.epochs
 
 
+def chooses_before(recipe: Recipe) -> bool:
+    """Whether the network before the first step is one to choose: its classifier was fitted."""
+    return recipe.choose == "best" and recipe.head == "probe"
+
+
 def keep_best(networks: Networks, counters: Counters, epoch: int, value: float) -> None:
     """Copy the latest network where it is the best so far; of equal ones the first is kept."""
     if BEST not in networks.others or value <= counters.best[1]:
@@ -38,8 +43,8 @@ def keep_best(networks: Networks, counters: Counters, epoch: int, value: float) 
 
 def keep_fitted(trainer: "Trainer", logs: "Logs | None") -> None:
     """Before the first step: a network whose classifier was fitted is the first that may be the best, as epoch 0."""
-    recipe, state = trainer.recipe, trainer.state
-    if state.step or recipe.choose != "best" or recipe.head != "probe":
+    state = trainer.state
+    if state.step or not chooses_before(trainer.recipe):
         return
     headline = trainer.evaluate(trainer.source.watched, network=trainer.networks.latest).headline
     value = headline[trainer.task.metric.key]

@@ -10,7 +10,7 @@ from torch import nn
 
 from cosub.data.transforms import normalize
 from cosub.evaluation.classification import SHARES
-from cosub.train.choosing import evaluation_due
+from cosub.train.choosing import chooses_before, evaluation_due
 from cosub.train.finite import copied_buffers, restore_buffers
 from cosub.train.trainer import Trainer
 
@@ -30,7 +30,7 @@ def forecast(trainer: Trainer) -> str:
     with _untouched(trainer.networks.trained):
         step, image = _seconds(trainer)
     source = trainer.source
-    times = sum(evaluation_due(recipe, epochs) for epochs in range(1, recipe.epochs + 1))
+    times = chooses_before(recipe) + sum(evaluation_due(recipe, epochs) for epochs in range(1, recipe.epochs + 1))
     images = times * len(source.watched.labels) + len(source.test.labels) * (1 + sum(SHARES))
     total = step * trainer.total_steps + image * images
     return (
