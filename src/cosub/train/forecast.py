@@ -35,7 +35,7 @@ def forecast(trainer: Trainer) -> str:
     total = step * trainer.total_steps + image * images
     return (
         f"time: about {_told(total)} on this machine, as busy as it is now: {trainer.total_steps:,} steps of "
-        f"{step:.2g} s, and {_told(image * images)} for evaluations"
+        f"{_told(step)}, and {_told(image * images)} for evaluations"
     )
 
 
@@ -72,4 +72,6 @@ def _untouched(networks: Mapping[str, nn.Module]) -> Iterator[None]:
 
 
 def _told(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    if seconds >= 100:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
