@@ -32,7 +32,7 @@ PRETRAIN = [
 ]
 PRETRAIN += ["--augment.min-area", "0.3", "--data.test-split", "validation"]
 TUNE = ["--source", "hub", "--data.train-images", "500", "--data.validation-images", "500", "--resolution", "32"]
-TUNE += ["--epochs", "20", "--batch-size", "50", "--group-size", "50", "--augment.min-area", "0.3"]
+TUNE += ["--epochs", "20", "--batch-size", "50", "--group-size", "50", "--augment.min-area", "0.3", "--head", "zero"]
 RATES = ("3e-3", "1e-2")
 SEEDS = ("0", "1", "2")
 

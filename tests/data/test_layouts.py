@@ -101,7 +101,7 @@ def test_where_validation_images_come_from_is_told(tmp_path):
     assert overview(with_validation(read(tmp_path)))["validation"] == "3 images held out of train"
     flat = overview(read(tmp_path / "train"))
     assert flat["train"] == f"32 images in {tmp_path}/train"
-    assert flat["test"] == f"4 images held out of {tmp_path}/train (validation too)"
+    assert flat["validation"] == f"4 images held out of {tmp_path}/train"
 
 
 def test_what_is_left_out_is_counted_with_its_reason(tmp_path):

@@ -185,7 +185,7 @@ def test_a_search_stays_within_its_evaluations_and_finds_no_worse_than_greedy():
     found = choose("search", scorer, [4], evaluations=80)[4]
     assert 26 < scorer.evaluations <= 80
     assert plain_loss(scorer, found) <= plain_loss(scorer, greedy)
-    with pytest.raises(InputError, match="evaluations: 25: greedy alone takes 26 from 8 layers to 4"):
+    with pytest.raises(InputError, match="evaluations: 25: greedy alone takes 26 from 8 to 4"):
         choose("search", scorer, [4], evaluations=25)
 
 
@@ -258,7 +258,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def slimmed(finished):
-    assert main(["slim", str(finished), "--keep", "2", "--images", "40"]) == 0
+    assert main(["slim", str(finished), "--keep", "2", "--unit", "layer", "--images", "40"]) == 0
     return finished.with_name("run-slim-2")
 
 
@@ -281,14 +281,15 @@ def test_a_slimmed_run_is_a_run(slimmed, finished, capsys, tmp_path):
     assert json.loads(call(capsys, "evaluate", slimmed, "--json")[1])["top1"] == summary["top1"]
     Image.fromarray(open_source(Digits()).test.pixels[0]).save(tmp_path / "digit.png")
     assert call(capsys, "predict", slimmed, tmp_path / "digit.png")[0] == 0
-    status, out, _ = call(capsys, "slim", slimmed, "--keep", 1, "--images", 40, "--out", tmp_path / "one", "--json")
+    words = ["slim", slimmed, "--keep", 1, "--unit", "layer", "--images", 40, "--out", tmp_path / "one"]
+    status, out, _ = call(capsys, *words, "--json")
     assert status == 0
     (last,) = json.loads(out)["slim"]["kept_layers"]
     assert last in recipe["kept_layers"]
 
 
 def test_a_slimmed_run_is_exported_as_timms_own_smaller_model(finished, capsys, tmp_path):
-    slim = ["slim", finished, "--keep", 2, "--strategy", "every-other", "--images", 40, "--out", tmp_path / "slim"]
+    slim = ["slim", finished, "--keep", 1, "--strategy", "every-other", "--images", 40, "--out", tmp_path / "slim"]
     assert call(capsys, *slim)[0] == 0
     status, out, _ = call(capsys, "export", tmp_path / "slim", "--out", tmp_path / "timm", "--json")
     assert (status, json.loads(out)["module"]) == (0, False)
@@ -302,6 +303,8 @@ def test_the_same_question_is_answered_once_and_another_does_not_overwrite(slimm
     before = (slimmed / "summary.json").stat().st_mtime_ns
     assert call(capsys, "slim", finished, "--keep", 2, "--images", 40)[0] == 0
     assert (slimmed / "summary.json").stat().st_mtime_ns == before
+    assert call(capsys, "slim", finished, "--keep", 2, "--unit", "layer", "--images", 40)[0] == 0
+    assert call(capsys, "slim", finished, "--keep", 2, "--unit", "block", "--images", 40)[0] == 2
     status, _, err = call(capsys, "slim", finished, "--keep", 2, "--images", 41)
     assert (status, "exists and holds something else" in err) == (2, True)
 
@@ -326,7 +329,7 @@ def test_a_slimmed_run_teaches(slimmed, tmp_path):
 
 
 def test_a_frontier_has_every_depth_and_strategy_and_the_one_to_beat(finished, capsys, tmp_path):
-    words = ["--depths", 3, 1, "--strategies", "greedy", "ends", "--images", 20, "--test-images", 30]
+    words = ["--depths", 3, 1, "--unit", "layer", "--strategies", "greedy", "ends", "--images", 20, "--test-images", 30]
     status, out, _ = call(capsys, "slim", finished, "--frontier", *words, "--out", tmp_path / "f", "--json")
     assert status == 0
     points = json.loads(out)["points"]
@@ -367,7 +370,7 @@ def test_calibration_images_that_are_the_test_images_are_refused(finished, capsy
             folder = tmp_path / name / str(part.labels[index])
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(part.pixels[index]).save(folder / f"{index}.bmp")
-    words = ["slim", finished, "--keep", 3, "--strategy", "ends", "--out", tmp_path / "out"]
+    words = ["slim", finished, "--keep", 3, "--unit", "layer", "--strategy", "ends", "--out", tmp_path / "out"]
     status, _, err = call(capsys, *words, "--calibration", tmp_path / "test")
     assert (status, "60 of 360 test images are among its 60 images" in err) == (2, True)
     assert not (tmp_path / "out").exists()
@@ -377,10 +380,12 @@ def test_calibration_images_that_are_the_test_images_are_refused(finished, capsy
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--keep", "5"], "keep: 5: the network has 4 residual layers; keep 1 to 4"),
-        (["--keep", "0"], "keep: 0: the network has 4 residual layers"),
+        (["--keep", "5", "--unit", "layer"], "keep: 5: the network has 4 residual layers; keep 1 to 4"),
+        (["--keep", "0", "--unit", "layer"], "keep: 0: the network has 4 residual layers"),
+        (["--keep", "3"], "has 2 blocks; keep 1 to 2 of them, or count its 4 residual layers with --unit layer"),
         ([], "keep: is missing"),
-        (["--frontier", "--depths", "9"], "depths: 9: the network has 4"),
+        (["--frontier", "--depths", "9"], "depths: 9: the network has 2 blocks"),
+        (["--keep", "2", "--unit", "half"], "--unit: 'half': must be one of block, layer"),
         (["--frontier", "--keep", "2"], "leave --keep and --heal out"),
         (["--keep", "2", "--strategy", "best"], "--strategy: 'best': must be one of"),
         (["--keep", "2", "--images", "0"], "images: 0: must be 1 or more"),
@@ -405,5 +410,6 @@ def test_a_run_that_never_dropped_layers_is_warned_about(finished, tmp_path, cap
     shutil.copytree(finished, tmp_path / "run")
     summary = json.loads((finished / "summary.json").read_text())
     (tmp_path / "run" / "summary.json").write_text(json.dumps({**summary, "effective_drop_rate": 0.0}))
-    _, _, err = call(capsys, "slim", tmp_path / "run", "--keep", 3, "--strategy", "ends", "--images", 20)
+    words = ["--keep", 3, "--unit", "layer", "--strategy", "ends", "--images", 20]
+    _, _, err = call(capsys, "slim", tmp_path / "run", *words)
     assert "never dropped layers" in err

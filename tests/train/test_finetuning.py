@@ -56,7 +56,7 @@ def test_a_folder_in_the_hubs_layout_is_read_as_timm_writes_it(tmp_path):
     described = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"input_size": [3, 96, 96], "crop_pct": 0.8,
                  "interpolation": "bilinear", "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1], "unknown": 1}}  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(described))
-    recipe, _ = infer(dataclasses.replace(get("finetune"), model="vit_tiny_patch16_224", weights=str(tmp_path)))
+    recipe = infer(dataclasses.replace(get("finetune"), model="vit_tiny_patch16_224", weights=str(tmp_path))).recipe
     assert (recipe.resolution, recipe.inputs) == (96, Inputs(0.8, "bilinear", (0.1, 0.2, 0.3), (1.0, 1.0, 1.0)))
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match="is not timm's description of a model"):
@@ -217,6 +217,6 @@ def test_from_weights_to_prediction(chosen, tmp_path, capsys):
 def test_official_files_decide_by_the_models_own_values(tmp_path):
     file = tmp_path / "official.pth"
     recipe = dataclasses.replace(get("finetune"), model="swin_tiny_patch4_window7_224", weights=str(file))
-    recipe, lines = infer(recipe)  # the file itself is read when the run begins
-    assert (recipe.resolution, recipe.inputs.crop_ratio) == (224, 0.9)
-    assert lines[0].endswith("from timm's swin_tiny_patch4_window7_224.ms_in1k")
+    found = infer(recipe)  # the file itself is read when the run begins
+    assert (found.recipe.resolution, found.recipe.inputs.crop_ratio) == (224, 0.9)
+    assert found.lines()[0].endswith("from timm's swin_tiny_patch4_window7_224.ms_in1k")

@@ -72,10 +72,10 @@ def test_the_recipe_says_how_the_classifier_starts_and_the_rest_is_the_same():
     assert not zero["head.weight"].any()
 
 
-def test_finetune_starts_at_zero_and_recipes_of_before_as_they_did():
+def test_finetune_starts_from_a_probe_and_recipes_of_before_as_they_did():
     import json
 
-    assert get("finetune").head == "zero"
+    assert get("finetune").head == "probe"
     assert get("deit3-b-21k-90-1k").head == get("cifar10").head == "model"
     written = json.loads(dump(get("finetune")))
     del written["format"], written["head"]

@@ -135,8 +135,8 @@ def test_six_epochs_of_finetune_and_what_is_handed_on(wheel, data, tmp_path, cap
     assert main(["train", "finetune", *words, "--resolution", "96", "--epochs", "6", "--out", str(out)]) == 0
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     top1 = [line["top1"] for line in lines if "top1" in line]
-    assert len(top1) == 6
-    assert top1[0] >= 0.4
+    assert len(top1) == 7  # before the first step, and after each epoch
+    assert min(top1[:2]) >= 0.4
     assert max(top1) >= 0.7
     assert main(["export", str(out), "--out", str(tmp_path / "exported")]) == 0
     capsys.readouterr()

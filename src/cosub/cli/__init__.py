@@ -17,7 +17,7 @@ VERBS = {
     "analyse": "figures of submodels: analyse population, layers, counts, quantisation, overfitting, tradeoff",
     "predict": "the most likely classes of images",
     "export": "write a run's network as a timm checkpoint or ONNX, or push it to the Hub",
-    "slim": "a smaller network of a run: keep some residual layers, remove the others",
+    "slim": "a smaller network of a run: keep some blocks or residual layers, remove the others",
     "plot": "learning curves of one or more runs",
     "bench": "cost of a training step: bench step, table7; sizes: bench models; twins: bench coverage; bench loader",
     "check-data": "damaged and odd images of a data set, and duplicates",

@@ -38,6 +38,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.export.checks import SAME, answers, real_images, require_same
     from cosub.export.plain import plain_model
     from cosub.export.source import open_run
+    from cosub.export.words import loading_words
     from cosub.runs.progress import Terminal
 
     source = open_run(options.run)
@@ -48,7 +49,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     logits = answers(source.trained.network, images)
     plain = plain_model(source.model, source.facts.kept, recipe.kept_scale)
     difference = require_same(answers(plain.model, images), logits, SAME, "the plain model")
-    values = {"run": options.run, "format": options.format, "images": len(images), "module": plain.needs_module}
+    values: dict[str, Any] = {"run": options.run, "format": options.format, "images": len(images)}
+    values["module"] = plain.needs_module
     if options.format == "timm":
         from cosub.export.folder import write_timm
 
@@ -62,11 +64,11 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
         values["to"] = push(plain, source.facts, options.repo, options.private)
     values = {"to": str(folder), **values, "difference": difference}
+    values["load"] = loading_words(plain, options.format, options.repo or str(folder))
     if not as_json:
-        how = "model.py" if plain.needs_module and options.format == "timm" else "README.md"
-        print(
-            f"{values['to']}  ({options.format}; logits of {len(images)} images differ by {difference:.1e}; see {how})"
-        )
+        print(f"{values['to']}  ({options.format}; logits of {len(images)} images differ by {difference:.1e})")
+        print("to load it without cosub (its README.md has more):")
+        print("\n".join(f"  {line}" for line in values["load"]))
     return values
 
 

@@ -24,7 +24,7 @@ Options = TypeVar("Options")
 
 # Fields of these parts of a recipe have flags without a prefix: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
-_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels")
+_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels", "inferred")
 
 _RULES = ConstructorRegistry()
 

@@ -1,4 +1,4 @@
-"""cosub slim RUN --keep N [--strategy S] [--calibration PATH] [--heal EPOCHS] | --frontier"""
+"""cosub slim RUN --keep N [--unit block|layer] [--strategy S] [--calibration PATH] [--heal EPOCHS] | --frontier"""
 
 from typing import Any
 

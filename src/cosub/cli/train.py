@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,14 @@ def understand(words: list[str]) -> tuple[Recipe, DryRun | None]:
     """The recipe of a command line, and how to plan it; None where it is to be trained."""
     words = list(words)
     dry_run = take_dry_run(words)
-    return configure(words), dry_run
+    return configure(words, dry_run), dry_run
 
 
-def configure(words: list[str]) -> Recipe:
-    """The recipe of a command line. Method, source and model come first: the other options depend on them."""
+def configure(words: list[str], planned: DryRun | None = None) -> Recipe:
+    """The recipe of a command line. Method, source and model come first: the other options depend on them.
+
+    `planned`: how it is planned and not trained, if it is.
+    """
     words = list(words)
     named = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
     recipe = _recipe(named)
@@ -76,7 +80,10 @@ def configure(words: list[str]) -> Recipe:
     asked = understood(default=recipe)
     if asked.inputs.mean != recipe.inputs.mean:
         require_mean(asked.inputs.mean)
-    return understood(default=_inferred(recipe, asked, named == FINETUNE)) if follows else asked
+    if not follows:
+        return asked
+    flags = {word.split("=")[0] for word in words}
+    return _inferred(recipe, understood, named == FINETUNE, flags, planned)
 
 
 def _start(recipe: Recipe, words: list[str]) -> Recipe:
@@ -92,27 +99,37 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
     return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
 
 
-def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
-    """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs."""
-    from cosub.train.finetuning import as_begun, follow, infer, turned_as_begun
+def _inferred(
+    recipe: Recipe, understood: Callable[..., Recipe], everything: bool, flags: Set[str], planned: DryRun | None
+) -> Recipe:
+    """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs.
+
+    What is given goes before what is inferred, and a run that has begun before both.
+    """
+    from cosub.train import finetuning
     from cosub.train.launch import default_folder
 
-    recipe, lines = infer(recipe) if everything else follow(recipe)
-    folder = Path(asked.runtime.out or default_folder(asked))
-    recipe, more = as_begun(recipe, folder, ("inputs", "head", "lr") if everything else ("inputs",))
+    found = finetuning.infer(recipe) if everything else finetuning.follow(recipe)
+    given = understood(default=found.recipe)
+    folder = Path(given.runtime.out or default_folder(given))
+    if run := finetuning.begun(found.recipe, folder):
+        found = found.as_begun(run, folder, finetuning.BEGUN if everything else ("inputs",))
+    elif everything:
+        images = (planned and planned.images) or finetuning.training_images(given, local=planned is not None)
+        found = finetuning.for_images(found, given, flags, images) if images else found
     if everything:
-        recipe = turned_as_begun(recipe, folder)
-    lines += more
+        found = dataclasses.replace(found, recipe=finetuning.turned_as_begun(found.recipe, folder))
+    final = understood(default=found.recipe)
     if os.environ.get("RANK", "0") == "0":
-        print("\n".join(lines), file=sys.stderr)
-    return recipe
+        print("\n".join(found.lines(final)), file=sys.stderr)
+    return found.marked(final)
 
 
 def _recipe(named: str) -> Recipe:
     path = Path(named)
     if path.suffix == ".json" or path.is_file():
         recipe = read(path)  # not into the folder of that run
-        return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out=""))
+        return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out="", inferred=()))
     return get(named)
 
 

@@ -21,8 +21,8 @@ def overview(source: Source) -> dict[str, str]:
     rows: dict[str, str] = {}
     for name, examples in splits(source).items():
         if name in source.places:
-            both = " (validation too)" if name == "test" and source.validation is source.test else ""
-            rows[name] = f"{len(examples.labels):,} images {source.places[name]}{both}"
+            both = name == "test" and source.validation is source.test  # nothing may be chosen on test images
+            rows["validation" if both else name] = f"{len(examples.labels):,} images {source.places[name]}"
     more = len(source.classes) - _SHOWN
     rows["classes"] = ", ".join(source.classes[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
     if source.left_out:

@@ -1,48 +1,24 @@
 """A submodel as a timm model that knows nothing of cosub."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import timm
 import torch
-from timm.models.beit import Beit
-from timm.models.cait import Cait
-from timm.models.convnext import ConvNeXt
-from timm.models.pit import PoolingVisionTransformer
-from timm.models.resnet import ResNet
-from timm.models.swin_transformer import SwinTransformer
-from timm.models.swin_transformer_v2 import SwinTransformerV2
-from timm.models.vision_transformer import VisionTransformer
-from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
 from cosub.architectures.patchconvnet import PatchConvNet
 from cosub.errors import InputError
-from cosub.export.factors import fold
 from cosub.runs import standalone
 from cosub.twins import TWINS
 from cosub.twins.classes import class_of
+from cosub.twins.depth import depth_without
+from cosub.twins.factors import fold
 from cosub.twins.removal import blocks_of
 from cosub.twins.stand_ins import StandIns, slots_of, stand_ins
 
 Removed = dict[str, list[int]]
-
-# The argument that sets the number of blocks; of networks in stages it is a list.
-_DEPTH: dict[type[nn.Module], str] = {
-    VisionTransformer: "depth",
-    Beit: "depth",
-    Cait: "depth",
-    Xcit: "depth",
-    PatchConvNet: "depth",
-    PoolingVisionTransformer: "depth",
-    SwinTransformer: "depths",
-    SwinTransformerV2: "depths",
-    ConvNeXt: "depths",
-    ResNet: "layers",
-}
-_STAGES = (PoolingVisionTransformer, SwinTransformer, SwinTransformerV2, ConvNeXt, ResNet)
 
 # Networks of the paper that timm has by another name, with other sizes; these are all in the arguments.
 _TIMM_NAMES = {
@@ -152,35 +128,18 @@ def _without_imports(source: str) -> str:
 
 def _shallower(model: nn.Module, whole: set[str]) -> nn.Module | None:
     """timm's model with a smaller depth and the weights of the blocks that stay; None where a depth cannot say it."""
-    argument = next((argument for kind, argument in _DEPTH.items() if isinstance(model, kind)), None)
-    blocks = {name: module for name, module in model.named_modules() if type(module) in TWINS}
-    if argument is None or not all(TWINS[type(blocks[name])].vanishes(blocks[name]) for name in whole):
+    depth = depth_without(model, whole)
+    if depth is None:
         return None
-    stages = list(dict.fromkeys(name.rpartition(".")[0] for name in blocks))
-    left = {stage: [index for index in _children(model, stage) if f"{stage}.{index}" not in whole] for stage in stages}
-    depths = [len(indices) for indices in left.values()]
-    if not all(depths):
-        return None
-    settings = {**vars(model)["_model_args"], argument: depths if isinstance(model, _STAGES) else depths[0]}
+    settings = {**vars(model)["_model_args"], depth.argument: depth.value}
     with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
         shallow = _unlabelled(timm.create_model(_name(model), **settings).eval())
-    renamed = {f"{stage}.{old}": f"{stage}.{new}" for stage, indices in left.items() for new, old in enumerate(indices)}
-    if any(_shift(model, old) != _shift(shallow, new) for old, new in renamed.items()):
-        return None
-    shallow.load_state_dict(_renumbered(model.state_dict(), left, renamed))
+    shallow.load_state_dict(_renumbered(model.state_dict(), depth.left))
     return shallow
 
 
-def _children(model: nn.Module, stage: str) -> list[int]:
-    return [int(name) for name, _ in model.get_submodule(stage).named_children()]
-
-
-def _shift(model: nn.Module, block: str) -> Any:
-    """Of Swin's blocks every second one shifts its windows."""
-    return getattr(model.get_submodule(block), "shift_size", None)
-
-
-def _renumbered(weights: dict[str, Tensor], left: dict[str, list[int]], renamed: dict[str, str]) -> dict[str, Tensor]:
+def _renumbered(weights: dict[str, Tensor], left: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    renamed = {f"{stage}.{old}": f"{stage}.{new}" for stage, indices in left.items() for new, old in enumerate(indices)}
     result = {}
     for key, value in weights.items():
         stage = next((stage for stage in left if key.startswith(f"{stage}.")), None)

@@ -16,10 +16,11 @@ _SIZES = {22.1: "deit3-s", 38.8: "deit3-m", 86.6: "deit3-b", 304.4: "deit3-l", 6
 def finetune() -> Recipe:
     """Published or own weights, trained further on a folder of images; the best epoch on validation images is kept.
 
-    Resolution, normalisation and crop are those of the weights; drop rate and layer decay follow from the size of the
-    network (table A.1), and are printed as inferred. Every option overrides what was inferred.
+    The classifier is fitted to the features of the weights before the first step. Resolution, normalisation and crop
+    are those of the weights; drop rate and layer decay follow from the size of the network (table A.1), epochs and
+    batch from the number of training images. All are printed as inferred, and every option overrides that.
 
-    Cost: 30 epochs of the folder's images, each through two submodels.
+    Cost: 3 to 30 epochs of the folder's images, one for each 100 of them, each image through two submodels.
     Measured: docs/results.md, beside training from scratch and supervised fine-tuning, at small scale.
 
     cosub train finetune --model convnext_tiny --pretrained --data.path FOLDER
@@ -27,7 +28,7 @@ def finetune() -> Recipe:
     return Recipe(
         name="finetune",
         model="convnext_tiny",
-        head="zero",
+        head="probe",
         method=Cosub(loss="ce-soft"),
         drop_rate=0.05,
         epochs=30,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tyro.conf import Fixed, Suppress
+
 from cosub.choices import Checkpointing, Compile, Parallel
 from cosub.recipes.ranges import NonNegativeInt, PositiveInt, Strict
 
@@ -37,3 +39,5 @@ class Runtime(Strict):
     """Seconds for which a process waits for the others before the run ends."""
     deterministic: bool = False
     """On a GPU: only deterministic kernels, so that a continued run is bit-identical."""
+    inferred: Fixed[Suppress[tuple[str, ...]]] = ()
+    """Fields of the recipe whose values were inferred by fine-tuning, and not given."""

@@ -3,9 +3,9 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cosub.choices import Strategy
+from cosub.choices import SlimUnit, Strategy
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
@@ -22,7 +22,8 @@ from cosub.slimming.slim import Opened, open_run, params_of
 from cosub.slimming.strategies import cost, layer_scales
 
 FULL = "full network"
-COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers")
+COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers",
+                            "unit", "keep")  # fmt: skip
 
 # Told apart by shape as well as by colour; the one to beat is black.
 _STYLES = {
@@ -55,9 +56,9 @@ def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
     """Measures and writes into `place`, which will be `out`."""
     opened = open_run(request)
     recipe = opened.trained.recipe
-    wanted, depths = _strategies(request, opened), request.depths or default_depths(opened.scorer.num_layers)
+    wanted, depths = _strategies(request, opened), _depths(request, opened)
     for strategy in wanted:
-        cost(strategy, opened.scorer.num_layers, min(depths), request.evaluations)  # refuses before work is done
+        cost(strategy, len(opened.units), min(depths), request.evaluations)  # refuses before work is done
     test = load_at_random(opened.source.test, request.test_images, recipe, request.seed, "frontier")
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)
@@ -74,9 +75,11 @@ def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
     }
 
 
-def default_depths(layers: int) -> list[int]:
-    """Eighths of all layers, from seven down to two."""
-    return sorted({max(1, round(layers * share / 8)) for share in range(2, 8)} - {layers}, reverse=True) or [layers]
+def _depths(request: Request, opened: Opened) -> list[int]:
+    """Those that were asked for, or eighths of all units, from seven down to two, as far as so few may be left."""
+    most, least = len(opened.units), opened.units.least
+    eighths = {max(least, round(most * share / 8)) for share in range(2, 8)} - {most}
+    return sorted({*request.depths} or eighths or {most}, reverse=True)
 
 
 def _strategies(request: Request, opened: Opened) -> list[Strategy]:
@@ -91,35 +94,43 @@ def _strategies(request: Request, opened: Opened) -> list[Strategy]:
     return wanted
 
 
-def _choose(request: Request, opened: Opened, wanted: Sequence[Strategy]) -> list[tuple[str, Layers]]:
-    depths = sorted(request.depths or default_depths(opened.scorer.num_layers), reverse=True)
-    chosen: list[tuple[str, Layers]] = [(FULL, opened.scorer.everything)]
+class Choice(NamedTuple):
+    """What a strategy keeps of so many units."""
+
+    strategy: str
+    keep: int
+    layers: Layers
+
+
+def _choose(request: Request, opened: Opened, wanted: Sequence[Strategy]) -> list[Choice]:
+    depths, units = _depths(request, opened), opened.units
+    chosen = [Choice(FULL, len(units), opened.scorer.everything)]
     for strategy in wanted:
         found = opened.choose(strategy, depths, request.evaluations)
-        chosen += [(strategy, found[depth]) for depth in dict.fromkeys(depths)]
+        chosen += [Choice(strategy, depth, found[depth]) for depth in depths]
     return chosen
 
 
-def _measure(
-    request: Request, opened: Opened, chosen: Sequence[tuple[str, Layers]], test: Images
-) -> list[dict[str, Any]]:
+def _measure(request: Request, opened: Opened, chosen: Sequence[Choice], test: Images) -> list[dict[str, Any]]:
     """A point for each choice; the same layers are measured once."""
     made: dict[Layers, Slimmed] = {}
     top1: dict[Layers, float] = {}
-    with progress("measuring", len({layers for _, layers in chosen})) as advance:
-        for layers in dict.fromkeys(layers for _, layers in chosen):
+    different = list(dict.fromkeys(choice.layers for choice in chosen))
+    with progress("measuring", len(different)) as advance:
+        for layers in different:
             made[layers] = opened.make(layers)
             top1[layers] = accuracy_of(made[layers].network, test, request.batch_size)
             advance(1)
     networks = [slimmed.network for slimmed in made.values()]
     times = milliseconds(networks, opened.trained.recipe.resolution, request.latency_batch)
     latency = dict(zip(made, times, strict=True))
-    return [_point(strategy, made[layers], top1[layers], latency[layers]) for strategy, layers in chosen]
+    kind = opened.units.kind
+    return [_point(choice, made[choice.layers], top1[choice.layers], latency[choice.layers], kind) for choice in chosen]
 
 
-def _point(strategy: str, slimmed: Slimmed, top1: float, latency: float) -> dict[str, Any]:
+def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: SlimUnit) -> dict[str, Any]:
     return {
-        "strategy": strategy,
+        "strategy": choice.strategy,
         "layers": len(slimmed.layers),
         "top1": round(top1, 6),
         "milliseconds": latency,
@@ -127,6 +138,8 @@ def _point(strategy: str, slimmed: Slimmed, top1: float, latency: float) -> dict
         "factor": slimmed.factor,
         "loss": slimmed.loss,
         "kept_layers": list(slimmed.recipe.kept_layers),
+        "unit": unit,
+        "keep": choice.keep,
     }
 
 
@@ -167,13 +180,13 @@ def lines(result: dict[str, Any]) -> list[str]:
     """A table for a person: a row per depth, a column per strategy, then where the files are."""
     full, *points = result["points"]
     names = list(dict.fromkeys(point["strategy"] for point in points))
-    found = {(point["strategy"], point["layers"]): point for point in points}
-    depths = dict.fromkeys(layers for _, layers in found)
-    rows = [["layers", "ms", *names], [*_row([full]), *[""] * (len(names) - 1)]]
-    rows += [_row([found[name, layers] for name in names]) for layers in depths]
+    found = {(point["strategy"], point["keep"]): point for point in points}
+    what = "blocks" if full["unit"] == "block" else "residual layers"
+    rows = [[what, "ms", *names], [*_row([full]), *[""] * (len(names) - 1)]]
+    rows += [_row([found[name, keep] for name in names]) for keep in dict.fromkeys(keep for _, keep in found)]
     return [
         *align(rows, ">" * len(rows[0])),
-        f"{full['layers']} layers are the full network; top-1 on {result['test_images']:,} test images, ms of "
+        f"{full['keep']} {what} are the full network; top-1 on {result['test_images']:,} test images, ms of "
         f"every-other; {result['out']}/frontier.csv, .png",
     ]
 
@@ -181,7 +194,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 def _row(points: Sequence[dict[str, Any]]) -> list[str]:
     """Of one depth, by strategy."""
     first = points[0]
-    return [str(first["layers"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.4f}" for point in points)]
+    return [str(first["keep"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.4f}" for point in points)]
 
 
 def _title(request: Request, recipe: Recipe, test: Images) -> str:

@@ -5,7 +5,7 @@ from typing import get_args
 
 from tyro.conf import Positional
 
-from cosub.choices import Strategy
+from cosub.choices import SlimUnit, Strategy
 from cosub.errors import InputError
 from cosub.recipes.data import DataPath
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt
@@ -15,18 +15,23 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 @dataclass(frozen=True)
 class Request(Checked):
-    """Make a smaller network of a run: keep some of its residual layers. The result is a run's folder as any other."""
+    """Make a smaller network of a run: keep some of its blocks, or of its residual layers. The result is a run's folder
+    as any other."""
 
     run: Positional[str]
     """The run's folder."""
     keep: int | None = None
-    """Residual layers to keep; attention and MLP are two."""
+    """How many to keep: blocks, or residual layers with --unit layer."""
+    unit: SlimUnit | None = None
+    """What is taken out as one: a whole block, so that timm's own model of a smaller depth is left, or a single
+    residual layer; attention and MLP of a block are two. By default block where the depth of timm's model can express
+    it, else layer."""
     strategy: Strategy = "greedy"
     """Which ones: whole blocks spread evenly over depth (every-other); the first and the last (ends); those with the
     largest LayerScale factors (layerscale); those with the largest cosine distance between the stream before and after
-    (cosine); those without which the loss is highest (leave-one-out); what is left when one layer after another is
-    removed, each time the one without which the loss is lowest (greedy); the same with several candidates at each depth
-    (search)."""
+    (cosine), both summed over a block's layers; those without which the loss is highest (leave-one-out); what is left
+    when one unit after another is removed, each time the one without which the loss is lowest (greedy); the same with
+    several candidates at each depth (search)."""
     calibration: str = ""
     """Choose on images of this folder (CLASS/image, train/CLASS/image, or Parquet files); by default on training
     images of the run."""
@@ -41,7 +46,7 @@ class Request(Checked):
     frontier: bool = False
     """Instead of one network: accuracy against latency and parameters over depths and strategies, CSV and PNG."""
     depths: tuple[int, ...] = ()
-    """Of the frontier: residual layers to keep; by default eighths of all, down to a quarter."""
+    """Of the frontier: how many to keep, counted as by --keep; by default eighths of all, down to a quarter."""
     strategies: tuple[Strategy, ...] = STRATEGIES
     """Of the frontier; every-other is always there."""
     test_images: PositiveInt = 5000
@@ -60,19 +65,14 @@ class Request(Checked):
         if self.frontier and (self.keep is not None or self.heal):
             raise InputError("frontier: goes over depths and heals none; leave --keep and --heal out")
         if not self.frontier and self.keep is None:
-            raise InputError("keep: is missing; say with --keep how many residual layers, or take --frontier")
+            raise InputError(
+                "keep: is missing; say with --keep how many blocks (with --unit layer: residual layers), or take "
+                "--frontier"
+            )
         if not self.frontier and self.depths:
             raise InputError("depths: belongs to --frontier; name one depth with --keep")
 
-    def check(self, layers: int) -> None:
-        """That a network of so many residual layers can be slimmed so.
-
-        Raises:
-            InputError: for a depth that it cannot have.
-        """
-        name, depths = ("depths", self.depths) if self.keep is None else ("keep", (self.keep,))
-        for depth in depths:
-            if not 1 <= depth <= layers:
-                raise InputError(
-                    f"{name}: {depth}: the network has {layers} residual layers; keep 1 to {layers} of them"
-                )
+    @property
+    def numbers(self) -> tuple[str, tuple[int, ...]]:
+        """The option that says how many units are kept, and its values."""
+        return ("depths", self.depths) if self.keep is None else ("keep", (self.keep,))

@@ -26,9 +26,11 @@ from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
 from cosub.slimming.scoring import Layers, Scorer, milliseconds
 from cosub.slimming.strategies import choose, cost
+from cosub.slimming.units import Units, counted_by, units_of
 from cosub.train.checkpoint import save_weights
 from cosub.train.launch import train
 
+_BEFORE = {"unit": "layer"}  # of the question, where a summary from before there were blocks does not say it
 _HEALING_RATE = 0.1  # of the learning rate that the run was trained with
 
 
@@ -39,16 +41,17 @@ class Opened:
     trained: Trained
     source: Source
     scorer: Scorer
+    units: Units
     world: distributed.World
     top1: float
     """Of the full network, as its run measured it."""
 
     def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
         """With a bar."""
-        number = cost(strategy, self.scorer.num_layers, min(depths), evaluations) * self.scorer.num_batches
+        number = cost(strategy, len(self.units), min(depths), evaluations) * self.scorer.num_batches
         with progress(strategy, max(number, 1)) as advance:
             self.scorer.tick = advance
-            return choose(strategy, self.scorer, depths, evaluations)
+            return choose(strategy, self.scorer, depths, evaluations, self.units)
 
     def make(self, layers: Layers) -> Slimmed:
         scorer = self.scorer
@@ -56,7 +59,8 @@ class Opened:
 
 
 def open_run(request: Request) -> Opened:
-    """Load what is to be slimmed. Warns of a run that never dropped layers.
+    """Load what is to be slimmed. Says which units are counted where that was not asked for, and warns of a run that
+    never dropped layers.
 
     Raises:
         InputError: if the run is not finished, cannot be slimmed so, its data are not there, or the calibration images
@@ -71,7 +75,10 @@ def open_run(request: Request) -> Opened:
     source = source_of_run(recipe.data, trained.classes, request.data.path)
     images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
     scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
-    request.check(scorer.num_layers)
+    units = units_of(trained, request.unit)
+    units.check(*request.numbers)
+    if request.unit is None:
+        Terminal().say(f"unit: {counted_by(units, request.numbers[0])}")
     summary = RunFolder(Path(request.run)).read_summary()
     if not isinstance(summary.get("top1"), float):
         raise InputError(f"run: {request.run}: its summary.json says no top1; it is damaged, take the run's copy")
@@ -80,7 +87,7 @@ def open_run(request: Request) -> Opened:
             f"{request.run} never dropped layers, so its network has not learnt to do without any: expect accuracy to "
             "fall fast, or add --heal EPOCHS"
         )
-    return Opened(trained, source, scorer, world, summary["top1"])
+    return Opened(trained, source, scorer, units, world, summary["top1"])
 
 
 def slim(request: Request) -> dict[str, Any]:
@@ -107,10 +114,11 @@ def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, An
     started = time.time()
     opened = open_run(request)
     scorer, recipe = opened.scorer, opened.trained.recipe
+    request = dataclasses.replace(request, unit=opened.units.kind)
     assert request.keep is not None
     chosen = opened.choose(request.strategy, [request.keep], request.evaluations)[request.keep]
     evaluations = scorer.evaluations
-    rival = choose("every-other", scorer, [request.keep])[request.keep]
+    rival = choose("every-other", scorer, [request.keep], units=opened.units)[request.keep]
     losses = scorer.losses(scorer.everything, [scorer.everything, chosen, rival])
     slimmed = opened.make(chosen)
     result = evaluate(
@@ -167,6 +175,7 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
         "asked": question(request),
         "layers": len(slimmed.layers),
         "layers_full": opened.scorer.num_layers,
+        "units_full": len(opened.units),
         "kept_layers": list(slimmed.recipe.kept_layers),
         "factor": slimmed.factor,
         "factor_losses": {f"{factor:g}": loss for factor, loss in slimmed.losses.items()},
@@ -183,6 +192,7 @@ def question(request: Request) -> dict[str, Any]:
     return {
         "run": os.path.realpath(request.run),
         "keep": request.keep,
+        "unit": request.unit,
         "strategy": request.strategy,
         "calibration": os.path.realpath(request.calibration) if request.calibration else "",
         "images": request.images,
@@ -197,11 +207,14 @@ def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
         return None
     summary = folder.read_summary()
     try:
-        same = summary["slim"]["asked"] == question(request) and bool(table(summary))
+        asked = {**_BEFORE, **summary["slim"]["asked"]}
+        table(summary)
     except (KeyError, TypeError, ValueError, AttributeError):  # another run's, or damaged
-        same = False
-    if not same:
+        asked = dict(_BEFORE)
+    if question(request) | ({} if request.unit else {"unit": asked["unit"]}) != asked:
         raise InputError(f"out: {folder.path}: exists and holds something else; name another folder with --out")
+    if request.unit is None:
+        Terminal().say(f"unit: {asked['unit']}, as in {folder.path}, which is there")
     return summary
 
 
@@ -242,8 +255,11 @@ def table(summary: dict[str, Any]) -> dict[str, str]:
     """What came out, for a person."""
     about = summary["slim"]
     losses, batch = about["calibration_loss"], about["latency_batch"]
+    layers = f"{about['layers']} of {about['layers_full']}: {' '.join(map(str, about['kept_layers']))}"
+    blocks = f"{about['asked']['keep']} of {about['units_full']}" if about["asked"].get("unit") == "block" else ""
     return {
-        "layers": f"{about['layers']} of {about['layers_full']}: {' '.join(map(str, about['kept_layers']))}",
+        **({"blocks": blocks} if blocks else {}),
+        "residual layers": layers,
         "strategy": f"{about['asked']['strategy']}, {about['evaluations']} submodels on "
         f"{about['calibration_images']} calibration images",
         "calibration loss": f"{losses['chosen']:.4f} (every-other {losses['every-other']:.4f}, "

@@ -1,4 +1,4 @@
-"""Which residual layers to keep: seven ways, each for several depths at once."""
+"""Which units of a network to keep: seven ways, each for several depths at once."""
 
 import math
 from collections.abc import Sequence
@@ -11,52 +11,60 @@ from cosub.attachment import layers_per_block
 from cosub.choices import Strategy
 from cosub.errors import InputError
 from cosub.slimming.scoring import Layers, Scorer, blocks_of
+from cosub.slimming.units import Chosen, Units, single_layers, without
 from cosub.submodel import evenly
 
 _BUDGET = 4  # of the search, unless said otherwise: times what greedy takes
 
 
-def choose(strategy: Strategy, scorer: Scorer, depths: Sequence[int], evaluations: int = 0) -> dict[int, Layers]:
-    """The layers to keep for each depth; for a whole network all of them.
+def choose(
+    strategy: Strategy, scorer: Scorer, depths: Sequence[int], evaluations: int = 0, units: Units | None = None
+) -> dict[int, Layers]:
+    """The residual layers to keep for each depth, counted in units (by default single layers); all of a whole network.
 
     Raises:
         InputError: for a network without LayerScale, or fewer evaluations than a search needs.
     """
-    total = scorer.num_layers
+    units = units or single_layers(scorer.num_layers)
     match strategy:
-        case "every-other":
-            per_block = layers_per_block(scorer.network)
-            return {depth: every_other(per_block, depth) for depth in depths}
-        case "ends":
-            return {depth: ends(total, depth) for depth in depths}
+        case "every-other" | "ends":
+            orders = {depth: _by_place(strategy, scorer, units, depth) for depth in depths}
         case "layerscale":
-            return _largest(layer_scales(scorer.network), depths)
+            orders = dict.fromkeys(depths, _largest(_sums(layer_scales(scorer.network), units)))
         case "cosine":
-            return _largest(scorer.cosine_distances(), depths)
+            orders = dict.fromkeys(depths, _largest(_sums(scorer.cosine_distances(), units)))
         case "leave-one-out":
-            full = scorer.everything
-            return _largest(scorer.losses(full, [_without(full, layer) for layer in full]), depths)
-        case "greedy":
-            width = 1
-        case "search":
-            width = beam_width(total, min(depths), evaluations)
-    best = beam(scorer, min(depths), width)
-    return {depth: best[depth] for depth in depths}
+            rests = [units.layers_of(without(units.everything, unit)) for unit in units.everything]
+            orders = dict.fromkeys(depths, _largest(scorer.losses(scorer.everything, rests)))
+        case "greedy" | "search":
+            width = 1 if strategy == "greedy" else beam_width(len(units), min(depths), evaluations)
+            best = beam(scorer, units, min(depths), width)
+            return {depth: units.layers_of(best[depth]) for depth in depths}
+    return {depth: units.layers_of(units.shrink(units.everything, order, depth)) for depth, order in orders.items()}
 
 
-def cost(strategy: Strategy, layers: int, depth: int, evaluations: int = 0) -> int:
-    """How many submodels a strategy evaluates, at most, to choose so many of the layers."""
+def cost(strategy: Strategy, units: int, depth: int, evaluations: int = 0) -> int:
+    """How many submodels a strategy evaluates, at most, to choose so many of the units."""
     match strategy:
         case "cosine":
             return 1
         case "leave-one-out":
-            return layers
+            return units
         case "greedy":
-            return _greedy(layers, depth)
+            return _greedy(units, depth)
         case "search":
-            return beam_width(layers, depth, evaluations) * _greedy(layers, depth)
+            return beam_width(units, depth, evaluations) * _greedy(units, depth)
         case _:
             return 0
+
+
+def _by_place(strategy: Strategy, scorer: Scorer, units: Units, depth: int) -> list[int]:
+    """The units that a strategy keeps by their place alone, then the others."""
+    if strategy == "ends":
+        first = ends(len(units), depth)
+    else:
+        first = every_other([1] * len(units) if units.kind == "block" else layers_per_block(scorer.network), depth)
+    return [*first, *(unit for unit in units.everything if unit not in first)]
 
 
 def every_other(per_block: Sequence[int], depth: int) -> Layers:
@@ -100,53 +108,54 @@ def layer_scales(network: nn.Module) -> list[float]:
     return found
 
 
-def beam(scorer: Scorer, depth: int, width: int) -> dict[int, Layers]:
-    """Take one layer after another away, and keep at each depth the `width` submodels with the lowest loss.
+def beam(scorer: Scorer, units: Units, depth: int, width: int) -> dict[int, Chosen]:
+    """Take one unit after another away, and keep at each depth the `width` submodels with the lowest loss.
 
     Gives the best of each depth. With a width of 1 it is greedy.
     """
-    bases = [scorer.everything]
-    best = {scorer.num_layers: scorer.everything}
-    for remaining in range(scorer.num_layers - 1, depth - 1, -1):
-        losses: dict[Layers, float] = {}
-        seen: set[Layers] = set()
+    bases = [units.everything]
+    best = {len(units): units.everything}
+    for remaining in range(len(units) - 1, depth - 1, -1):
+        losses: dict[Chosen, float] = {}
+        seen: set[Chosen] = set()
         for base in bases:
-            candidates = [_without(base, layer) for layer in base]
+            candidates = [smaller for unit in base if units.may_remain(smaller := without(base, unit))]
             candidates = [candidate for candidate in candidates if candidate not in seen]
             seen |= set(candidates)
-            losses |= scorer.halve_candidates(base, candidates, width)
+            layers = {units.layers_of(candidate): candidate for candidate in candidates}
+            found = scorer.halve_candidates(units.layers_of(base), list(layers), width)
+            losses |= {layers[kept]: loss for kept, loss in found.items()}
         bases = sorted(losses, key=lambda candidate: (losses[candidate], candidate))[:width]
         best[remaining] = bases[0]
     return best
 
 
-def beam_width(layers: int, depth: int, evaluations: int) -> int:
+def beam_width(units: int, depth: int, evaluations: int) -> int:
     """How wide a beam is that evaluates no more submodels than stated.
 
     Raises:
         InputError: if the evaluations do not suffice for a width of one.
     """
-    greedy = _greedy(layers, depth)
+    greedy = _greedy(units, depth)
     if not evaluations:
         return _BUDGET
     if evaluations < greedy:
-        raise InputError(
-            f"evaluations: {evaluations}: greedy alone takes {greedy} from {layers} layers to {depth}; give more"
-        )
+        raise InputError(f"evaluations: {evaluations}: greedy alone takes {greedy} from {units} to {depth}; give more")
     return evaluations // max(greedy, 1)
 
 
-def _greedy(layers: int, depth: int) -> int:
-    return sum(range(depth + 1, layers + 1))
+def _greedy(units: int, depth: int) -> int:
+    return sum(range(depth + 1, units + 1))
 
 
-def _largest(scores: Sequence[float], depths: Sequence[int]) -> dict[int, Layers]:
-    order = torch.tensor(scores).argsort(descending=True, stable=True).tolist()
-    return {depth: tuple(sorted(order[:depth])) for depth in depths}
+def _sums(values: Sequence[float], units: Units) -> list[float]:
+    """Of the values of each unit's layers."""
+    return [sum(values[layer] for layer in layers) for layers in units.layers]
 
 
-def _without(layers: Layers, one: int) -> Layers:
-    return tuple(layer for layer in layers if layer != one)
+def _largest(scores: Sequence[float]) -> list[int]:
+    """The units from the largest score to the smallest; of equal ones the first comes first."""
+    return torch.tensor(scores).argsort(descending=True, stable=True).tolist()
 
 
 def _factors(held: object, name: str) -> Tensor | None:

@@ -96,5 +96,6 @@ class RunBuilder:
             for message in load_weights(self.task.pretrained(network), recipe.weights):
                 self.reporter.say(f"weights{of}: {message}")
         if recipe.head == "probe":
+            self.reporter.say(f"head{of}: fitting it to the features of the training images")
             for message in fit_heads(network, self.task.source.train, recipe, self.world):
                 self.reporter.say(f"head{of}: {message}")

@@ -23,8 +23,12 @@ def effective_rate(recipe: Recipe, network: nn.Module) -> float:
 
 
 def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
-    """One sentence for each thing that may surprise: `network` is the recipe's, attached."""
+    """One sentence for each thing that may surprise: `network` is the recipe's, attached.
+
+    A value that was inferred was printed when it was, and is not warned about again. That nothing is dropped always is.
+    """
     found = []
+    inferred = recipe.runtime.inferred
     rates, copies = state(network).rates, state(network).copies
     asked, effective = sum(rates) / len(rates), effective_rate(recipe, network)
     if effective == 0 and (recipe.drop_rate or copies > 1):
@@ -38,16 +42,17 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             )
         )
         found.append(f"{what}: {reason}")
-    elif abs(effective - asked) > 0.2 * asked:
+    elif abs(effective - asked) > 0.2 * asked and "group_size" not in inferred:
         found.append(
             f"the effective drop rate is {effective:.4g} instead of {asked:.4g}, because rows are rounded; "
             "set --rounding spread or a larger --group-size"
         )
-    if 0 < recipe.drop_rate < NO_FASTER and effective:
+    if 0 < recipe.drop_rate < NO_FASTER and effective and "drop_rate" not in inferred:
         found.append(f"a drop rate below {NO_FASTER} saves memory but hardly any time (docs/performance.md)")
     kept = min(state(network).kept(copies * recipe.group_size))
     branches = [module for twin in network.modules() if isinstance(twin, Twin) for module in twin.modules()]
-    if kept < FEW_ROWS and any(isinstance(module, _BatchNorm) for module in branches):
+    few = kept < FEW_ROWS and "group_size" not in inferred
+    if few and any(isinstance(module, _BatchNorm) for module in branches):
         found.append(
             f"BatchNorm in a branch sees only the kept rows, which are as few as {kept} per group: "
             "set a larger --group-size"

@@ -1,8 +1,11 @@
-"""What fine-tuning takes from the weights it starts from, and from the size of their network."""
+"""What fine-tuning takes from the weights that it starts from, the size of their network, and the number of images."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -15,8 +18,82 @@ from cosub.recipes.finetune import like
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import Published, look_up, told
+from cosub.train.few_images import batch_for, epochs_for, warmup_for
+from cosub.train.probing import MOST
+from cosub.train.tasks import task_type
 
 _MINIMUM = 0.05  # of the drop rate: below it, there is little to co-train
+_INPUTS = ("inputs.mean", "inputs.std", "inputs.crop_ratio", "inputs.interpolation")
+# What a run keeps that has begun, whatever is inferred by now: rules and the weights' own words may have changed.
+BEGUN = ("inputs", "head", "lr", "epochs", "batch_size", "group_size", "optimizer.warmup_epochs")
+
+
+class Note(NamedTuple):
+    """Fields of a recipe that were inferred together, and the words for their values and where these are from."""
+
+    fields: tuple[str, ...]
+    words: Callable[[Recipe], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inferred:
+    """A recipe with values that were inferred, and what there is to say of them."""
+
+    recipe: Recipe
+    notes: tuple[Note, ...] = ()
+    messages: tuple[str, ...] = ()
+
+    def given(self, final: Recipe) -> set[str]:
+        """Of the fields that were inferred, those for which the final recipe has another value."""
+        fields = (name for note in self.notes for name in note.fields)
+        return {name for name in fields if _value(final, name) != _value(self.recipe, name)}
+
+    def lines(self, final: Recipe | None = None) -> list[str]:
+        """What a person is told: values are those of the final recipe, and what is not inferred is named."""
+        final = final or self.recipe
+        given = self.given(final)
+        lines = list(self.messages)
+        for note in self.notes:
+            others = [name.removeprefix("inputs.") for name in note.fields if name in given]
+            if len(others) < len(note.fields):
+                but = f", but for {', '.join(others)} as given" if others else ""
+                lines.append(f"inferred: {note.words(final)}{but}")
+        return lines
+
+    def marked(self, final: Recipe) -> Recipe:
+        """The final recipe, which then names the fields that were inferred: nobody is warned of their values."""
+        fields = {name for note in self.notes for name in note.fields} - self.given(final)
+        return changed(final, {"runtime.inferred": tuple(sorted(fields))})
+
+    def joined(self, values: Mapping[str, Any], words: Callable[[Recipe], str]) -> "Inferred":
+        """With these values besides."""
+        note = Note(tuple(values), words)
+        return dataclasses.replace(self, recipe=changed(self.recipe, values), notes=(*self.notes, note))
+
+    def as_begun(self, run: Recipe, folder: Path, fields: Sequence[str]) -> "Inferred":
+        """With the values that a run in that folder began with: it goes on so, whatever its weights say by now."""
+        values = {name: _value(run, name) for name in fields if _value(run, name) != _value(self.recipe, name)}
+        if not values:
+            return self
+        now = f": {told(run.inputs)}" if "inputs" in values else ""
+        kept = [note for note in self.notes if not any(name.startswith(tuple(values)) for name in note.fields)]
+        found = dataclasses.replace(self, notes=tuple(kept))
+        return found.joined(values, lambda _: f"{', '.join(values)} as in {folder}, which has begun{now}")
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values; a name may be that of a field of one of its parts, `optimizer.warmup_epochs`."""
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        part, _, field = name.rpartition(".")
+        if part:
+            field, value = part, dataclasses.replace(changes.get(part, getattr(recipe, part)), **{field: value})
+        changes[field] = value
+    return dataclasses.replace(recipe, **changes)
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return functools.reduce(getattr, name.split("."), recipe)
 
 
 def pretrained_name(model: str) -> str:
@@ -38,16 +115,12 @@ def pretrained_name(model: str) -> str:
     return name
 
 
-def as_begun(recipe: Recipe, folder: Path, fields: Sequence[str]) -> tuple[Recipe, list[str]]:
-    """The recipe with those fields as a run in that folder has them, and a line if that changes them.
-
-    A run goes on as it began, though its weights may be gone by now or say other things of themselves.
-    """
-    there = read(folder / "recipe.json") if is_run(folder) else recipe
-    begun = dataclasses.replace(recipe, **{name: getattr(there, name) for name in fields})
-    if begun == recipe or (there.weights, there.model) != (recipe.weights, recipe.model):
-        return recipe, []
-    return begun, [f"inferred: {', '.join(fields)} as in {folder}, which has begun: {told(begun.inputs)}"]
+def begun(recipe: Recipe, folder: Path) -> Recipe | None:
+    """The recipe of a run in that folder, if it started from the same weights with the same model."""
+    if not is_run(folder):
+        return None
+    there = read(folder / "recipe.json")
+    return there if (there.weights, there.model) == (recipe.weights, recipe.model) else None
 
 
 def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
@@ -58,22 +131,23 @@ def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, orientation=there.orientation))
 
 
-def follow(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A recipe that prepares images as its weights want them, and a line that says what was taken from where.
+def follow(recipe: Recipe) -> Inferred:
+    """A recipe that prepares images as its weights want them.
 
     Raises:
         InputError: if what the weights say of themselves cannot be read.
     """
-    found = look_up(recipe.weights, recipe.model)
-    return dataclasses.replace(recipe, inputs=found.inputs), _lines(found)
+    return _prepared(recipe, look_up(recipe.weights, recipe.model))
 
 
-def _lines(found: Published) -> list[str]:
-    return [*found.messages, f"inferred: {told(found.inputs)}, from {found.origin}"]
+def _prepared(recipe: Recipe, found: Published) -> Inferred:
+    recipe = dataclasses.replace(recipe, inputs=found.inputs)
+    note = Note(_INPUTS, lambda final: f"{told(final.inputs)}, from {found.origin}")
+    return Inferred(recipe, (note,), found.messages)
 
 
-def infer(recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """A recipe with all that follows from its weights and model, and a line for each thing that was inferred.
+def infer(recipe: Recipe) -> Inferred:
+    """A recipe with all that follows from its weights and model.
 
     From the weights: resolution, normalisation and crop, and the model where they name it. From the number of
     parameters: drop rate (at least 0.05) and layer decay of the nearest size of table A.1.
@@ -89,19 +163,63 @@ def infer(recipe: Recipe) -> tuple[Recipe, list[str]]:
     found = look_up(recipe.weights, recipe.model)
     model = found.model or recipe.model
     arguments = found.model_args or (recipe.model_args if model == recipe.model else {})
-    lines = [*_lines(found), f"inferred: model {model} at resolution {found.resolution}, from {found.origin}"]
-    recipe = dataclasses.replace(
-        recipe, model=model, model_args=arguments, resolution=found.resolution, inputs=found.inputs
+    inferred = _prepared(dataclasses.replace(recipe, model=model, model_args=arguments), found).joined(
+        {"model": model, "resolution": found.resolution},
+        lambda final: f"model {final.model} at resolution {final.resolution}, from {found.origin}",
     )
-    parameters = _parameters(recipe)
+    parameters = _parameters(inferred.recipe)
     size = like(parameters)
-    rate = max(size.imagenet, _MINIMUM)
-    optimizer = dataclasses.replace(recipe.optimizer, layer_decay=size.layer_decay)
-    lines.append(
-        f"inferred: drop_rate {rate:g} and optimizer.layer_decay {size.layer_decay:g}, as of {size.title} (table A.1), "
-        f"the nearest to {parameters / 1e6:.1f} M parameters"
+    return inferred.joined(
+        {"drop_rate": max(size.imagenet, _MINIMUM), "optimizer.layer_decay": size.layer_decay},
+        lambda final: (
+            f"drop_rate {final.drop_rate:g} and optimizer.layer_decay {final.optimizer.layer_decay:g}, as of "
+            f"{size.title} (table A.1), the nearest to {parameters / 1e6:.1f} M parameters"
+        ),
     )
-    return dataclasses.replace(recipe, drop_rate=rate, optimizer=optimizer), lines
+
+
+def for_images(inferred: Inferred, given: Recipe, flags: Set[str], images: int) -> Inferred:
+    """With the epochs, and where neither is given with the batch and its one group, that suit so many training images.
+
+    Args:
+        inferred: what was inferred so far.
+        given: the same recipe with what was given.
+        flags: those that were given.
+        images: training images.
+    """
+    origin = f"for {images:,} training images"
+    if not flags & {"--batch-size", "--group-size"}:
+        copies = task_type(given).method(given).copies
+        batch = batch_for(images, copies, given.drop_rate, given.rounding)
+        inferred = inferred.joined(
+            {"batch_size": batch, "group_size": batch},
+            lambda final: f"batch_size {final.batch_size} and group_size {final.group_size}, {origin}",
+        )
+    epochs = epochs_for(images)
+    warmup = warmup_for(given.epochs if "--epochs" in flags else epochs)
+    inferred = inferred.joined(
+        {"epochs": epochs, "optimizer.warmup_epochs": warmup},
+        lambda final: (
+            f"epochs {final.epochs} and optimizer.warmup_epochs {final.optimizer.warmup_epochs:g}, {origin} (an epoch "
+            "for each 100 images, 3 to 30)"
+        ),
+    )
+    if images <= MOST or inferred.recipe.head != "probe":
+        return inferred
+    return inferred.joined({"head": "zero"}, lambda final: f"head {final.head}, {origin}")
+
+
+def training_images(recipe: Recipe, local: bool) -> int | None:
+    """How many images a recipe trains on; None where they cannot be opened: training says why.
+
+    With `local` nothing but a path on this machine is opened.
+    """
+    if local and not os.path.exists(os.path.expanduser(getattr(recipe.data, "path", ""))):
+        return None
+    try:
+        return len(task_type(recipe).open(recipe).train.labels)
+    except InputError:
+        return None
 
 
 def _parameters(recipe: Recipe) -> int:

@@ -34,6 +34,7 @@ from cosub.runs.published import metadata
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.checkpoint import DamagedCheckpoint, save_weights
+from cosub.train.forecast import forecast
 from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
 from cosub.train.sharding import full
@@ -84,6 +85,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
             if folder.state() == "done":  # by another process, while this one waited for it
                 return folder.read_summary()
             trainer.prepare()
+            if expected := forecast(trainer):
+                reporter.say(expected)
             with _room(folder), _recorded(trainer), distributed.explain_errors():
                 trainer.fit()
                 return _finish(trainer)
@@ -135,7 +138,8 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "residual layers": str(len(kept)),
         "drop rate": f"{recipe.drop_rate:g} ({recipe.schedule}), {effective:.4g} effective",
         "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
-        "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to test, "
+        "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to "
+        f"{'validate' if trainer.source.validation is trainer.source.test else 'test'}, "
         f"{len(trainer.source.classes)} classes",
         **overview(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
@@ -248,8 +252,8 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         found = trainer.evaluate(source.validation).headline
         more |= {f"validation_{name}": value for name, value in found.items()}
     if recipe.choose == "best":
-        chosen_on = "test" if source.validation_or_test is source.test else "validation"
-        more |= {"chosen_epoch": counters.best[0], "chosen_on": chosen_on}
+        reported_on = "validation" if source.validation_or_test is source.test else "test"
+        more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation", "reported_on": reported_on}
     more |= trainer.task.skipped(counters.skipped)
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
     bad = sorted({*counters.bad, *result.bad})
@@ -293,12 +297,14 @@ def _read_result(recipe: Recipe, folder: RunFolder, summary: dict[str, Any]) -> 
 def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
     """The results of a finished run as rows of a table."""
     name, key = headline_metric(recipe.task.kind)
-    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} images)"}
+    same = summary.get("reported_on") == "validation" or summary.get("chosen_on") == "test"  # as it was written before
+    what = "validation images" if same else "images"
+    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} {what})"}
     for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
-    if epoch := summary.get("chosen_epoch"):
-        by = "the validation images" if summary["chosen_on"] == "validation" else "these images, so it is optimistic"
-        rows["chosen"] = f"epoch {epoch}, by {by}"
+    if (epoch := summary.get("chosen_epoch")) is not None:
+        when = f"epoch {epoch}" if epoch else "the network before the first step, with its fitted classifier"
+        rows["chosen"] = f"{when}, by {'these images, so it is optimistic' if same else 'the validation images'}"
     if summary.get("skipped_crops"):
         rows["skipped"] = f"{summary['skipped_crops']:,} crops in which all pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"

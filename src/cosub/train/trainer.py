@@ -24,7 +24,7 @@ from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
 from cosub.train import checkpoint as checkpoints
 from cosub.train.builder import RunBuilder, build_student
-from cosub.train.choosing import SECONDS_BETWEEN_CHECKPOINTS, evaluation_due, keep_best
+from cosub.train.choosing import SECONDS_BETWEEN_CHECKPOINTS, evaluation_due, keep_best, keep_fitted
 from cosub.train.compile_choice import work_of
 from cosub.train.compiling import Compilation
 from cosub.train.finite import Updates, copied_buffers, restore_buffers
@@ -113,6 +113,7 @@ class Trainer:
         self.reporter.start(state.step, self.total_steps)
         self.saved_at = time.monotonic()
         with _closing(logs, self.reporter):
+            keep_fitted(self, logs)
             window.started = time.perf_counter()
             while state.step < self.total_steps:
                 window.values.append(self.train_step(runners, batches, window))

@@ -1,6 +1,6 @@
 """The factor of kept branches, folded into the last parameters of each: exact up to rounding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,13 +25,17 @@ def fold(block: nn.Module, layers: Sequence[int], factor: float) -> bool:
         Whether each ends in parameters that can take it; otherwise nothing was changed. A branch may end in an
         activation, in squeeze-and-excitation or in a convolution whose weights are standardised.
     """
-    ends = [_end(block, layer) for layer in layers]
-    if not all(ends):
+    if not can_fold(block, layers):
         return False
     with torch.no_grad():
-        for parameter in (parameter for end in ends for parameter in end):
+        for parameter in (parameter for layer in layers for parameter in _end(block, layer)):
             parameter.mul_(factor)
     return True
+
+
+def can_fold(block: nn.Module, layers: Iterable[int]) -> bool:
+    """Whether some branches of a timm block each end in parameters that can take a factor."""
+    return all(_end(block, layer) for layer in layers)
 
 
 def _end(block: nn.Module, layer: int) -> list[nn.Parameter]:
