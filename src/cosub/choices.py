@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli"]
+Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli", "masked"]
+BY_CHANCE: tuple[Rounding, ...] = ("bernoulli", "masked")
+"""Each row is kept by chance: no two steps keep equally many."""
 Operation = Literal["efficient", "plain"]
 Schedule = Literal["uniform", "linear"]
 CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cosub.attachment import state
-from cosub.choices import Compile, Rounding
+from cosub.choices import BY_CHANCE, Compile, Rounding
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.methods import Method
@@ -58,15 +58,15 @@ def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: C
 
     Args:
         wanted: the recipe's value.
-        rounding: the recipe's; bernoulli gives every step other shapes.
+        rounding: the recipe's; by chance, every step keeps another number of rows.
         device: the type of the device, as torch calls it.
         steps: of the whole run, not those still to go.
         work: counts a step of the recipe.
     """
     if wanted != "auto":
         return Choice(wanted == "on", f"{wanted}, as asked")
-    if rounding == "bernoulli":
-        return Choice(False, "auto: off, because rounding bernoulli gives every step other shapes")
+    if rounding in BY_CHANCE:
+        return Choice(False, f"auto: off, because rounding {rounding} keeps another number of rows in every step")
     if device != "cuda":
         return Choice(False, "auto: off, because it compiles on a GPU alone")
     found = work()
