@@ -19,7 +19,7 @@ from cosub.train import checkpoint
 from cosub.train.signals import StopRequest
 
 # Imported once, by the process from which those of the runs are forked.
-_PRELOADED = ["cosub.train.launch", "timm", "sklearn.datasets", "sklearn.model_selection"]
+PRELOADED = ["cosub.train.launch", "timm", "sklearn.datasets", "sklearn.model_selection"]
 _STOPPED = Stopped("").status
 
 
@@ -151,7 +151,7 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
     except OSError as error:
         raise InputError(f"out: {place.out}: cannot be written ({error.strerror}); name another --out") from error
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_train, args=(recipe, str(log), threads))
     process.start()
     return Job(run, process, log)
