@@ -180,7 +180,9 @@ def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> No
         say(f"{job.run}: trained, for others to use; {left}")
         return
     line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
-    say(f"{job.run}: top-1 {line['top1']:.4f}, {line['seconds']:.0f} s; {left}")
+    chooses = line["validation_top1"] is not None  # then nobody need see the test images' before the table
+    found = f"validation top-1 {line['validation_top1']:.4f}" if chooses else f"top-1 {line['top1']:.4f}"
+    say(f"{job.run}: {found}, {line['seconds']:.0f} s; {left}")
 
 
 def _last_line(log: Path) -> str:
