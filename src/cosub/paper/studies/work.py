@@ -19,7 +19,13 @@ from cosub.train import checkpoint
 from cosub.train.signals import StopRequest
 
 # Imported once, by the process from which those of the runs are forked.
-PRELOADED = ["cosub.train.launch", "timm", "sklearn.datasets", "sklearn.model_selection"]
+PRELOADED = [
+    "cosub.train.launch",
+    "timm",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "matplotlib.backends.backend_agg",
+]
 _STOPPED = Stopped("").status
 
 
