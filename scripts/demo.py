@@ -51,15 +51,13 @@ def slim(run: Path, keep: int) -> dict[str, Any]:
 
 def facts(about: dict[str, Any]) -> str:
     found = about["slim"]
-    share = found["milliseconds"] / found["milliseconds_full"]
     return (
-        f"{found['layers']} of {found['layers_full']} layers: top-1 {about['top1']:.4f} "
-        f"(all: {found['top1_full']:.4f}) in {share:.2f} of the time"
+        f"{found['layers']} of {found['layers_full']} layers: top-1 {about['top1']:.4f} (all: {found['top1_full']:.4f})"
     )
 
 
 def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: int, target: Path) -> None:
-    """Accuracy against seconds of training, and against the layers kept: random submodels, and the slimmed networks."""
+    """Accuracy against the time, which is the same, and against the layers kept: random submodels, and the slimmed networks."""
     figure = new_figure(10, 4)
     curves, depths = figure.subplots(1, 2)
     for name, run in runs.items():
@@ -72,7 +70,7 @@ def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: i
         depths.plot([about["slim"]["layers"]], [100 * about["top1"]], label=f"{name}: slimmed", zorder=3, **star)
     images = next(iter(slimmed.values()))["num_images"]
     curves.set(
-        xlabel="seconds of training", ylabel="top-1 on test images, %", title="The full network, for the same time"
+        xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network, for the same time"
     )
     depths.set(xlabel="residual layers kept", title="With fewer layers")
     for axes in (curves, depths):
@@ -85,13 +83,13 @@ def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: i
 
 
 def curve(run: Path) -> tuple[list[float], list[float]]:
-    """Seconds of training, and top-1 in percent."""
+    """Percent of the time, and top-1 in percent."""
     from cosub.train.logs import read
 
     summary, lines = RunFolder(run).read_summary(), read(run)
     last = max(line["epoch"] for line in lines)
     points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + [(last, summary["top1"])]
-    return [summary["seconds"] * epoch / last for epoch, _ in points], [100 * top1 for _, top1 in points]
+    return [100 * epoch / last for epoch, _ in points], [100 * top1 for _, top1 in points]
 
 
 def population(run: Path, number: int) -> tuple[list[int], list[float], list[float], list[float]]:

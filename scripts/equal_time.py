@@ -14,7 +14,7 @@ from pathlib import Path
 from cosub.cli import main
 from cosub.runs.folder import RunFolder
 
-TIMED = 10.0  # seconds
+TIMED = 6.0  # seconds
 
 
 def train(words: list[str], out: Path, *more: str) -> dict:
