@@ -57,7 +57,7 @@ def facts(about: dict[str, Any]) -> str:
 
 
 def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: int, target: Path) -> None:
-    """Accuracy against the time, which is the same, and against the layers kept: random submodels, and the slimmed networks."""
+    """Accuracy against the time, the same for both, and against layers kept: random submodels, slimmed networks."""
     figure = new_figure(10, 4)
     curves, depths = figure.subplots(1, 2)
     for name, run in runs.items():
