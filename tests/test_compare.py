@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import TINY
+from tiny import TINY, tiny
 
 from cosub.choices import ArmName
 from cosub.cli import main
@@ -24,6 +24,7 @@ from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.ledger import Ledger
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
+from cosub.runs.folder import RunFolder
 from cosub.train.pace import Paces
 
 
@@ -160,8 +161,16 @@ def test_without_validation_images_some_are_held_out_and_a_batch_leaves_four_in_
 
 
 def test_a_named_model_has_arguments_of_its_own(folder):
-    recipe, _, _ = start(Request(str(folder), model="resnet26", resolution=64))
+    recipe, _, lines = start(Request(str(folder), model="resnet26", resolution=64))
     assert (recipe.model, recipe.model_args, recipe.resolution, recipe.choose) == ("resnet26", {}, 64, "last")
+    assert lines == ["start: from scratch, recipe scratch: resnet26 at 64 pixels"]
+
+
+def test_weights_are_fine_tuned(folder, tmp_path):
+    RunFolder(tmp_path / "run").claim(tiny(tmp_path / "run"))
+    recipe, _, _ = start(Request(str(folder), weights=str(tmp_path / "run")))
+    assert (recipe.name, recipe.weights, recipe.model_args) == ("finetune", str(tmp_path / "run"), TINY)
+    assert (recipe.resolution, recipe.head, recipe.choose, recipe.batch_size) == (8, "zero", "last", 5)
 
 
 # --- the choice

@@ -162,4 +162,4 @@ def jobs_of(request: Request) -> int:
 
     if request.jobs or torch.cuda.is_available():
         return request.jobs or 1
-    return len(os.sched_getaffinity(0))
+    return min(len(os.sched_getaffinity(0)), len(request.arms) * request.seeds)

@@ -1,5 +1,6 @@
 """What `cosub compare` can be asked."""
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ class Request(Checked):
     out: str = ""
     """Folder of plan, runs, table and picture; by default out/compare-FOLDER."""
     jobs: NonNegativeInt = 0
-    """Runs at a time, each with one thread; 0: as many as there are cores, and one on a GPU."""
+    """Runs at a time, each with one thread; 0: as many as there are cores and runs in the table, and one on a GPU."""
     workers: NonNegativeInt = 0
     """Processes that load images, for each run; 0 loads in the run's own."""
 
@@ -53,4 +54,5 @@ class Request(Checked):
     def asked(self) -> dict[str, Any]:
         """What the plan depends on."""
         names = ("minutes", "seeds", "model", "weights", "resolution")
-        return {**{name: getattr(self, name) for name in names}, "arms": list(self.arms)}
+        values = {name: getattr(self, name) for name in names}
+        return {"folder": os.path.realpath(self.folder), **values, "arms": list(self.arms)}

@@ -42,14 +42,13 @@ def start(request: Request) -> tuple[Recipe, Source, list[str]]:
 
 def _recipe(request: Request) -> tuple[Recipe, list[str]]:
     data = Folder(path=request.folder, orientation=True)
+    given = {"resolution": request.resolution} if request.resolution else {}
+    fixed = {**given, "choose": "last", "runtime.workers": request.workers, "runtime.compile": "off"}
     if request.weights:
         named = {"model": request.model} if request.model else {}
         recipe, lines = infer(replace(get(FINETUNE), weights=request.weights, data=data, **named))
-    else:
-        own: dict[str, Any] = {"model": request.model, "model_args": {}} if request.model else {}
-        recipe = replace(get("scratch"), data=data, **own)
-        lines = [f"start: from scratch, with the recipe scratch: {recipe.model} at {recipe.resolution} pixels"]
-    given = {"resolution": request.resolution} if request.resolution else {}
-    return changed(
-        recipe, {**given, "choose": "last", "runtime.workers": request.workers, "runtime.compile": "off"}
-    ), lines
+        lines += [f"resolution: {request.resolution}, as given"] if given else []
+        return changed(recipe, fixed), lines
+    own: dict[str, Any] = {"model": request.model, "model_args": {}} if request.model else {}
+    recipe = changed(replace(get("scratch"), data=data, **own), fixed)
+    return recipe, [f"start: from scratch, recipe scratch: {recipe.model} at {recipe.resolution} pixels"]
