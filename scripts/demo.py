@@ -1,16 +1,116 @@
-"""What `make demo` runs: the digits, co-trained and supervised, an evaluation, and a picture of predictions."""
+"""What `make demo` runs: the digits, co-trained and supervised for the same time, their submodels, slimmed networks.
+
+    python scripts/demo.py
+
+Trains both networks, removes layers of both, and draws all of it into out/demo/comparison.png. The same command
+continues what was interrupted. One seed and few images: it shows what there is, not which method is better.
+"""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from equal_time import run
+from equal_time import TIMED, epochs_at_equal_time, table, train
 
 from cosub.cli import main
+from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.folder import RunFolder
 
 OUT = Path("out/demo")
+KEEP = 10  # residual layers of the slimmed networks
+SUBMODELS = 8  # at random, of each depth
+LOOKS: dict[str, dict[str, Any]] = {
+    "co-training": {"color": "tab:blue", "marker": "o", "linestyle": "-"},
+    "supervised": {"color": "black", "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
+}
+
+
+def demo(words: Sequence[str], out: Path, keep: int = KEEP, submodels: int = SUBMODELS, timed: float = TIMED) -> None:
+    runs = {"co-training": out / "cosub", "supervised": out / "supervised-equal-time"}
+    epochs = epochs_at_equal_time([*words], runs["supervised"], timed)
+    cosub = train([*words], runs["co-training"], "--method", "cosub")
+    other = train([*words], runs["supervised"], "--method", "supervised", "--epochs", str(epochs))
+    slimmed = {name: slim(run, keep) for name, run in runs.items()}
+    draw(runs, slimmed, submodels, out / "comparison.png")
+    print(table({"cosub": cosub, "supervised, equal time": other}))
+    for name, about in slimmed.items():
+        print(f"{name}, {facts(about)}")
+    print(f"One seed, {cosub['num_images']} test images, of which one is {100 / cosub['num_images']:.2f} points: "
+          f"a point or two is chance. Picture: {out / 'comparison.png'}")  # fmt: skip
+
+
+def slim(run: Path, keep: int) -> dict[str, Any]:
+    target = run.with_name(f"{run.name}-slim")
+    if status := main(["slim", str(run), "--keep", str(keep), "--images", "500", "--out", str(target)]):
+        raise SystemExit(status)
+    return RunFolder(target).read_summary()
+
+
+def facts(about: dict[str, Any]) -> str:
+    found = about["slim"]
+    return (
+        f"{found['layers']} of {found['layers_full']} layers: top-1 {about['top1']:.4f} (all: {found['top1_full']:.4f})"
+    )
+
+
+def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: int, target: Path) -> None:
+    """Accuracy against the time, the same for both, and against layers kept: random submodels, slimmed networks."""
+    figure = new_figure(10, 4)
+    curves, depths = figure.subplots(1, 2)
+    for name, run in runs.items():
+        curves.plot(*curve(run), label=name, markersize=4, **LOOKS[name])
+        kept, means, low, high = population(run, submodels)
+        depths.plot(kept, means, label=f"{name}: random submodels, mean and range", markersize=4, **LOOKS[name])
+        depths.fill_between(kept, low, high, color=LOOKS[name]["color"], alpha=0.12, linewidth=0)
+        about = slimmed[name]
+        star = {**LOOKS[name], "marker": "*", "linestyle": "none", "markersize": 15}
+        depths.plot([about["slim"]["layers"]], [100 * about["top1"]], label=f"{name}: slimmed", zorder=3, **star)
+    images = next(iter(slimmed.values()))["num_images"]
+    curves.set(
+        xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network, for the same time"
+    )
+    depths.set(xlabel="residual layers kept", title="With fewer layers")
+    for axes in (curves, depths):
+        axes.legend(frameon=False, fontsize="small", loc="lower right")
+    figure.supxlabel(
+        f"one seed, {images} test images (one is {100 / images:.2f} points): a point or two is chance", fontsize="small"
+    )
+    tidy([curves, depths])
+    figure.savefig(target, dpi=100)
+
+
+def curve(run: Path) -> tuple[list[float], list[float]]:
+    """Percent of the time, and top-1 in percent."""
+    from cosub.train.logs import read
+
+    summary, lines = RunFolder(run).read_summary(), read(run)
+    last = max(line["epoch"] for line in lines)
+    points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + [(last, summary["top1"])]
+    return [100 * epoch / last for epoch, _ in points], [100 * top1 for _, top1 in points]
+
+
+def population(run: Path, number: int) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Layers kept, and mean, least and best top-1 in percent of random submodels that keep so many."""
+    from cosub.analysis.population import choose_depths, draw_layers
+    from cosub.attachment import layers_per_block
+    from cosub.evaluation.images import images_of_run, load_into_memory
+    from cosub.evaluation.submodels import Kept, evaluate_submodels
+    from cosub.runs.folder import load_run
+
+    trained = load_run(run)
+    recipe, layers = trained.recipe, sum(layers_per_block(trained.network))
+    images = load_into_memory(images_of_run(recipe.data, trained.classes), recipe.resolution, recipe.inputs)
+    found: dict[int, list[float]] = {}
+    for depth in choose_depths(layers):
+        chosen = [Kept(names) for names in draw_layers(layers, depth, number, seed=0)]
+        found[depth] = (100 * evaluate_submodels(trained.network, images, chosen)[0]).tolist()
+    means = [sum(values) / len(values) for values in found.values()]
+    return list(found), means, [min(values) for values in found.values()], [max(values) for values in found.values()]
+
 
 if __name__ == "__main__":
-    run(["digits", "--out", str(OUT)])
+    demo(["digits"], OUT)
     raise SystemExit(main(["evaluate", str(OUT / "cosub"), "--show", "24"]))

@@ -74,6 +74,19 @@ def test_submodel_equals_timm_with_an_explicit_mask(build, family, images, table
     assert_same(gradients(model, logits), gradients(reference, expected))
 
 
+def test_masked_rows_are_timms_drop_path(build, family, images, table):
+    """Also in what BatchNorm sees: all rows."""
+    model = cosub.attach(build(), drop_rate=0.5, copies=1, rounding="masked").train()
+    submodel = table(layers_of(model), len(images), 0.5)
+    reference = masked_reference(build(), submodel.mask(), family).train()
+    with cosub.active(model, submodel):
+        logits = model(images)
+    expected = reference(images)
+    assert_same({"logits": logits}, {"logits": expected})
+    assert_same(gradients(model, logits), gradients(reference, expected))
+    assert_same(dict(model.named_buffers()), dict(reference.named_buffers()))
+
+
 def test_copies_at_the_door_equal_the_doubled_input(build, images, table):
     once, twice = cosub.attach(build(), 0.5, copies=1).train(), cosub.attach(build(), 0.5, copies=2).train()
     submodel = table(layers_of(once), 2 * len(images))

@@ -32,6 +32,7 @@ ROOMS = [
     {"slimming", "export", "analysis", "bench"},
     {"segmentation"},
     {"paper"},
+    {"comparison"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -161,3 +161,10 @@ def test_groups_drawn_by_chance_are_put_together():
     whole = concatenate(groups, copies).mask().view(4, copies, 2, images)
     for index, group in enumerate(groups):
         assert torch.equal(whole[:, :, index], group.mask().view(4, copies, images))
+
+
+def test_what_goes_with_masked_rows_is_not_taken_apart():
+    """The branch then runs on all rows, and a mask of each image has to follow them all."""
+    table, masks = draw(6, (2,), generator()), torch.arange(3.0).view(3, 1)
+    assert table.layers()[0].take(masks).shape == (2, 1)
+    assert torch.equal(table.layers(masked=True)[0].take(masks), masks.repeat(2, 1))

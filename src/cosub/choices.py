@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli"]
+Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli", "masked"]
+BY_CHANCE: tuple[Rounding, ...] = ("bernoulli", "masked")
+"""Each row is kept by chance: no two steps keep equally many."""
 Operation = Literal["efficient", "plain"]
 Schedule = Literal["uniform", "linear"]
 CosubKind = Literal["bce-soft", "bce-hard", "ce-soft", "ce-hard"]
@@ -22,5 +24,6 @@ RateDecay = Literal["cosine", "linear"]
 DecayRule = Literal["paper", "timm"]
 Strategy = Literal["every-other", "ends", "layerscale", "cosine", "leave-one-out", "greedy", "search"]
 SlimUnit = Literal["block", "layer"]
+ArmName = Literal["masking", "stochastic-depth", "two-copies", "co-training"]
 Interpolation = Literal["bicubic", "bilinear"]
 Protocol = Literal["val", "v2", "real"]

@@ -1,7 +1,8 @@
 """Efficient stochastic depth of one residual layer: `x[keep] += scale * branch(x[keep])` (section 4, figure 3).
 
 `residual` is the fast one. `plain_residual` is its reference, by `index_select` and `index_add`: the two differ in how
-many passes over `x` backward makes. `masked_residual` computes all rows and multiplies by a mask, as timm does.
+many passes over `x` backward makes. `masked_residual` computes all rows and multiplies by a mask, as timm does; it is
+what both do with rows that are masked.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def residual(
         shortcut: what the branch is added to, for all rows, where the branch changes the shape; by default `x`.
     """
     # A compiler fuses the plain operations by itself.
-    if rows is None or rows.keep is None or torch.compiler.is_compiling():
+    if rows is None or rows.keep is None or rows.masked or torch.compiler.is_compiling():
         return plain_residual(x, branch, rows, shortcut)
     if shortcut is not None:
         around, added = _same_type(shortcut, branch(x.index_select(0, rows.keep)))
@@ -59,16 +60,26 @@ def plain_residual(
         return around
     if rows.keep is None:
         return around + (branch(x) if rows.scale == 1 else rows.scale * branch(x))
+    if rows.masked:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        mask = torch.zeros(rows.total, dtype=dtype, device=x.device).index_fill(0, rows.keep, rows.scale)
+        return masked_residual(x, branch, mask, shortcut)
     around, added = _same_type(around, branch(x.index_select(0, rows.keep)))
     return around.index_add(0, rows.keep, added, alpha=rows.scale)
 
 
-def masked_residual(x: Float[Tensor, "R *rest"], branch: Branch, mask: Float[Tensor, "R"]) -> Float[Tensor, "R *rest"]:
+def masked_residual(
+    x: Float[Tensor, "R *rest"],
+    branch: Branch,
+    mask: Float[Tensor, "R"],
+    shortcut: Float[Tensor, "R *new"] | None = None,
+) -> Float[Tensor, "R *new"]:
     """Run the branch on every row and multiply dropped rows by zero, as timm does: this saves no compute and no memory.
 
     `mask` is one row of `Submodel.mask()`.
     """
-    return x + mask.to(x.dtype).view(-1, *[1] * (x.dim() - 1)) * branch(x)
+    added = branch(x)
+    return (x if shortcut is None else shortcut) + mask.to(added.dtype).view(-1, *[1] * (added.dim() - 1)) * added
 
 
 def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,12 +26,14 @@ class Rows(NamedTuple):
     kept: int
     total: int
     scale: float
+    masked: bool = False
+    """The branch runs on all rows, and what it gives for those that are not kept is multiplied by zero."""
 
     def take(self, per_row: Tensor | None) -> Tensor | None:
         """The kept rows of a tensor with one entry per row, or one per image (repeated for each copy)."""
         if per_row is None or per_row.shape[0] == 1:
             return per_row
-        if self.keep is not None:
+        if self.keep is not None and not self.masked:
             return per_row.index_select(0, self.keep % per_row.shape[0])
         if per_row.shape[0] == self.total:
             return per_row
@@ -73,7 +75,7 @@ class Submodel:
         """The effective drop rate of each layer, `1 - kept / R`."""
         return tuple(1 - count / self.rows for count in self.kept)
 
-    def layers(self, device: torch.device | str = "cpu", scale: float = 1.0) -> tuple[Rows, ...]:
+    def layers(self, device: torch.device | str = "cpu", scale: float = 1.0, masked: bool = False) -> tuple[Rows, ...]:
         """What each residual layer processes: indices on `device`, and its factor multiplied by `scale`.
 
         The whole table is copied at once. A copy to a GPU is asynchronous, from pinned memory, which torch reuses when
@@ -85,7 +87,7 @@ class Submodel:
         parts = [part for count in self.kept for part in (count, self.rows - count)]
         kept = table.to(device, non_blocking=True).split(parts)[::2]
         return tuple(
-            Rows(keep if 0 < count < self.rows else None, count, self.rows, factor * scale)
+            Rows(keep if 0 < count < self.rows else None, count, self.rows, factor * scale, masked)
             for keep, count, factor in zip(kept, self.kept, self.scale, strict=True)
         )
 
@@ -137,7 +139,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
     `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds it down, and `ceil` up: that is
     equation C.1 as printed, which floors the dropped rows. `spread` rounds up in some layers and down in others so that
     the sum over layers is that of the exact values, rounded once.
-    With `bernoulli` the number is drawn with the table (`draw_rows`); here it is the nearest to its mean.
+    With `bernoulli` and `masked` the number is drawn with the table (`draw_rows`); here it is the nearest to its mean.
 
     Raises:
         ValueError: if `rows` is not positive or the rounding is unknown.
@@ -146,7 +148,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
         raise ValueError(f"rows must be at least 1, got {rows}")
     exact = [rows * (1 - rate) for rate in layer_rates]
     match rounding:
-        case "nearest" | "bernoulli":
+        case "nearest" | "bernoulli" | "masked":
             kept = [math.floor(value + 0.5 + _EPSILON) for value in exact]
         case "floor":
             kept = [math.floor(value + _EPSILON) for value in exact]

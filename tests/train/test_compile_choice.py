@@ -57,6 +57,7 @@ def test_it_compiles_where_the_steps_save_more_than_compiling_takes(work, steps,
         ("off", "nearest", "cuda", False),
         ("auto", "nearest", "cpu", False),
         ("auto", "bernoulli", "cuda", False),
+        ("auto", "masked", "cuda", False),
     ],
 )
 def test_what_needs_no_count(wanted, rounding, device, compiled):

@@ -353,8 +353,9 @@ def test_settings_of_the_partitioner_are_those_of_our_graphs_alone(images):
 
 
 def test_rounding_that_changes_shapes_is_refused():
-    with pytest.raises(ValueError, match="rounding: bernoulli"):
-        cosub.compile_blocks(small(1, rounding="bernoulli"))
+    for rounding in ("bernoulli", "masked"):
+        with pytest.raises(ValueError, match=f"rounding: {rounding}"):
+            cosub.compile_blocks(small(1, rounding=rounding))
     with pytest.raises(ValueError, match=r"cosub\.attach"):
         cosub.compile_blocks(nn.Linear(2, 2))
 

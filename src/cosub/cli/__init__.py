@@ -15,6 +15,7 @@ VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a network, or of a submodel of it",
     "analyse": "figures of submodels: analyse population, layers, counts, quantisation, overfitting, tradeoff",
+    "compare": "masked drop path, stochastic depth and co-training on my images, at equal time",
     "predict": "the most likely classes of images",
     "export": "write a run's network as a timm checkpoint or ONNX, or push it to the Hub",
     "slim": "a smaller network of a run: keep some blocks or residual layers, remove the others",

@@ -19,6 +19,7 @@ def recipes() -> Mapping[str, Callable[[], Recipe]]:
         "digits": small.digits,
         "cifar10": small.cifar10,
         "cifar10-gpu": small.cifar10_gpu,
+        "scratch": small.scratch,
     }
     for module in plugins.RECIPES:
         found |= plugins.find(f"{module}:RECIPES")

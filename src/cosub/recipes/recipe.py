@@ -55,7 +55,8 @@ class Recipe(Strict):
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
     """How the number of kept rows is rounded. ceil is equation C.1 as printed; spread rounds up in some layers and down
-    in others; bernoulli keeps each row independently, as before the paper: shapes then change from step to step."""
+    in others; bernoulli keeps each row independently, as before the paper: shapes then change from step to step. masked
+    is timm's drop path: rows independently too, but all are computed, and dropped ones multiplied by zero."""
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 256
     """Distinct images per optimizer step, over all processes and micro-steps."""

@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosub.attachment import state
+from cosub.choices import BY_CHANCE
 from cosub.recipes.recipe import Recipe
 from cosub.twins.twin import Twin
 
@@ -16,7 +17,7 @@ FEW_ROWS = 16  # with fewer, the statistics of a batch are mostly noise
 def effective_rate(recipe: Recipe, network: nn.Module) -> float:
     """The mean drop rate over the layers of an attached network, with the kept rows rounded to whole numbers."""
     rows = state(network).copies * recipe.group_size
-    if recipe.rounding == "bernoulli":  # exact on average
+    if recipe.rounding in BY_CHANCE:  # exact on average
         return sum(state(network).rates) / len(state(network).rates)
     kept = state(network).kept(rows)
     return 1 - sum(kept) / (rows * len(kept))
@@ -47,11 +48,12 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             f"the effective drop rate is {effective:.4g} instead of {asked:.4g}, because rows are rounded; "
             "set --rounding spread or a larger --group-size"
         )
-    if 0 < recipe.drop_rate < NO_FASTER and effective and "drop_rate" not in inferred:
+    skips = recipe.rounding != "masked"
+    if 0 < recipe.drop_rate < NO_FASTER and effective and skips and "drop_rate" not in inferred:
         found.append(f"a drop rate below {NO_FASTER} saves memory but hardly any time (docs/performance.md)")
     kept = min(state(network).kept(copies * recipe.group_size))
     branches = [module for twin in network.modules() if isinstance(twin, Twin) for module in twin.modules()]
-    few = kept < FEW_ROWS and "group_size" not in inferred
+    few = skips and kept < FEW_ROWS and "group_size" not in inferred
     if few and any(isinstance(module, _BatchNorm) for module in branches):
         found.append(
             f"BatchNorm in a branch sees only the kept rows, which are as few as {kept} per group: "

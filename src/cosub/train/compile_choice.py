@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cosub.attachment import state
-from cosub.choices import Compile, Rounding
+from cosub.choices import BY_CHANCE, Compile, Rounding
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.methods import Method
@@ -60,15 +60,15 @@ def choose(wanted: Compile, rounding: Rounding, device: str, steps: int, work: C
 
     Args:
         wanted: the recipe's value.
-        rounding: the recipe's; with bernoulli, shapes differ from step to step.
+        rounding: the recipe's; where rows are kept independently, their number differs from step to step.
         device: the type of the device, as torch calls it.
         steps: of the whole run, not the remaining ones.
         work: counts a step of the recipe.
     """
     if wanted != "auto":
         return Choice(wanted == "on", f"{wanted}, as set")
-    if rounding == "bernoulli":
-        return Choice(False, "auto: off, because shapes differ from step to step with rounding bernoulli")
+    if rounding in BY_CHANCE:
+        return Choice(False, f"auto: off, because rounding {rounding} keeps another number of rows in every step")
     if device != "cuda":
         return Choice(False, "auto: off, because it compiles only on a GPU")
     found = work()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cosub.attachment import active
+from cosub.choices import BY_CHANCE
 from cosub.errors import InputError, RunError
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
@@ -39,10 +40,12 @@ class Compilation:
         """
         recipe, device = self.recipe, self.world.device.type
         wanted = recipe.runtime.compile
-        if wanted == "on" and recipe.rounding == "bernoulli":
-            raise InputError("compile: on: shapes differ from step to step with rounding bernoulli; take auto or off")
+        if wanted == "on" and recipe.rounding in BY_CHANCE:
+            raise InputError(
+                f"compile: on: rounding {recipe.rounding} keeps another number of rows in every step; take auto or off"
+            )
         choice = choose(wanted, recipe.rounding, device, steps, work)
-        if wanted == "auto" and device == "cuda" and recipe.rounding != "bernoulli":
+        if wanted == "auto" and device == "cuda" and recipe.rounding not in BY_CHANCE:
             if found is not None:  # checkpoints from before the rule do not state it: all were compiled
                 began = found.counters.get("compiled", True)
                 choice = Choice(began, f"auto: {'on' if began else 'off'}, as the run was begun")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cosub.choices import BY_CHANCE
 from cosub.submodel import Rows
 from cosub.twins.twin import Twin, advance, state
 
@@ -34,8 +35,11 @@ def compile_blocks(model: Model, evaluation: bool = False, **options: Any) -> Mo
         ValueError: if nothing is attached, or the number of rows that a layer keeps changes with every draw.
     """
     shared = state(model)
-    if shared.rounding == "bernoulli":
-        raise ValueError("rounding: bernoulli: shapes change with every draw, and each would be compiled: use nearest")
+    if shared.rounding in BY_CHANCE:
+        raise ValueError(
+            f"rounding: {shared.rounding}: every draw keeps another number of rows, and each would be compiled: "
+            "use nearest"
+        )
     for module in model.modules():
         if isinstance(module, Twin):
             module.cosub.structure = structure(module)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosub.choices import Checkpointing, Operation, Rounding
+from cosub.choices import BY_CHANCE, Checkpointing, Operation, Rounding
 from cosub.seeds import derive
 from cosub.submodel import Rows, Submodel, count, draw, draw_rows
 
@@ -56,7 +56,7 @@ class State:
         return count(rows, self.rates, self.rounding)
 
     def draw(self, rows: int, generator: torch.Generator) -> Submodel:
-        if self.rounding == "bernoulli":
+        if self.rounding in BY_CHANCE:
             return draw_rows(rows, self.rates, generator)
         return draw(rows, self.kept(rows), generator)
 
@@ -85,7 +85,7 @@ class State:
         submodel = self.chosen
         if submodel is None and self.trains(module):
             submodel = self.next(x.shape[0] * repeats)
-        self.bound = None if submodel is None else submodel.layers(x.device, self.scale)
+        self.bound = None if submodel is None else submodel.layers(x.device, self.scale, self.rounding == "masked")
         return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
 
     @torch.compiler.disable()

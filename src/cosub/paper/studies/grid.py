@@ -52,13 +52,18 @@ class Study:
     """Evaluations in a run, at least. Two: in the middle and at the end."""
     weights: bool = False
     """The networks themselves are needed: a run that is recorded and whose folder is gone is trained again."""
+    first_seed: int = 0
 
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 
     def runs(self, seeds: int) -> Iterator["Run"]:
         """All runs, seed after seed, so that what is finished at any time can be compared."""
-        return (Run(self, cell, seed) for seed in range(seeds) for cell in self.cells)
+        return (Run(self, cell, seed) for seed in self.range_of(seeds) for cell in self.cells)
+
+    def range_of(self, seeds: int) -> range:
+        """So many seeds."""
+        return range(self.first_seed, self.first_seed + seeds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def rows(study: Study, ledger: Ledger, seeds: int) -> list[Row]:
 
 
 def _lines(study: Study, cell: Cell, ledger: Ledger, seeds: int) -> dict[int, Line]:
-    found = {seed: ledger.find(Run(study, cell, seed)) for seed in range(seeds)}
+    found = {seed: ledger.find(Run(study, cell, seed)) for seed in study.range_of(seeds)}
     return {seed: line for seed, line in found.items() if line is not None}
 
 

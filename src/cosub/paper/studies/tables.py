@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from cosub.choices import CosubKind
 from cosub.errors import InputError
+from cosub.paper.studies.arms import arms
 from cosub.paper.studies.grid import Cell, Make, Study, changed
 from cosub.paper.studies.pairs import BASELINE, pair, pairs
 from cosub.paper.studies.pretraining import table8, table10, transfer
@@ -266,4 +267,5 @@ STUDIES: dict[str, Make] = {
     "headline": headline,
     "images": images,
     "depth": depth,
+    "arms": arms,
 }

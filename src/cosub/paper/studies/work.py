@@ -19,7 +19,13 @@ from cosub.train import checkpoint
 from cosub.train.signals import StopRequest
 
 # Imported once, by the process from which those of the runs are forked.
-_PRELOADED = ["cosub.train.launch", "timm", "sklearn.datasets", "sklearn.model_selection"]
+PRELOADED = [
+    "cosub.train.launch",
+    "timm",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "matplotlib.backends.backend_agg",
+]
 _STOPPED = Stopped("").status
 
 
@@ -151,7 +157,7 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
     except OSError as error:
         raise InputError(f"out: {place.out}: cannot be written ({error.strerror}); name another --out") from error
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_train, args=(recipe, str(log), threads))
     process.start()
     return Job(run, process, log)
@@ -180,7 +186,9 @@ def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> No
         say(f"{job.run}: trained, for others to use; {left}")
         return
     line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
-    say(f"{job.run}: top-1 {line['top1']:.4f}, {line['seconds']:.0f} s; {left}")
+    chooses = line["validation_top1"] is not None  # then nobody need see the test images' before the table
+    found = f"validation top-1 {line['validation_top1']:.4f}" if chooses else f"top-1 {line['top1']:.4f}"
+    say(f"{job.run}: {found}, {line['seconds']:.0f} s; {left}")
 
 
 def _last_line(log: Path) -> str:

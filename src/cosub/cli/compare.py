@@ -1,0 +1,29 @@
+"""cosub compare FOLDER [--minutes M] [--seeds S] [--model M] [--weights W] [--out FOLDER] ..."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cosub.cli.parsing import parse
+from cosub.comparison.request import Request
+from cosub.errors import InputError
+
+
+def run(words: list[str], as_json: bool) -> dict[str, Any]:
+    request = parse(Request, words, "cosub compare")
+    if not Path(request.folder).is_dir():
+        raise InputError(f"FOLDER: {request.folder}: is not a folder; name one of images in classes")
+    from cosub.comparison.course import compare
+    from cosub.comparison.page import PAGE, PICTURE, table
+    from cosub.comparison.result import as_json as values
+
+    found, out = compare(request, _say)
+    if not as_json:
+        print("\n".join([*table(found), "", found.verdict, f"{out / PAGE}, {out / PICTURE}"]))
+        if found.left:
+            print(f"{found.left} runs left; the same command goes on")
+    return {**values(found), "folder": str(out)}
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,96 @@
+"""A comparison from beginning to end: short runs that choose, the runs of the table, what came out."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cosub.comparison.page import write
+from cosub.comparison.plan import LEARNING_RATES, RATES, Plan, jobs_of, settle
+from cosub.comparison.request import MOST_SEEDS, Request
+from cosub.comparison.result import Result, result
+from cosub.paper.studies.arms import ARMS, FIRST
+from cosub.paper.studies.grid import Cell, Study, changed
+from cosub.paper.studies.ledger import Ledger
+from cosub.paper.studies.report import chosen, rows
+from cosub.paper.studies.work import Place, collect, needed, work
+
+PILOT = MOST_SEEDS
+"""The seed of the runs that choose; the runs of the table have those below it."""
+
+Say = Callable[[str], None]
+
+
+def compare(request: Request, say: Say) -> tuple[Result, Path]:
+    """Carry a comparison on for the request's minutes; writes comparison.md and comparison.png into its folder.
+
+    Gives what came out, and the folder.
+
+    Raises:
+        InputError: for wrong input; nothing was trained.
+        RunError: if runs failed; the others were trained.
+        Stopped: by a signal; the same request goes on.
+    """
+    started = time.monotonic()
+    out = Path(request.out or f"out/compare-{Path(request.folder).resolve().name}")
+    jobs = jobs_of(request)
+    plan = settle(request, out, jobs, say, lambda: time.monotonic() - started)
+    place = Place(out / "runs", Ledger(out / "runs.jsonl"), request.folder, request.workers)
+    carry = _Carrier(place, jobs, started + 60 * request.minutes, say)
+    pilots = short_runs(plan)
+    left = carry.on(pilots, 1, "to choose drop rates and learning rates")
+    if left:
+        table = None
+    else:
+        table = whole_runs(plan, place.ledger)
+        left = carry.on(table, plan.seeds, "for the table")
+    found = result(plan, pilots, table, place.ledger, left)
+    write(found, out)
+    return found, out
+
+
+class _Carrier:
+    """Trains what is missing of a study until the time is over."""
+
+    def __init__(self, place: Place, jobs: int, deadline: float, say: Say) -> None:
+        self.place, self.jobs, self.deadline, self.say = place, jobs, deadline, say
+
+    def on(self, study: Study, seeds: int, what: str) -> int:
+        """How many runs are left."""
+        collect(study, seeds, self.place)
+        missing = needed(study, seeds, self.place)
+        if not missing:
+            return 0
+        self.say(f"{len(missing)} runs {what}, {self.jobs} at a time; logs in {self.place.out / 'logs'}")
+        return work(missing, self.place, self.jobs, (self.deadline - time.monotonic()) / 60, self.say)
+
+
+def short_runs(plan: Plan) -> Study:
+    """Each arm at each rate and learning rate."""
+    cells = [
+        _cell(plan, arm, rate, plan.recipe.lr * factor, short=True)
+        for arm in plan.arms
+        for rate in RATES
+        for factor in LEARNING_RATES
+    ]
+    return Study("compare", "Choice", "", tuple(cells), first_seed=PILOT)
+
+
+def whole_runs(plan: Plan, ledger: Ledger) -> Study:
+    """Each arm at the rate and learning rate that did best for it on validation images."""
+    found = rows(short_runs(plan), ledger, 1)
+    cells: list[Cell] = []
+    for arm in plan.arms:
+        best = chosen([row for row in found if row.cell.series == arm])
+        assert best is not None
+        recipe = best.cell.recipe
+        cells.append(_cell(plan, arm, recipe.drop_rate, recipe.lr, short=False))
+    return Study("compare", "Comparison", "", tuple(cells))
+
+
+def _cell(plan: Plan, arm: str, rate: float, lr: float, short: bool) -> Cell:
+    epochs = plan.epochs(arm, rate, short)
+    values: dict[str, Any] = {"drop_rate": rate, "lr": lr, "epochs": epochs, "optimizer.warmup_epochs": epochs / 10}
+    name = f"{arm}, rate {rate:g}, learning rate {lr:g}" if short else arm
+    baseline = "" if short or arm == FIRST else FIRST
+    return Cell(name, changed(ARMS[arm].recipe(plan.recipe), values), baseline, series=arm)

@@ -1,0 +1,139 @@
+"""The page of a comparison: the sentence, the table, the picture, and what must be known to read them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
+from cosub.comparison.result import ArmResult, Result
+from cosub.paper.studies.arms import FIRST
+from cosub.paper.studies.statistics import Estimate
+from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.folder import write_atomically
+from cosub.runs.tables import align
+
+PAGE, PICTURE = "comparison.md", "comparison.png"
+
+
+def write(found: Result, out: Path) -> None:
+    """Write comparison.md and, where runs can be compared, comparison.png."""
+    drawn = any(arm.row.test for arm in found.arms)
+    if drawn:
+        draw(found, out / PICTURE)
+    write_atomically(out / PAGE, page(found, drawn))
+
+
+def page(found: Result, drawn: bool) -> str:
+    """Markdown."""
+    head, *lines = cells(found)
+    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+    parts = [f"# Is co-training worth it on {Path(found.plan.recipe.data.path).name}?", f"**{found.verdict}**"]  # pyright: ignore[reportAttributeAccessIssue]
+    parts += ["\n".join(table), *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else [])]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"
+
+
+def table(found: Result) -> list[str]:
+    """For a terminal."""
+    lines = cells(found)
+    return align(lines, "<" + ">" * (len(lines[0]) - 1))
+
+
+def cells(found: Result) -> list[list[str]]:
+    """Titles, and a row for each arm; what was not run is blank."""
+    tested = bool(found.plan.test_images)
+    titles = ["", "rate", "lr", "epochs", "ms/step", "seconds", "validation"]
+    titles += [*(["test"] if tested else []), "to masking", "1/2 depth", "to masking"]
+    return [titles, *(_cells(arm, tested) for arm in found.arms)]
+
+
+def _cells(arm: ArmResult, tested: bool) -> list[str]:
+    recipe, row = arm.row.cell.recipe, arm.row
+    return [
+        f"{row.cell.name} ({len(row.lines)})",
+        f"{recipe.drop_rate:g}",
+        f"{recipe.lr:g}",
+        str(recipe.epochs),
+        f"{1000 * arm.step_seconds:.0f}",
+        f"{row.seconds.mean:.0f}" if row.seconds else "",
+        _percent(row.validation),
+        *([_percent(row.test)] if tested else []),
+        _percent(row.difference, "+"),
+        _percent(arm.half),
+        _percent(arm.half_difference, "+"),
+    ]
+
+
+def _percent(value: Estimate | None, sign: str = "") -> str:
+    return value.percent(sign) if value else ""
+
+
+def notes(found: Result) -> list[str]:
+    """What must be known to read the table."""
+    plan = found.plan
+    grid = f"rates {_all(RATES)}, learning rates {_all(plan.recipe.lr * factor for factor in LEARNING_RATES)}"
+    told = [
+        "Top-1 in percent: the mean over seeds (their number in brackets), ± half of its 95 % interval (Student's t). "
+        "Differences are between runs of the same seed. Other images would differ besides.",
+        f"Each run got {plan.seconds:.0f} s of training: epochs follow from the time of a step, measured in turns "
+        f"before the first run (ms/step). seconds is what it took.",
+        f"Rate and learning rate ({grid}) were chosen for each arm on {plan.validation_images:,} validation images, in "
+        f"runs of {SHORT:g} times the length from a seed that is not used again.",
+    ]
+    if plan.test_images:
+        told.append(f"The {plan.test_images:,} test images chose nothing: they are looked at once, in this table.")
+    else:
+        told.append(
+            "There are no test images: validation numbers are optimistic, for all arms, since the same images chose "
+            "rate and learning rate. A folder test beside train and val is looked at once."
+        )
+    if found.left:
+        told.append(f"The time was over with {found.left} runs left; the same command goes on.")
+    made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
+    return [*told, *(f"cosub {commit}, {device}; plan.json has all settings." for commit, device in sorted(made))]
+
+
+def _all(values: Any) -> str:
+    return " and ".join(f"{value:g}" for value in values)
+
+
+def draw(found: Result, target: Path) -> None:
+    """Write a PNG: accuracy of each arm, full network and half of its blocks, and the differences to masking.
+
+    Bars are 95 % intervals; small dots are seeds.
+    """
+    arms = found.arms
+    figure = new_figure(9, 1.4 + 0.5 * len(arms))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, arm in enumerate(arms):
+        seeds = [100 * line["top1"] for line in arm.row.lines.values()]
+        left.plot(seeds, [place - _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
+    _points(left, [arm.row.test for arm in arms], "full network")
+    _points(left, [arm.half for arm in arms], "half of its blocks")
+    _points(right, [arm.row.difference for arm in arms], "full network")
+    _points(right, [arm.half_difference for arm in arms], "half of its blocks")
+    right.axvline(0, color="tab:gray", linewidth=1)
+    left.set_yticks(range(len(arms)), [arm.row.cell.name for arm in arms])
+    images = "test" if found.plan.test_images else "validation"
+    left.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"top-1 on {images} images, %")
+    right.set(xlabel=f"points above {FIRST}, 95 % intervals")
+    left.legend(frameon=False, fontsize="small")
+    tidy([left, right])
+    figure.savefig(target, dpi=110, metadata={"Software": None})
+
+
+_SHIFT = 0.12
+_LOOKS: dict[str, dict[str, Any]] = {
+    "full network": {"marker": "o", "color": "black"},
+    "half of its blocks": {"marker": "s", "color": "tab:blue", "markerfacecolor": "white"},
+}
+
+
+def _points(axes: Any, values: Sequence[Estimate | None], what: str) -> None:
+    """A mean with its interval for each arm that has one; the full network's lies a little higher."""
+    shift = -_SHIFT if what == "full network" else _SHIFT
+    found = [
+        (100 * value.mean, place + shift, 100 * (value.half or 0.0)) for place, value in enumerate(values) if value
+    ]
+    if found:
+        means, places, halves = zip(*found, strict=True)
+        axes.errorbar(means, places, xerr=halves, linestyle="none", capsize=3, label=what, **_LOOKS[what])
