@@ -4,7 +4,9 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from cosub import __version__
@@ -23,6 +25,7 @@ VERBS = {
     "check-data": "damaged and odd images of a data set, and duplicates",
     "recipes": "list the recipes, or print one",
     "study": "a table or figure of the paper at small scale, with confidence intervals",
+    "completion": "a script that completes words in bash, zsh or fish",
 }
 
 
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot continue, 75 stopped, 1 internal error."""
     printable_everywhere()
     words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         print(usage())
         return 0
     if words[0] in ("-V", "--version"):
@@ -62,8 +65,10 @@ def _at_home(word: str) -> str:
 
 def usage() -> str:
     lines = ["usage: cosub VERB ...", ""]
-    lines += [f"  {verb:<11} {purpose}" for verb, purpose in VERBS.items()]
-    lines += ["", "cosub VERB --help tells more; every verb takes --json for one JSON object on standard output."]
+    width = shutil.get_terminal_size().columns
+    for verb, purpose in VERBS.items():
+        lines.append(textwrap.fill(f"  {verb:<11} {purpose}", width, subsequent_indent=" " * 14))
+    lines += ["", "cosub VERB --help tells more; every verb takes --json: one JSON object on standard output."]
     return "\n".join(lines)
 
 

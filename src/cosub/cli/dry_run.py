@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosub.cli.help import ALL
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes.ranges import PositiveInt, require
@@ -54,7 +55,7 @@ def take_dry_run(words: list[str]) -> DryRun | None:
         InputError: for such an option without --dry-run, or a wrong value.
     """
     planned = "--dry-run" in words
-    helped = planned and bool({"-h", "--help"} & set(words))
+    helped = planned and bool({"-h", "--help", ALL} & set(words))
     words[:] = [word for word in words if word != "--dry-run"]
     given = [part for flag in FLAGS[1:] if (value := take(words, flag)) is not None for part in (flag, value)]
     if not planned:

@@ -46,8 +46,11 @@ class Evaluate(Preparation):
     whole: bool = False
     """Segmentation: whole images instead of windows of the training crop's size."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     workers: NonNegativeInt = 0
+    """Processes that load images; 0 loads in this process."""
     batch_size: Annotated[PositiveInt, arg(name="batch-size")] = 256
+    """Images per batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
@@ -22,13 +22,14 @@ class Predict(Preparation):
     run: Positional[str]
     """A run's folder; a folder that timm or cosub export wrote, or hf-hub:OWNER/NAME; a file of weights (with --model);
     or a name of timm's weights (NAME or timm:NAME)."""
-    images: Positional[tuple[str, ...]]
+    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE...")]
     """Image files, or folders of them."""
     top: PositiveInt = 5
     """Classes per image."""
     keep: PositiveShare | None = None
     """Use a submodel with this share of the blocks, spread evenly over depth."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Digits(Sampled):
     test_share: OpenShare = 0.2
     """Share of the images in the stratified test split."""
     split_seed: int = 0
+    """Which images are held out."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Folder(Photographs):
     val_share: OpenShare = 0.1
     """Share of the images, by class, held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
+    """Which images are held out."""
     reading: Fixed[Suppress[Literal[1, 2]]] = 2
     """The rules by which a folder is read. 1: those before there was this value, for runs begun under them.
     2: usual names of splits in any case, links followed, files of the system and of runs skipped."""
@@ -96,6 +98,7 @@ class Table(Photographs):
     val_share: OpenShare = 0.1
     """Share of the images, by class, held out for evaluation where the table has no validation or test."""
     split_seed: int = 0
+    """Which images are held out."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Hub(Photographs):
     path: str = ""
     """A folder of Parquet files named SPLIT-*.parquet, or a data set's name on the Hub."""
     train_split: str = "train"
+    """Name of the split to train on."""
     test_split: str = "test"
+    """Name of the split to evaluate on."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,9 @@ class Shards(Photographs):
     path: str = ""
     """The folder. Its _info.json (timm's) or sizes.json says how many images the shards hold."""
     train_split: str = "train"
+    """Name of the split to train on."""
     test_split: str = "validation"
+    """Name of the split to evaluate on."""
     length: NonNegativeInt = 0
     """Training images, where no file in the folder says how many."""
     test_length: NonNegativeInt = 0
@@ -138,6 +145,7 @@ class INaturalist(Photographs):
     path: str = ""
     """The folder."""
     year: Literal[2018, 2019] = 2018
+    """The edition: its files and its number of classes."""
 
 
 @dataclass(frozen=True)

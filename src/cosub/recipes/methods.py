@@ -96,6 +96,7 @@ class CosubDistill(WithTeacher):
     loss: CosubKind = "bce-soft"
     """Binary or softmax cross-entropy, and the other submodel's prediction as a soft or hard target."""
     teacher_answer: Answer = "hard"
+    """The frozen teacher's prediction as a soft target, or its likeliest class as a hard one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

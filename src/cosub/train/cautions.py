@@ -63,5 +63,5 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             "1e-3 at a batch of 2048; take --lr 1e-3 or --optimizer.name lamb"
         )
     if len(rates) < 8:
-        found.append(f"{len(rates)} residual layers are few for dropping layers: expect it to hurt")
+        found.append(f"{len(rates)} residual layers are few for dropping layers: it may hurt")
     return found
