@@ -2,8 +2,8 @@
 
 python scripts/spinning.py [--repeats 5] [--counts 300000 1000] [--idle-only]
 
-300000 is what GNU's OpenMP does by itself. The cases take turns within each repeat, in another order each time; medians are
-given, and ratios to the first count. Nothing else should run meanwhile.
+300000 is what GNU's OpenMP does by itself. The cases take turns within each repeat, in another order each time;
+medians are given, and ratios to the first count. Nothing else should run meanwhile.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Threads of OpenMP sleep soon where they wait: the command line says so before torch is loaded, a person's word first."""
+"""OpenMP's threads sleep soon where they wait: set before torch is loaded, unless a person has set it."""
 
 import json
 import os

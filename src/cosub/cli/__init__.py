@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _spin_less() -> None:
-    """Let threads of OpenMP sleep sooner where they wait for one another: spinning, they starve on CPUs that are not idle.
+    """Let OpenMP's threads sleep sooner where they wait for one another: spinning, they starve on CPUs that are not idle.
 
-    Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is. Results
-    do not depend on it, as they do on the number of threads. scripts/spinning.py measures it.
+    Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is.
+    Results do not depend on it, as they do on the number of threads. scripts/spinning.py measures it.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -37,7 +37,8 @@ class DryRun(Machine):
     """Plan a run without memory for its model and without writing anything. Data that are there are counted."""
 
     images: PositiveInt | None = None
-    """Training images; by default those of the data where they are there, else ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
+    """Training images; by default those of the data where they are there, else
+    ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
     plot: str = ""
     """Write the learning rate over the epochs to this PNG, which must not exist yet."""
 

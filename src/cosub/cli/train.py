@@ -71,7 +71,12 @@ def configure(words: list[str]) -> Recipe:
         arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
     )
     understood = functools.partial(
-        parse, Recipe, words, "cosub train", description=description, others=(*FLAGS, "--pretrained")
+        parse,
+        Recipe,
+        words,
+        "cosub train",
+        description=description,
+        others=(*FLAGS, "--pretrained", "--method", "--source"),
     )
     asked = understood(default=recipe)
     if asked.inputs.mean != recipe.inputs.mean:
