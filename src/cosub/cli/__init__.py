@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _spin_less() -> None:
-    """Let OpenMP's threads sleep sooner where they wait for one another: spinning, they starve on CPUs that are not idle.
+    """Let waiting threads of OpenMP sleep sooner: spinning, they starve one another on CPUs that are not idle.
 
     Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is.
     Results do not depend on it, as they do on the number of threads. scripts/spinning.py measures it.
