@@ -547,7 +547,7 @@ def test_two_processes_train_together(scenes: Path, tmp_path: Path):
 
 
 def test_what_the_tables_name_is_there_and_tasks_name_their_metric():
-    tables = (plugins.SOURCES, plugins.TASKS, plugins.NETWORKS, plugins.EVALUATORS)
+    tables = (plugins.SOURCES, plugins.TASKS, plugins.NETWORKS, plugins.EVALUATORS, plugins.PREDICTORS)
     assert all(callable(plugins.find(place)) for table in tables for place in table.values())
     for task in (Segmentation(), Classification()):
         assert headline_metric(task.kind) == task_type(recipe(task=task, data=data_for(task))).metric
