@@ -1,6 +1,7 @@
 """`cosub evaluate --report`: its numbers against other implementations, its files, and what it refuses."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_the_calibration_error_is_that_of_its_definition():
     confidence, right = scored.confidence.numpy(), scored.right.numpy()
     edges = np.linspace(0, 1, 16)
     total = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
