@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, Suppress, UseAppendAction, arg
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -74,7 +74,7 @@ SYNONYMS = {
     "num-classes": ("classes",),
     "output": ("out",),
     "output-dir": ("out",),
-    "checkpoint": ("weights", "run"),
+    "checkpoint": ("weights",),
     "amp": ("precision",),
     "gradient-accumulation-steps": ("micro-steps",),
     "accum-iter": ("micro-steps",),
@@ -166,8 +166,9 @@ class _Described:
 
     def _field(self, item: StructFieldSpec, prefix: str) -> StructFieldSpec:
         kind = item.type
-        if _bare(kind) is str and not marked(kind, Positional):
-            kind = Annotated[kind, arg(metavar=item.name.upper().replace("_", "-"))]
+        if _bare(kind) in (str, tuple[str, ...]) and not marked(kind, Positional):
+            several = "" if _bare(kind) is str or marked(kind, UseAppendAction) else "..."
+            kind = Annotated[kind, arg(metavar=item.name.upper().replace("_", "-") + several)]
         flag = f"--{prefix}{item.name}".replace("_", "-")
         if self.shown and flag not in self.shown and not dataclasses.is_dataclass(item.default):
             kind = Suppress[kind]
