@@ -57,7 +57,7 @@ def test_a_csv_file_has_a_line_for_each_image_and_class(finished, photos, tmp_pa
     target = tmp_path / "found.csv"
     assert main(["predict", str(finished), str(photos), "--top", "3", "--csv", str(target), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["predictions"]
-    lines = list(csv.DictReader(target.open()))
+    lines = list(csv.DictReader(target.read_text().splitlines()))
     assert list(lines[0]) == ["image", "class", "probability"]
     assert [(line["image"], line["class"], float(line["probability"])) for line in lines] == [
         (item["image"], one["class"], one["probability"]) for item in found for one in item["classes"]
@@ -121,7 +121,7 @@ def test_scenes_have_maps_overlays_and_a_table_of_classes(segmenter, scenes, tmp
             for name, count in zip(("red", "green", "blue"), counts[1:].tolist(), strict=True)
             if count
         }
-    lines = list(csv.DictReader(target.open()))
+    lines = list(csv.DictReader(target.read_text().splitlines()))
     assert list(lines[0]) == ["image", "class", "share", "pixels"]
     assert sum(int(line["pixels"]) for line in lines) == 5 * 1200
     assert main(["predict", str(segmenter), names[0]]) == 2
@@ -162,7 +162,7 @@ def test_a_report_on_scenes_is_by_class_and_names_the_worst(segmenter, scenes, t
         key: found[key] for key in ("miou", "iou", "accuracy")
     }
     assert {row["name"]: row["iou"] for row in numbers["classes"]} == pytest.approx(found["iou"], abs=1e-6)
-    lines = list(csv.DictReader((folder / "scenes.csv").open()))
+    lines = list(csv.DictReader((folder / "scenes.csv").read_text().splitlines()))
     values = [float(line["pixel accuracy"]) for line in lines]
     assert len(values) == 4
     assert values == sorted(values)

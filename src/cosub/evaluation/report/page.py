@@ -55,7 +55,8 @@ def write_report(subject: Subject, folder: Path, precisions: Sequence[float]) ->
     _write_errors(subject, wrong, folder / "errors.csv")
     if len(wrong):
         shown = wrong[:SHOWN_ERRORS]
-        about = f"The {len(shown)} worst of {len(wrong):,} errors: the true class has the least probability"
+        which = f"The {len(shown)} worst of {len(wrong):,} errors" if len(shown) < len(wrong) else "All errors"
+        about = f"{which}, those first in which the true class has the least probability"
         draw_errors(scored, subject.examples, classes, shown, about, folder / "errors.png")
     calibration = calibrate(subject.fitted, subject.measured, precisions)
     on = f"{subject.name}: {len(subject.measured):,} images that were not fitted on"
