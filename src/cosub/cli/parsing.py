@@ -38,7 +38,7 @@ def parse(
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
     """
     flags = [*options_of(default if default is not None else kind), *others]
-    brief = kind is Recipe and ALL not in words
+    brief = kind is Recipe and bool({"-h", "--help"} & set(words))
     about = (description or inspect.getdoc(kind) or "") + (f"\n{ALL} lists every option." if brief else "")
     settings: dict[str, Any] = {"default": default} if default is not None else {}
     with events.on_parse_error(lambda event: _raise(event, flags)):
