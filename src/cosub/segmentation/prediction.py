@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -20,6 +21,8 @@ from cosub.runs.folder import require_free
 from cosub.runs.names import caption
 from cosub.segmentation.evaluation import SINGLE, drive_alone, viewer
 from cosub.segmentation.overlays import painted, palette
+
+_NAMED = 0.01  # share of an image from which on a class has its name written
 
 
 class Options(Protocol):
@@ -41,7 +44,8 @@ def predict_scenes(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write a map and an overlay of each image that can be read, and a legend.
 
-    A map is a PNG with a palette: its values are those of annotations, 1 and up in the order of the classes.
+    An overlay has the names of the larger classes in it. A map is a PNG with a palette:
+    its values are those of annotations, 1 and up in the order of the classes.
 
     Returns:
         for each image its files, and its classes with their share of the pixels and their number, the largest first;
@@ -74,7 +78,9 @@ def predict_scenes(
         name = _free(path.stem, names)
         files = {"map": folder / f"{name}.png", "overlay": folder / f"{name}-overlay.png"}
         _indexed(answer, colours).save(files["map"])
-        Image.fromarray(painted(np.asarray(image), answer, colours)).save(files["overlay"])
+        overlay = Image.fromarray(painted(np.asarray(image), answer, colours))
+        _name_regions(overlay, answer, classes)
+        overlay.save(files["overlay"])
         found.append(
             {"image": str(path), "classes": _shares(answer, classes), **{key: str(file) for key, file in files.items()}}
         )
@@ -97,6 +103,20 @@ def _indexed(answer: UInt8[Tensor, "H W"], colours: np.ndarray) -> Image.Image:
     image = Image.fromarray(answer.numpy() + 1, "P")
     image.putpalette(np.concatenate([np.zeros((1, 3), np.uint8), colours]).tobytes())
     return image
+
+
+def _name_regions(overlay: Image.Image, answer: UInt8[Tensor, "H W"], classes: Sequence[str]) -> None:
+    """Write the name of each larger class where it is widest: not all people tell the colours apart."""
+    draw, size = ImageDraw.Draw(overlay), max(10, min(overlay.size) // 25)
+    for index, name in enumerate(classes):
+        here = np.pad((answer == index).numpy(), 1)
+        if here.mean() < _NAMED:
+            continue
+        depth = distance_transform_edt(here)[1:-1, 1:-1]  # pyright: ignore[reportIndexIssue,reportOptionalSubscript]
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        place = int(column), int(row)
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        draw.text(place, shown, "white", anchor="mm", font_size=size, stroke_width=2, stroke_fill="black")
 
 
 def _shares(answer: UInt8[Tensor, "H W"], classes: Sequence[str]) -> list[dict[str, Any]]:
