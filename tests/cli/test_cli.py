@@ -428,9 +428,9 @@ def test_public_names_flags_and_json_keys_are_a_decision(finished, capsys, tmp_p
 @pytest.mark.parametrize("words", [["digits"], ["cifar10", "--method", "supervised"], ["--source", "folder"]])
 def test_the_promised_flags_are_those_of_the_help(words, capsys):
     with pytest.raises(SystemExit):
-        main(["train", *words, "--help"])
+        main(["train", *words, "--help-all"])
     shown = set(re.findall(r"--[a-z][a-z._-]*[a-z]", capsys.readouterr().out))
-    assert shown - {"--help"} == set(recipe_flags(configure(words))) | {"--model"}
+    assert shown - {"--help", "--help-all"} == set(recipe_flags(configure(words))) | {"--model"}
 
 
 @pytest.mark.parametrize("words", [["--out=~/r"], ["--out", "~/r"]])

@@ -468,8 +468,6 @@ def test_a_run_learns_tests_and_draws(method: str, scenes: Path, tmp_path: Path,
     assert Path(found["picture"]).stat().st_size > 0
     assert main(["evaluate", str(out), "--keep", "0.5"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("mIoU")
-    assert main(["predict", str(out), str(scenes / "images")]) == 2
-    assert "segmentation run" in capsys.readouterr().err
 
 
 def test_crops_without_a_label_are_counted_and_teach_nothing(scenes: Path, tmp_path: Path, capsys):
@@ -547,7 +545,7 @@ def test_two_processes_train_together(scenes: Path, tmp_path: Path):
 
 
 def test_what_the_tables_name_is_there_and_tasks_name_their_metric():
-    tables = (plugins.SOURCES, plugins.TASKS, plugins.NETWORKS, plugins.EVALUATORS)
+    tables = (plugins.SOURCES, plugins.TASKS, plugins.NETWORKS, plugins.EVALUATORS, plugins.PREDICTORS)
     assert all(callable(plugins.find(place)) for table in tables for place in table.values())
     for task in (Segmentation(), Classification()):
         assert headline_metric(task.kind) == task_type(recipe(task=task, data=data_for(task))).metric

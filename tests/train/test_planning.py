@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cosub.attachment import active, state
 from cosub.choices import Checkpointing, OptimizerName
 from cosub.cli import main
-from cosub.cli.dry_run import _pointless
+from cosub.cli.dry_run import _duration, _pointless
 from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.paper.recipes.catalogue import PAPER
@@ -208,7 +208,22 @@ def test_the_images_of_the_digits_are_known(test_share):
     assert (size.images, size.classes, size.known) == (len(open_source(data).train.labels), 10, "source")
 
 
-def test_other_sources_are_assumed_and_never_opened():
+def test_a_folder_that_is_there_is_counted(tmp_path):
+    for name, number in (("cat", 40), ("dog", 60)):
+        (tmp_path / name).mkdir()
+        for index in range(number):
+            (tmp_path / name / f"{index}.png").write_bytes(b"not opened")
+    size = plan(small(data=Folder(path=str(tmp_path), val_share=0.2)), Machine()).size
+    assert (size.images, size.classes, size.known) == (80, 2, "source")
+    size = plan(small(data=Folder(path=str(tmp_path)), choose="best"), Machine()).size
+    assert size.images == 90
+    given = plan(small(data=Folder(path=str(tmp_path))), Machine(), images=640).size
+    assert (given.images, given.known) == (640, "given")
+    with pytest.raises(InputError, match=r"classes: 3: the recipe is for 3 classes, and .* has 2 classes"):
+        plan(small(data=Folder(path=str(tmp_path)), classes=3), Machine())
+
+
+def test_sources_that_are_not_there_are_assumed():
     recipe = small(data=Folder(path="/nowhere"))
     size = plan(recipe, Machine()).size
     assert (size.images, size.classes, size.known) == (1_281_167, 1000, "assumed")
@@ -354,8 +369,38 @@ def test_the_command_plans_a_huge_network_and_writes_nothing(tmp_path, monkeypat
         "FITS in 80 GB, replicated",
     ):
         assert word in out
-    assert err == ""
+    assert err.splitlines() == [
+        "planning deit3_huge_patch14_224: seconds for a small network, up to a minute for a large one"
+    ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (4.2e-5, "under 1 ms"),
+        (0.0123, "12 ms"),
+        (1.5, "1.5 s"),
+        (65.0, "65 s"),
+        (150.0, "2.5 minutes"),
+        (7000.0, "117 minutes"),
+        (9000.0, "2.5 hours"),
+        (1e8, "1,157 days"),
+    ],
+)
+def test_durations_are_in_the_unit_that_fits(seconds, shown):
+    assert _duration(seconds) == shown
+
+
+def test_the_time_of_short_steps_and_of_cpus_is_not_promised(capsys):
+    assert main(["train", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "so short a step takes longer than its FLOPs do" in out
+    assert "e-05" not in out.split("learning rate")[0]
+    assert main(["train", "--dry-run", "--device", "cpu"]) == 0
+    assert "not planned for a CPU: give --device-tflops" in capsys.readouterr().out
+    assert main(["train", "--dry-run", "--device", "cpu", "--device-tflops", "0.1"]) == 0
+    assert "at 40% of 0.1 TFLOP/s (as given)" in capsys.readouterr().out
 
 
 def test_the_command_says_that_it_does_not_fit_and_what_would(capsys):

@@ -4,13 +4,16 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from cosub import __version__
 from cosub.errors import CosubError, InputError, nearest
 from cosub.runs.names import printable_everywhere
 
+SPINS = "1000"  # about 10 microseconds; by itself GNU's OpenMP spins 300,000 times
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a network, or of a submodel of it",
@@ -24,14 +27,16 @@ VERBS = {
     "check-data": "damaged and odd images of a data set, and duplicates",
     "recipes": "list the recipes, or print one",
     "study": "a table or figure of the paper at small scale, with confidence intervals",
+    "completion": "a script that completes words in bash, zsh or fish",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot continue, 75 stopped, 1 internal error."""
     printable_everywhere()
+    _spin_less()
     words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         print(usage())
         return 0
     if words[0] in ("-V", "--version"):
@@ -55,6 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _spin_less() -> None:
+    """Let waiting threads of OpenMP sleep sooner: spinning, they starve one another on CPUs that are not idle.
+
+    Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is.
+    Results do not depend on it, as they do on the number of threads. scripts/spinning.py measures it.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
 def _at_home(word: str) -> str:
     """~ expanded where a path begins: shells do that at the start of a word, but not in --out=~/runs."""
     before, sign, path = word.rpartition("=~")
@@ -63,8 +78,10 @@ def _at_home(word: str) -> str:
 
 def usage() -> str:
     lines = ["usage: cosub VERB ...", ""]
-    lines += [f"  {verb:<11} {purpose}" for verb, purpose in VERBS.items()]
-    lines += ["", "cosub VERB --help tells more; every verb takes --json for one JSON object on standard output."]
+    width = shutil.get_terminal_size().columns
+    for verb, purpose in VERBS.items():
+        lines.append(textwrap.fill(f"  {verb:<11} {purpose}", width, subsequent_indent=" " * 14))
+    lines += ["", "cosub VERB --help tells more; every verb takes --json: one JSON object on standard output."]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from cosub.cli.help import ALL
 from cosub.cli.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
@@ -34,12 +35,15 @@ class Step(Checked):
     """Cost of a training step, in one process: timm's masking, the plain operation, ours, co-training and others."""
 
     model: str = "deit3_small_patch16_224"
+    """A timm model of a supported family."""
     drop_rate: Rate = 0.5
+    """Share of the rows that skip a residual layer."""
     batch_size: PositiveInt = 16
     """Images; co-training has two rows per image."""
     resolution: int | None = None
     """Pixels; by default the model's."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the step's products; bf16 is autocast."""
     compile: bool = False
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
@@ -52,7 +56,9 @@ class Step(Checked):
     ] = ("masked", "plain", "efficient", "cosub")
     """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
     repeats: PositiveInt = 10
+    """Steps that are timed; the median is given."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Models:
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
-    if what in ("-h", "--help"):
+    if what in ("-h", "--help", ALL):
         print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help tells more")
         raise SystemExit(0)
     if what not in BENCHMARKS:
@@ -268,3 +274,4 @@ BENCHMARKS: dict[str, Callable[[list[str], bool], dict[str, Any]]] = {
     "loader": _loader,
     "table7": _table7,
 }
+OPTIONS = (Step, Models, Coverage, Loader, Table7)

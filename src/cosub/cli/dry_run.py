@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosub.cli.help import ALL
 from cosub.cli.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes.ranges import PositiveInt, require
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cosub.train.planning import Plan, Setting
 
 _BARS = "▁▂▃▄▅▆▇█"
+_SHORT = 0.01  # seconds: such a step launches kernels for about as long
 _CURVE = 40  # characters of the learning rate's curve
 _COMPILED = "counted for eager blocks; a compiler decides itself what is stored"
 _NOT_COUNTED = "not counted: CUDA's context, communication, what FSDP2 gathers, fragmentation; leave a tenth free"
@@ -32,10 +34,11 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class DryRun(Machine):
-    """Plan a run without data, without memory for its model, and without writing anything."""
+    """Plan a run without memory for its model and without writing anything. Data that are there are counted."""
 
     images: PositiveInt | None = None
-    """Training images; by default those of digits, else ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
+    """Training images; by default those of the data where they are there, else
+    ImageNet's (1,281,167; 21k: 14,197,122) or ADE20K's 20,210."""
     plot: str = ""
     """Write the learning rate over the epochs to this PNG, which must not exist yet."""
 
@@ -54,7 +57,7 @@ def take_dry_run(words: list[str]) -> DryRun | None:
         InputError: for such an option without --dry-run, or a wrong value.
     """
     planned = "--dry-run" in words
-    helped = planned and bool({"-h", "--help"} & set(words))
+    helped = planned and bool({"-h", "--help", ALL} & set(words))
     words[:] = [word for word in words if word != "--dry-run"]
     given = [part for flag in FLAGS[1:] if (value := take(words, flag)) is not None for part in (flag, value)]
     if not planned:
@@ -67,19 +70,18 @@ def take_dry_run(words: list[str]) -> DryRun | None:
 def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
     """Plan the recipe, write the plot if --plot names one, and print the plan."""
     target = _target(options.plot) if options.plot else None
+    from cosub.runs.progress import Terminal
     from cosub.train.planning import plan
 
+    reporter = Terminal()
+    reporter.say(f"planning {recipe.model}: seconds for a small network, up to a minute for a large one")
     planned = plan(recipe, options.machine, options.images)
     if target is not None:
         from cosub.train.plot import plot_learning_rate
 
         plot_learning_rate(recipe, planned.steps_per_epoch, target)
-    if planned.cautions:
-        from cosub.runs.progress import Terminal
-
-        reporter = Terminal()
-        for caution in planned.cautions:
-            reporter.warn(caution)
+    for caution in planned.cautions:
+        reporter.warn(caution)
     if not as_json:
         print("\n".join(_lines(planned)))
     return {**planned.to_json(), "plot": options.plot or None}
@@ -96,7 +98,7 @@ def _target(name: str) -> Path:
 def _lines(plan: "Plan") -> list[str]:
     facts = {**_run(plan), **_cost(plan)}
     width = max(map(len, facts))
-    lines = ["dry run: nothing is trained, opened or written"]
+    lines = ["dry run: nothing is trained or written"]
     lines += [f"  {name:<{width}}  {value}" for name, value in facts.items()]
     return [*lines, "", *_learning_rate(plan), "", *_memory(plan), "", *_verdict(plan)]
 
@@ -106,7 +108,7 @@ def _run(plan: "Plan") -> dict[str, str]:
 
     recipe, size = plan.recipe, plan.size
     name = task_type(recipe).assumed(recipe).name
-    known = {"given": "as given", "source": "as the source has", "assumed": f"ASSUMED, {name}'s; set --images N"}
+    known = {"given": "as given", "source": "counted", "assumed": f"ASSUMED, {name}'s; set --images N"}
     groups = "1 group" if recipe.num_groups == 1 else f"{recipe.num_groups} groups"
     arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
@@ -127,12 +129,30 @@ def _run(plan: "Plan") -> dict[str, str]:
 
 
 def _cost(plan: "Plan") -> dict[str, str]:
-    machine, peak = plan.machine, plan.machine.peak(plan.precision)
-    speed = f"{machine.utilisation:.0%} of {peak:g} TFLOP/s ({machine.peak_source(plan.precision)})"
     return {
         "FLOPs": f"{plan.flops:.4g} per step, {plan.flops * plan.steps:.4g} in total (backward included, all devices)",
-        "time": f"{plan.hours:.3g} hours, {plan.seconds_per_step:.3g} s per step, at {speed}; without evaluation",
+        "time": _time(plan),
     }
+
+
+def _time(plan: "Plan") -> str:
+    """What follows from the FLOPs, and what does not."""
+    machine, per_step = plan.machine, plan.seconds_per_step
+    if plan.recipe.runtime.device == "cpu" and machine.device_tflops is None:
+        return "not planned for a CPU: give --device-tflops; training says what is left from its first steps on"
+    speed = f"{machine.utilisation:.0%} of {machine.peak(plan.precision):g} TFLOP/s"
+    times = f"{_duration(plan.hours * 3600)}, {_duration(per_step)} per step"
+    bound = "; so short a step takes longer than its FLOPs do" if per_step < _SHORT else ""
+    return f"{times}, at {speed} ({machine.peak_source(plan.precision)}); without evaluation and loading{bound}"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that fits, with two or three digits."""
+    for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "s")):
+        if seconds >= 2 * unit or unit == 1 <= seconds:
+            number = seconds / unit
+            return f"{number:,.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
+    return f"{seconds * 1000:.2g} ms" if seconds >= 0.001 else "under 1 ms"
 
 
 def _learning_rate(plan: "Plan") -> list[str]:

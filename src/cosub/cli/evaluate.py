@@ -1,6 +1,6 @@
-"""cosub evaluate RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME [--data.path P] [--set val=P ...] [--keep SHARE]
+"""cosub evaluate RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME [--data.path P] [--set val=P ...] ...
 
-Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole].
+Of a segmentation run: cosub evaluate RUN [--data.path P] [--keep SHARE] [--show N] [--multi-scale] [--whole] ...
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,12 @@ from tyro.conf import Positional, UseAppendAction, arg
 from cosub.choices import Protocol
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
+from cosub.cli.report import folder_of, report, require_one, spelled_out
 from cosub.errors import InputError
 from cosub.recipes import plugins
 from cosub.recipes.data import DataPath
 from cosub.recipes.files import is_run
-from cosub.recipes.ranges import NonNegativeInt, PositiveInt, PositiveShare
+from cosub.recipes.ranges import NonNegativeInt, OpenShare, PositiveInt, PositiveShare
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
 
@@ -41,13 +42,21 @@ class Evaluate(Preparation):
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
     show: NonNegativeInt = 0
     """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
+    report: str = ""
+    """Write a report into this folder, which must be new or empty; without a name, RUN/report: accuracy by class, what
+    is taken for what, the worst errors, and how far confidence can be trusted."""
+    precisions: tuple[OpenShare, ...] = (0.9, 0.95, 0.99)
+    """Of the report: precisions for which it says below which confidence to reject an image."""
     multi_scale: Annotated[bool, arg(name="multi-scale")] = False
     """Segmentation: mean over six scales and their mirror images."""
     whole: bool = False
     """Segmentation: whole images instead of windows of the training crop's size."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     workers: NonNegativeInt = 0
+    """Processes that load images; 0 loads in this process."""
     batch_size: Annotated[PositiveInt, arg(name="batch-size")] = 256
+    """Images per batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,7 +81,7 @@ def _named(word: str) -> tuple[Protocol, str]:
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
-    options = parse(Evaluate, words, "cosub evaluate")
+    options = parse(Evaluate, spelled_out(words), "cosub evaluate")
     named = options.sets()
     if options.real and "real" not in [protocol for protocol, _ in named]:
         raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
@@ -88,14 +97,17 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     from cosub.evaluation.networks import layers_kept, open_network
     from cosub.runs import distributed
 
+    folder = folder_of(options.report, options.run) if options.report else None
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     if place := plugins.EVALUATORS.get(candidate.recipe.task.kind):
-        return plugins.find(place)(options, candidate, as_json)
+        return plugins.find(place)(options, candidate, as_json, folder)
     for name in ("multi_scale", "whole"):
         if getattr(options, name):
             raise InputError(f"{name}: {options.run} is no segmentation run; leave it out")
     chosen = _sets(options, candidate, named)
     world = distributed.join(options.device)
+    if folder is not None:
+        require_one(options, world, [protocol for protocol, _ in named])
     network = candidate.network.to(world.device)
     layers = layers_kept(network, options.keep)
     if world.main:
@@ -103,16 +115,21 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
-    picture = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
+    extra: dict[str, Any] = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
+    if folder is not None:
+        found = report(options, candidate, chosen[0], layers, world, folder)
+        extra["report"] = {"folder": str(folder), **found}
     recipe = candidate.recipe
     values = {"run": options.run, **rows[0], "resolution": recipe.resolution, **asdict(recipe.inputs)}
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
         _print(options, recipe, rows)
-        if picture:
-            print(picture["picture"])
-    return {**values, "sets": rows, **picture}
+        if options.show:
+            print(extra["picture"])
+        if folder is not None:
+            print(folder / "report.md")
+    return {**values, "sets": rows, **extra}
 
 
 def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str]]) -> list[Any]:

@@ -1,20 +1,16 @@
 """tyro, with its errors as one line: field, value, remedy."""
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Sequence
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 from tyro import _errors as events
-from tyro.constructors import (
-    ConstructorRegistry,
-    PrimitiveConstructorSpec,
-    PrimitiveTypeInfo,
-    UnsupportedTypeAnnotationError,
-)
+from tyro.conf import Positional, Suppress
 
+from cosub.cli.help import ALL, FIRST, choices_of, marked, rules, synonym, wrapped
 from cosub.errors import InputError, nearest
 from cosub.recipes.data import SOURCES
 from cosub.recipes.methods import METHODS
@@ -24,25 +20,6 @@ Options = TypeVar("Options")
 
 # Fields of these parts of a recipe have flags without a prefix: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
-_NO_FLAGS = ("kind", "model_args", "kept_layers", "kept_scale", "reading", "pixels", "inferred")
-
-_RULES = ConstructorRegistry()
-
-
-@_RULES.primitive_rule
-def _optional(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
-    """An optional value is left out, not given as None, which tyro would offer as a value in help and messages."""
-    kinds = [kind for kind in get_args(about.type) if kind is not NoneType]
-    if about.type_origin not in (Union, UnionType) or len(kinds) != 1:
-        return None
-    found = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], about.markers))
-    if isinstance(found, UnsupportedTypeAnnotationError):
-        return found
-    return dataclasses.replace(
-        found,
-        is_instance=lambda value: value is None or found.is_instance(value),
-        str_from_instance=lambda value: ["unset"] if value is None else found.str_from_instance(value),
-    )
 
 
 def parse(
@@ -55,19 +32,27 @@ def parse(
 ) -> Options:
     """Parse the words of a command line into a dataclass. `others` are flags that were taken out before.
 
+    --help of a recipe is limited to the options that matter first; --help-all has all of them, here and everywhere.
+
     Raises:
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
     """
-    flags = [*_flags(default if default is not None else kind), *others]
+    flags = [*options_of(default if default is not None else kind), *others]
+    brief = kind is Recipe and bool({"-h", "--help"} & set(words))
+    about = (description or inspect.getdoc(kind) or "") + (f"\n{ALL} lists every option." if brief else "")
     settings: dict[str, Any] = {"default": default} if default is not None else {}
     with events.on_parse_error(lambda event: _raise(event, flags)):
         return tyro.cli(
             kind,
             prog=prog,
-            args=list(words),
-            description=description or None,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-            registry=_RULES,
+            args=["--help" if word == ALL else word for word in words],
+            description=wrapped(about),
+            config=(
+                tyro.conf.AvoidSubcommands,
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+            registry=rules(FIRST if brief else ()),
             **settings,
         )
 
@@ -128,33 +113,35 @@ def _unknown(tokens: list[str], flags: list[str]) -> str:
     flag = next((token for token in tokens if token.startswith("-")), "").split("=")[0]
     if not flag:
         return f"{tokens[0]!r}: unexpected argument; leave it out, or see --help"
+    if (meant := synonym(flag, flags)) is not None:
+        return f"{flag}: there is no such option (did you mean {meant}?); --help-all lists them"
     for option, kinds in (("method", METHODS), ("source", SOURCES)):
         owners = [
-            name for name, kind in kinds.items() if flag in _flags(kind, "--data." if option == "source" else "--")
+            name for name, kind in kinds.items() if flag in options_of(kind, "--data." if option == "source" else "--")
         ]
         if owners:
             return f"{flag}: belongs to --{option} {' or '.join(owners)}, not to the one chosen; leave it out"
-    return f"{flag}: there is no such option{nearest(flag, flags)}; --help lists them"
+    return f"{flag}: there is no such option{nearest(flag, flags)}; --help-all lists them"
 
 
 def _name(argument: Any) -> str:
     return argument.field.intern_name.upper() if argument.is_positional() else argument.lowered.name_or_flags[-1]
 
 
-def _flags(kind: Any, prefix: str = "--") -> list[str]:
-    """The flags of a dataclass or an instance of one."""
-    flags = []
+def options_of(kind: Any, prefix: str = "--") -> dict[str, tuple[str, ...]]:
+    """The flags of a dataclass or an instance of one, each with the words it takes; none where it takes any."""
+    options: dict[str, tuple[str, ...]] = {}
+    hints = get_type_hints(kind if isinstance(kind, type) else type(kind), include_extras=True)
     for item in dataclasses.fields(kind):
-        value = getattr(kind, item.name, None)
-        if item.name in _NO_FLAGS or prefix + item.name == "--name":
-            continue
+        made = item.default_factory
+        value = made() if isinstance(kind, type) and callable(made) else getattr(kind, item.name, None)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            flags += _flags(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
-        else:
-            flags.append(prefix + item.name.replace("_", "-"))
-    return flags
+            options |= options_of(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
+        elif not marked(hints[item.name], Positional, Suppress):
+            options[prefix + item.name.replace("_", "-")] = choices_of(hints[item.name])
+    return options
 
 
 def recipe_flags(recipe: Recipe) -> list[str]:
     """All flags of `cosub train` for a recipe, its method and its source, those of --dry-run aside."""
-    return sorted(["--dry-run", "--json", "--method", "--model-args", "--pretrained", "--source", *_flags(recipe)])
+    return sorted(["--dry-run", "--json", "--method", "--model-args", "--pretrained", "--source", *options_of(recipe)])

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cosub.cli.parsing import parse
 from cosub.errors import InputError
@@ -14,7 +14,7 @@ from cosub.errors import InputError
 class Plot:
     """Training loss and test accuracy of one or more runs in one picture."""
 
-    runs: Positional[tuple[str, ...]]
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN...")]
     """Run folders."""
     out: str = ""
     """The PNG; by default curves.png in the run's folder, or here for several runs."""

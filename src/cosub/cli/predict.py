@@ -1,34 +1,51 @@
-"""cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER ... [--top N] [--keep SHARE]"""
+"""cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
+import csv
+import glob
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cosub.cli.parsing import parse
 from cosub.cli.preparation import Preparation, say
 from cosub.errors import InputError
-from cosub.recipes.ranges import PositiveInt, PositiveShare
+from cosub.recipes import plugins
+from cosub.recipes.ranges import PositiveInt, PositiveShare, require
 
 if TYPE_CHECKING:
-    from cosub.data.sources.walking import LeftOut
+    from cosub.data.sources.walking import LeftOut, Notes
 
 
 @dataclass(frozen=True)
 class Predict(Preparation):
-    """The most likely classes of images, by a network."""
+    """The most likely classes of images, by a network; of a segmentation run a coloured map of each image."""
 
     run: Positional[str]
     """A run's folder; a folder that timm or cosub export wrote, or hf-hub:OWNER/NAME; a file of weights (with --model);
     or a name of timm's weights (NAME or timm:NAME)."""
-    images: Positional[tuple[str, ...]]
-    """Image files, or folders of them."""
+    images: Annotated[Positional[tuple[str, ...]], arg(metavar="IMAGE...")]
+    """Image files, folders of them, or patterns such as "photos/**/*.jpg"."""
     top: PositiveInt = 5
     """Classes per image."""
+    csv: str = ""
+    """Write a line for each image and class into this file, which must not exist yet."""
+    out: str = ""
+    """Segmentation: the folder of the maps, new or empty; by default RUN-maps."""
     keep: PositiveShare | None = None
     """Use a submodel with this share of the blocks, spread evenly over depth."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.csv:
+            path = Path(self.csv)
+            require(not path.exists(), "csv", self.csv, "exists; name another file")
+            made = path.absolute().parent.is_dir()
+            require(made, "csv", self.csv, "its folder does not exist; make it first, or name another file")
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -36,25 +53,44 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     paths, left_out = _paths(options.images)
+    from cosub.data.sources.walking import told
+    from cosub.evaluation.networks import open_network
+    from cosub.runs import distributed
+
+    candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
+    device = distributed.join(options.device).device
+    place = plugins.PREDICTORS.get(candidate.recipe.task.kind)
+    predictions, bad = (plugins.find(place) if place else _classify)(options, candidate, paths, device)
+    if bad and not predictions:
+        raise InputError(f"images: {bad[0]}: cannot be read as an image")
+    say([f"weights: {line}" for line in candidate.messages])
+    if options.csv:
+        _write(predictions, Path(options.csv))
+    if not as_json:
+        _print(predictions, options.top)
+        say([f"cannot be read: {name}" for name in bad])
+        say([f"not read: {told(left_out)}"] if left_out else [])
+    skipped = [item._asdict() for item in left_out]
+    return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
+
+
+def _classify(
+    options: Predict, candidate: Any, paths: Sequence[Path], device: Any
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """For each image its most likely classes with their probabilities; and what cannot be read."""
     import torch
 
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
-    from cosub.data.sources.walking import told
     from cosub.data.transforms import evaluation, normalize
     from cosub.evaluation.classification import logits_of
-    from cosub.evaluation.networks import layers_kept, open_network
-    from cosub.runs import distributed
-    from cosub.runs.folder import require_classification
+    from cosub.evaluation.networks import layers_kept
 
-    candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
-    recipe = candidate.recipe
-    require_classification(recipe, options.run)
-    device = distributed.join(options.device).device
-    network = candidate.network.to(device)
+    if options.out:
+        raise InputError(f"out: {options.out}: is for maps of a segmentation run; leave it out, or take --csv FILE")
+    recipe, network = candidate.recipe, candidate.network.to(device)
     kept = layers_kept(network, options.keep)
-    transform = evaluation(recipe.resolution, recipe.inputs)
-    rule = rule_of(recipe.data)
+    transform, rule = evaluation(recipe.resolution, recipe.inputs), rule_of(recipe.data)
     predictions, bad = [], []
     for path in paths:
         try:
@@ -70,40 +106,60 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
             for index, value in zip(order, values, strict=True)
         ]
         predictions.append({"image": str(path), "classes": classes})
-    if bad and not predictions:
-        raise InputError(f"images: {bad[0]}: cannot be read as an image")
-    say([f"weights: {line}" for line in candidate.messages])
-    if not as_json:
-        _print(predictions, bad, told(left_out))
-    skipped = [item._asdict() for item in left_out]
-    return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
+    return predictions, bad
 
 
 def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
-    """The images, and which files of the folders are left out."""
-    from cosub.data.sources import EXTENSIONS
-    from cosub.data.sources.walking import Branch, Notes, told
+    """The images, each once, and which files of the folders are left out."""
+    from cosub.data.sources.walking import Notes
 
-    found: list[Path] = []
     notes = Notes()
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            inside = Branch(path, notes)
-            if not inside.everything:
-                left = told(notes.left_out())
-                but = f", but {left}" if left else ""
-                raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
-            found += inside.everything
-        elif path.is_file():
-            found.append(path)
+    found = dict.fromkeys(path for name in names for path in _images(name, notes))
+    return list(found), notes.left_out()
+
+
+def _images(name: str, notes: "Notes") -> list[Path]:
+    """The images that a word names: a file, those of a folder, or those of what matches a pattern."""
+    from cosub.data.decoding import EXTENSIONS, readable, remedy
+    from cosub.data.sources.walking import Branch, told
+
+    path = Path(name)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        inside = Branch(path, notes)
+        if not inside.everything:
+            left = told(notes.left_out())
+            but = f", but {left}" if left else ""
+            raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
+        return inside.everything
+    if not glob.has_magic(name):
+        raise InputError(f"images: {name}: is neither a file nor a folder")
+    found: list[Path] = []
+    for match in map(Path, sorted(glob.glob(name, recursive=True))):
+        if match.is_dir():
+            found += [] if "**" in name else Branch(match, notes).everything
+        elif match.suffix.lower() in readable():
+            found.append(match)
         else:
-            raise InputError(f"images: {name}: is neither a file nor a folder")
-    return found, notes.left_out()
+            notes.add(f"extension {match.suffix.lower() or 'missing'}{remedy(match.name)}", match)
+    if not found:
+        raise InputError(f"images: {name}: no image matches; name files, a folder or another pattern")
+    return found
 
 
-def _print(predictions: list[dict[str, Any]], bad: list[str], left_out: str) -> None:
-    for prediction in predictions:
-        classes = "  ".join(f"{item['class']} {item['probability']:.3f}" for item in prediction["classes"])
-        print(f"{prediction['image']}: {classes}")
-    say([f"cannot be read: {name}" for name in bad] + ([f"not read: {left_out}"] if left_out else []))
+def _write(predictions: list[dict[str, Any]], path: Path) -> None:
+    """A CSV file with a line for each image and class, the likeliest or largest first."""
+    lines = [{"image": found["image"], **item} for found in predictions for item in found["classes"]]
+    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _print(predictions: list[dict[str, Any]], top: int) -> None:
+    """A line for each image: its first classes with their probability, or their share of the pixels; and its map."""
+    for found in predictions:
+        values = [(item["class"], item.get("probability", item.get("share"))) for item in found["classes"][:top]]
+        classes = "  ".join(f"{name} {value:.3f}" for name, value in values)
+        print(f"{found['image']}: {classes}" + (f"  ({found['map']})" if "map" in found else ""))

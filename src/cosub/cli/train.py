@@ -22,7 +22,7 @@ from cosub.recipes.recipe import Recipe, method_for
 DESCRIPTION = """Train a recipe, or continue it: the same command on the same folder continues where it stopped.
 
 RECIPE is a name (see `cosub recipes`) or the recipe.json of an earlier run; the default is digits.
---method {methods} and --source {sources} have options of their own; those of the chosen ones are below.
+--method {methods} and --source {sources} have options of their own; those of the chosen ones are listed.
 --model NAME is any timm model of a supported family (here {model}), and --model-args depth=12 embed_dim=192 ...
 its arguments (here {arguments}), added to the recipe's unless --model names another model.
 --pretrained starts from the weights that timm publishes for the model; --weights from a file or a run.
@@ -75,7 +75,12 @@ def configure(words: list[str], planned: DryRun | None = None) -> Recipe:
         arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
     )
     understood = functools.partial(
-        parse, Recipe, words, "cosub train", description=description, others=(*FLAGS, "--pretrained")
+        parse,
+        Recipe,
+        words,
+        "cosub train",
+        description=description,
+        others=(*FLAGS, "--pretrained", "--method", "--source"),
     )
     asked = understood(default=recipe)
     if asked.inputs.mean != recipe.inputs.mean:

@@ -48,6 +48,7 @@ class Digits(Sampled):
     test_share: OpenShare = 0.2
     """Share of the images in the stratified test split."""
     split_seed: int = 0
+    """Which images are held out."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Folder(Photographs):
     val_share: OpenShare = 0.1
     """Share of each class held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
+    """Which images are held out."""
     reading: Fixed[Suppress[Literal[1, 2]]] = 2
     """Version of the rules for reading a folder. 1: of runs from before this field. 2: usual names of splits in any
     case, links followed, files of the system and of runs skipped."""
@@ -111,6 +113,7 @@ class Table(Photographs):
     val_share: OpenShare = 0.1
     """Share of each class held out for evaluation where the table has no validation or test."""
     split_seed: int = 0
+    """Which images are held out."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ class Hub(Photographs):
     path: str = ""
     """A folder of Parquet files named SPLIT-*.parquet, or a data set's name on the Hub."""
     train_split: str = "train"
+    """Name of the split to train on."""
     test_split: str = "test"
+    """Name of the split to evaluate on."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,9 @@ class Shards(Photographs):
     path: str = ""
     """The folder. Its _info.json (timm's) or sizes.json states the number of images in each shard."""
     train_split: str = "train"
+    """Name of the split to train on."""
     test_split: str = "validation"
+    """Name of the split to evaluate on."""
     length: NonNegativeInt = 0
     """Number of training images, where no file in the folder states it."""
     test_length: NonNegativeInt = 0
@@ -157,6 +164,7 @@ class INaturalist(Photographs):
     path: str = ""
     """The folder."""
     year: Literal[2018, 2019] = 2018
+    """The edition: its files and its number of classes."""
 
 
 @dataclass(frozen=True)

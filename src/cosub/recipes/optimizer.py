@@ -13,6 +13,7 @@ class Optimizer(Strict):
     PREFIX = "optimizer."
 
     name: OptimizerName = "adamw"
+    """AdamW, LAMB or stochastic gradient descent with momentum."""
     weight_decay: NonNegativeFloat = 0.02
     """Not applied to biases, norms, position embeddings and class tokens."""
     lr_rule: RateRule = "sqrt"
@@ -20,8 +21,11 @@ class Optimizer(Strict):
     decay: RateDecay = "cosine"
     """Decay from the peak to min_lr: half a cosine, or linear."""
     warmup_epochs: NonNegativeFloat = 5.0
+    """Epochs in which the rate rises to its peak."""
     warmup_lr: NonNegativeFloat = 1e-6
+    """The rate that the rise begins at."""
     min_lr: NonNegativeFloat = 1e-5
+    """The rate that the decay ends at."""
     clip: NonNegativeFloat = 1.0
     """Maximum norm of the gradient; 0 turns clipping off."""
     layer_decay: PositiveShare = 1.0

@@ -17,6 +17,7 @@ TASKS = {"segmentation": "cosub.segmentation.task:SegmentationTask"}
 NETWORKS = {"segmentation": "cosub.segmentation.network:build_segmenter"}
 METRICS = {"segmentation": "cosub.segmentation.metric:MIOU"}
 EVALUATORS = {"segmentation": "cosub.segmentation.command:evaluate_scenes"}
+PREDICTORS = {"segmentation": "cosub.segmentation.prediction:predict_scenes"}
 
 
 def find(place: str) -> Any:

@@ -58,6 +58,7 @@ class Recipe(Strict):
     in others; bernoulli keeps each row independently, as before the paper: shapes then change from step to step. masked
     is timm's drop path: rows independently too, but all are computed, and dropped ones multiplied by zero."""
     epochs: PositiveInt = 100
+    """Passes over the training images."""
     batch_size: PositiveInt = 256
     """Distinct images per optimizer step, over all processes and micro-steps."""
     group_size: PositiveInt = 64
@@ -65,6 +66,7 @@ class Recipe(Strict):
     lr: PositiveFloat = 1e-3
     """Peak learning rate, at a batch of 2048 under the square-root rule."""
     seed: int = 0
+    """Of everything that is drawn: weights, order, augmentation, submodels."""
     data: DataConfig = field(default_factory=Digits)
     task: TaskConfig = field(default_factory=Classification)
     augment: Augment = field(default_factory=Augment)

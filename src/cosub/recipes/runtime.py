@@ -27,6 +27,7 @@ class Runtime(Strict):
     evaluate_training: bool = False
     """Evaluate on the training images too, without augmentation, to measure overfitting."""
     keep_checkpoints: PositiveInt = 2
+    """Checkpoints that stay on disk, the latest ones."""
     compile: Compile = "auto"
     """Compile each block on its own; auto: on a GPU where the steps save more time than compiling takes, and
     uncompiled, with a warning, where that fails."""

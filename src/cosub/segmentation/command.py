@@ -31,8 +31,8 @@ class Options(Protocol):
     def inputs(self) -> dict[str, Any]: ...
 
 
-def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, Any] | None:
-    """Evaluate the run's network as the options say; print and return the results.
+def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path | None = None) -> dict[str, Any] | None:
+    """Evaluate the run's network as the options say; print and return the results. `report`: a folder for a report.
 
     Raises:
         InputError: for an option of classification.
@@ -49,6 +49,8 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, 
 
     examples: Any = images_of_run(trained.recipe.data, trained.classes, options.data.path or "test")
     world = distributed.join(options.device)
+    if report is not None and world.size > 1:
+        raise InputError(f"report: {report}: is written by one process; start it without torchrun")
     network, recipe = trained.network.to(world.device), trained.recipe
     mode = Mode(options.whole, SCALES if options.multi_scale else (1.0,), flip=options.multi_scale)
     layers = None if options.keep is None else evenly(layers_per_block(network), options.keep)
@@ -66,8 +68,15 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool) -> dict[str, 
         look = viewer(recipe, network, mode, world.device)
         show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
         values["picture"] = str(target)
+    if report is not None:
+        from cosub.segmentation.report import write_report
+
+        look = viewer(recipe, network, mode, world.device)
+        found = write_report(network, examples, trained.classes, look, options.run, report, layers)
+        values["report"] = {"folder": str(report), **found}
     if not as_json:
-        print("\n".join([*table(result), *([values["picture"]] if options.show else [])]))
+        written = [*([values["picture"]] if options.show else []), *([str(report / "report.md")] if report else [])]
+        print("\n".join([*table(result), *written]))
     return values
 
 

@@ -55,7 +55,7 @@ def show_scenes(
     for row, (image, labels), prediction in zip(axes, shown, predictions, strict=True):
         under = image.permute(1, 2, 0).numpy()
         panels = [under] if photographs else []
-        panels += [_painted(under if photographs else None, values, colours) for values in (labels, prediction)]
+        panels += [painted(under if photographs else None, values, colours) for values in (labels, prediction)]
         for panel, pixels in zip(row, panels, strict=True):
             panel.imshow(pixels, interpolation="nearest")
             panel.axis("off")
@@ -87,7 +87,7 @@ def _read(examples: SceneExamples, number: int) -> list[tuple[Tensor, Tensor]]:
     return shown
 
 
-def _painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> np.ndarray:
+def painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> np.ndarray:
     """The colours of labels, over an image if there is one; black where the label is ignored."""
     table = np.zeros((IGNORE + 1, 3), np.uint8)
     table[: len(colours)] = colours

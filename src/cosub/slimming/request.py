@@ -59,6 +59,7 @@ class Request(Checked):
     batch_size: PositiveInt = 64
     """Images per batch elsewhere; memory must hold the activations of a batch at every block."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -84,8 +84,8 @@ def open_run(request: Request) -> Opened:
         raise InputError(f"run: {request.run}: its summary.json says no top1; it is damaged, take the run's copy")
     if not summary.get("effective_drop_rate", recipe.drop_rate):
         Terminal().warn(
-            f"{request.run} never dropped layers, so its network has not learnt to do without any: expect accuracy to "
-            "fall fast, or add --heal EPOCHS"
+            f"{request.run} never dropped layers, so its network has not learnt to do without any: accuracy may fall "
+            "fast, --heal EPOCHS trains it further"
         )
     return Opened(trained, source, scorer, units, world, summary["top1"])
 

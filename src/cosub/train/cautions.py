@@ -70,5 +70,5 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             "has 1e-3 at a batch of 2048; set --lr 1e-3 or --optimizer.name lamb"
         )
     if len(rates) < 8:
-        found.append(f"{len(rates)} residual layers are few: expect dropping layers to hurt accuracy")
+        found.append(f"{len(rates)} residual layers are few for dropping layers: accuracy may drop")
     return found

@@ -1,17 +1,19 @@
 """What a run will take, told before it runs: steps, FLOPs, time, and memory a device.
 
-Opens no data and allocates no model: one micro-step of the recipe's own method is run on tensors without memory.
+Data that are there are counted. No model is allocated: one micro-step of the recipe's own method is run on tensors
+without memory.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from cosub.choices import Precision
 from cosub.data.transforms import training
-from cosub.recipes.data import Digits
+from cosub.recipes.data import DataConfig, Digits
 from cosub.recipes.ranges import require
 from cosub.recipes.recipe import Recipe
 from cosub.train.cautions import cautions, effective_rate
@@ -43,7 +45,7 @@ class Size:
     images: int
     classes: int
     known: Known
-    """The images: given, known of the source, or assumed to be ImageNet-1k's."""
+    """The images: given, counted in the source, or assumed to be ImageNet-1k's."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +121,16 @@ def plan(
     machine: Machine,
     images: int | None = None,
 ) -> Plan:
-    """Plan a run of a recipe on a machine. The recipe's data path is never opened.
+    """Plan a run of a recipe on a machine. Of the recipe's data nothing but their list is read.
 
     Args:
         recipe: any recipe; precision auto is planned as bf16, unless its device is the CPU.
         machine: the devices.
-        images: training images; by default those of a source whose number is known (digits), else ImageNet-1k's, or
+        images: training images; by default those of the recipe's data where they are there, else ImageNet-1k's, or
             21k's for a recipe of its classes, or ADE20K's. Likewise its classes: the recipe's, 10, 1000 or 150.
 
     Raises:
+        InputError: for data that are there and that training would refuse.
         InputError: for what training would refuse too: devices that do not divide the groups, a model that cannot be
             built or has no twins, an unknown augmentation.
     """
@@ -167,8 +170,16 @@ def _size(recipe: Recipe, images: int | None) -> Size:
     _, *known = task_type(recipe).assumed(recipe)
     if isinstance(data, Digits):  # as scikit-learn rounds the share
         known = [_DIGITS - math.ceil(data.test_share * _DIGITS), recipe.classes or 10]
+    elif images is None and _is_there(data):
+        source = task_type(recipe).open(recipe)
+        return Size(len(source.train.labels), len(source.classes), "source")
     origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
     return Size(images or known[0], known[1], origin)
+
+
+def _is_there(data: DataConfig) -> bool:
+    path = getattr(data, "path", "")
+    return bool(path) and Path(path).expanduser().exists()
 
 
 def _rates(recipe: Recipe, per_epoch: int) -> Iterator[Rate]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
+from cosub.cli.help import ALL
 from cosub.cli.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.files import require_run
@@ -31,7 +32,7 @@ _HIDDEN = {"best_layers", "missing"}
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
-    if what in ("-h", "--help"):
+    if what in ("-h", "--help", ALL):
         print(f"usage: cosub analyse {'|'.join(ANALYSES)} [RUN ...] [OPTIONS]\n")
         for name, kind in ANALYSES.items():
             print(f"  {name:<13} {(kind.__doc__ or '').strip()}")

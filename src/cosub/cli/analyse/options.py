@@ -1,9 +1,9 @@
 """What each figure of `cosub analyse` may be told. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from cosub.recipes.data import DataPath
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
@@ -13,7 +13,7 @@ from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, req
 class _OfImages(Checked):
     """What the figures that evaluate runs on images have in common."""
 
-    runs: Positional[tuple[str, ...]]
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN...")]
     """Finished runs, trained on the same data."""
     out: str = ""
     """Folder of the results; by default analysis in the run's folder, or here for several runs."""
@@ -21,8 +21,11 @@ class _OfImages(Checked):
     limit: NonNegativeInt = 1000
     """At most this many images of a set, drawn from the seed; 0 for all."""
     seed: int = 0
+    """Of what is drawn: submodels, and images where there is a limit."""
     device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N."""
     batch_size: PositiveInt = 256
+    """Images per batch."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Layers(_OfImages):
 class Counts(Checked):
     """Figure D.1: how many submodels have a number of residual layers, and how often training draws them."""
 
-    runs: Positional[tuple[str, ...]] = ()
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="[RUN...]")] = ()
     """Finished runs, counted with their effective drop rates; none: --layers and --drop-rate."""
     out: str = ""
     """Folder of the results; by default analysis in the run's folder, or here."""
@@ -74,7 +77,7 @@ class Counts(Checked):
 class Quantisation(Checked):
     """Figure C.1: the effective drop rate against the requested one, by rounding and rows."""
 
-    runs: Positional[tuple[str, ...]] = ()
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="[RUN...]")] = ()
     """Finished runs, marked in the picture."""
     out: str = ""
     """Folder of the results; by default analysis in the run's folder, or here."""
@@ -97,6 +100,7 @@ class Overfitting(_OfImages):
     limit: NonNegativeInt = 0
     """At most this many images of a set, drawn from the seed; 0 for all."""
     workers: NonNegativeInt = 0
+    """Processes that load images; 0 loads in this process."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,3 +121,4 @@ class Tradeoff(_OfImages):
     limit: NonNegativeInt = 0
     """At most this many images, drawn from the seed; 0 for all."""
     workers: NonNegativeInt = 0
+    """Processes that load images; 0 loads in this process."""

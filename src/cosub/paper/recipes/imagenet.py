@@ -179,7 +179,7 @@ def _time(measured: Measured, epochs: int) -> str:
     ours, theirs, gpus = measured.cosub.minutes, measured.esd.minutes, measured.gpus
     days = [round(minutes * gpus * epochs / 1440) for minutes in (ours, theirs)]
     return (
-        f"{ours} minutes per epoch on {gpus} GPUs (table 7), {days[0]} GPU days; "
+        f"the paper: {ours} minutes per epoch on {gpus} GPUs (table 7), that is {days[0]} GPU days; "
         f"supervised {theirs}, {days[1]} GPU days"
     )
 

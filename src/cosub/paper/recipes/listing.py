@@ -1,15 +1,19 @@
 """Lists of the recipes: for a terminal, and for the page docs/recipes.md."""
 
 import inspect
+import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from cosub.paper.recipes.catalogue import PAPER
 from cosub.paper.recipes.paper import LAMB, Entry
 from cosub.recipes import recipes
 
 FIRST = "To begin with"
-_HEAD = "| recipe | model | starts from | epochs | pixels | drop rate | batch | lr | LAMB | table: baseline / cosub |"
+_PAPER = "the paper: top-1"
+_HEAD = (
+    "| recipe | model | starts from | epochs | pixels | drop rate | batch | lr | LAMB | the paper: baseline / cosub |"
+)
 _INTRODUCTION = """# Recipes
 
 Written by `cosub recipes --markdown`. `cosub recipes NAME` prints one with its cost, the paper's numbers and the
@@ -17,8 +21,9 @@ options of each; `cosub train NAME --data.path PATH` trains it.
 
 `lr` is the peak rate at the recipe's batch, of the optimizer in the text of Appendix A.1 or of the training that the
 group names. Where the column LAMB has a rate, NAME-lamb is the same recipe with DeiT-III's optimizer and that rate.
-A star marks a value that is inferred: the paper does not publish it. The last column has the table and its first
-number, top-1 in percent: `--method supervised`, then co-training.
+A star marks a value that is inferred: the paper does not publish it. The last column is the
+paper's, none of it measured here: the table and its first number, top-1 in percent, of the baseline and of
+co-training.
 """
 
 
@@ -28,23 +33,37 @@ def purposes(word: str = "") -> dict[str, str]:
     return {name: text.splitlines()[0] for name, text in texts.items() if word.lower() in f"{name} {text}".lower()}
 
 
-def overview(word: str = "") -> str:
-    """The recipes by group, one per line; a preset with LAMB shares the line of its recipe."""
+def overview(word: str = "", width: int = 0) -> str:
+    """The recipes by group, one per line; a preset with LAMB shares the line of its recipe.
+
+    Args:
+        word: as for `purposes`.
+        width: of a line; by default the terminal's, 120 where there is none, and 80 at least.
+    """
+    width = width or max(80, shutil.get_terminal_size((120, 24)).columns)
     found = purposes(word)
-    lines, group = [], ""
+    groups: dict[str, list[tuple[str, str, str]]] = {}
     for name, purpose in found.items():
         if (base := name.removesuffix(LAMB)) != name and base in found:
             continue
         entry = PAPER.get(name)
-        if (title := entry.group if entry else FIRST) != group:
-            lines += [f"\n{title}" if group else title]
-            group = title
         shown = f"{name}[{LAMB}]" if name + LAMB in found else name
-        number = _headline(entry)
-        lines.append(
-            f"  {shown:<34} {textwrap.shorten(purpose.rstrip('.'), 83 - len(number), placeholder=' ...')}{number}"
-        )
-    return "\n".join(lines)
+        groups.setdefault(entry.group if entry else FIRST, []).append((shown, purpose.rstrip("."), _headline(entry)))
+    return "\n\n".join("\n".join(_group(title, rows, width)) for title, rows in groups.items())
+
+
+def _group(title: str, rows: Sequence[tuple[str, str, str]], width: int) -> Iterator[str]:
+    """Lines of a group: name, purpose, and at the right the paper's number where there is one."""
+    if any(number for *_, number in rows):
+        fits = len(title) + len(_PAPER) + 2 <= width
+        yield from [f"{title}{_PAPER:>{width - len(title)}}"] if fits else [title, f"{_PAPER:>{width}}"]
+    else:
+        yield title
+    column = max(len(name) for name, *_ in rows)
+    for name, purpose, number in rows:
+        room = width - column - 4 - (len(number) + 2 if number else 0)
+        short = textwrap.shorten(purpose, room, placeholder=" ...")
+        yield f"  {name:<{column}}  {short:<{room}}  {number}".rstrip()
 
 
 def page() -> str:
@@ -96,4 +115,4 @@ def _scores(entry: Entry) -> Iterable[str]:
 
 def _headline(entry: Entry | None) -> str:
     first = next((row for row in entry.rows if not row.options), None) if entry else None
-    return f": {next(iter(first.numbers.values()))} (table {first.table})" if first else ""
+    return f"{next(iter(first.numbers.values()))} (table {first.table})" if first else ""

@@ -94,9 +94,11 @@ def function(entry: Entry) -> Callable[[], Recipe]:
 def describe(entry: Entry) -> str:
     """The text of an entry: cost, the paper's numbers with their options, inferred values, command."""
     lines = [f"{entry.purpose}.", "", *textwrap.wrap(f"Cost: {entry.cost}.", 110)]
-    lines += ["The paper (top-1 in percent):"] if entry.rows else ["The paper: not published."]
+    lines += [] if entry.rows else ["The paper: not published."]
     for row in entry.rows:
-        lines += [f"  table {row.table}, {row.row}: {row.result}" + (f"   with {row.options}" if row.options else "")]
+        place = f"table {row.table}, {row.row}"
+        lines += [f"The paper: {row.result} ({place})" + (f"   with {row.options}" if row.options else "")]
+    lines += ["None of these numbers was measured here; accuracies are in percent."] if entry.rows else []
     notes = [*entry.notes]
     if inferred := entry.all_inferred:
         values = ", ".join(f"{name} {_value(entry.recipe, name)}" for name in inferred)
@@ -117,7 +119,7 @@ def _value(recipe: Recipe, name: str) -> object:
     return value
 
 
-def cost(recipe: Recipe, published: str = "GPU days are not published") -> str:
+def cost(recipe: Recipe, published: str = "the paper does not state its GPU days") -> str:
     """Epochs, images and steps of training on ImageNet; `published` is the paper's figure of time."""
     images = IMAGES[recipe.classes]
     steps = recipe.epochs * (images // recipe.batch_size)

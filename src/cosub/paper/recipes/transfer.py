@@ -69,7 +69,7 @@ def _entry(name: str, size: str, scores: tuple[float, float]) -> Entry:
         f"{known.title} on {target.title}, {recipe.epochs} epochs at 224 pixels",
         recipe,
         f"{recipe.epochs} epochs of {target.images:,} images, {steps:,} steps of {recipe.batch_size}; "
-        "GPU days are not published",
+        "the paper does not say its GPU days",
         _rows(f"{known.title}, {target.title}", scores, f"{size}-800"),
         inferred=(
             "drop_rate",

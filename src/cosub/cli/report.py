@@ -1,0 +1,67 @@
+"""cosub evaluate RUN --report [FOLDER]: where the report goes, and what it needs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cosub.errors import InputError
+from cosub.recipes.files import is_run
+
+AUTO = "auto"
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """The words, `--report` without a folder as `--report auto`."""
+    found: list[str] = []
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
+        found += ["--report", AUTO] if word == "--report" and following.startswith("-") else [word]
+    return found
+
+
+def folder_of(report: str, run: str) -> Path:
+    """The folder to write, which is not there or empty.
+
+    Raises:
+        InputError: if it has something in it, or none is named for weights that are no run.
+    """
+    if report == AUTO and not is_run(run):
+        raise InputError(f"report: {run} is no run's folder, so none lies in it; name one, --report FOLDER")
+    folder = Path(run, "report") if report == AUTO else Path(report)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"report: {folder}: is there and not an empty folder; name another, --report FOLDER")
+    if not folder.parent.is_dir():
+        raise InputError(f"report: {folder}: {folder.parent} is not a folder; make it first, or name another")
+    return folder
+
+
+def require_one(options: Any, world: Any, protocols: Sequence[str]) -> None:
+    """Raises InputError for several sets, for one in which an image has several classes, and for several processes."""
+    if len(protocols) > 1 or "real" in protocols:
+        raise InputError(f"report: {options.report}: needs one set in which each image has one class")
+    if world.size > 1:
+        raise InputError(f"report: {options.report}: is written by one process; start it without torchrun")
+
+
+def report(options: Any, candidate: Any, chosen: Any, layers: Any, world: Any, folder: Path) -> dict[str, Any]:
+    """Write the report on one set of images. Returns its numbers."""
+    from cosub.evaluation.report.page import write_report
+    from cosub.evaluation.report.scoring import score
+    from cosub.evaluation.report.subject import about
+    from cosub.runs.progress import counted
+
+    def scored(examples: Any) -> Any:
+        return score(
+            candidate,
+            examples,
+            world.device,
+            layers=layers,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            progress=lambda batches, total: counted(batches, total, "report"),
+        )
+
+    own = not options.sets() and not options.data.path
+    images = f"the run's {chosen.protocol} images" if own else f"{chosen.protocol} images in {chosen.path}"
+    name = options.run if options.keep is None else f"{options.run}, {options.keep:.0%} of the blocks"
+    subject = about(candidate, name, images, chosen.examples, own, scored)
+    return write_report(subject, folder, options.precisions)

@@ -1,0 +1,52 @@
+"""The images of a report: those that it is about, and others on which temperature and confidences are chosen."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cosub.data.sources import Examples, with_validation
+from cosub.errors import InputError
+from cosub.evaluation.images import draw_indices, source_of_run
+from cosub.evaluation.networks import Candidate
+from cosub.evaluation.report.page import Subject
+from cosub.evaluation.report.scoring import Scored
+
+_LEAST = 10  # images to fit on, and to measure on
+
+
+def about(
+    candidate: Candidate, name: str, images: str, examples: Examples, own: bool, score: Callable[[Examples], Scored]
+) -> Subject:
+    """Score what a report needs. Of a run's own data, validation images are fitted on where they are no test images.
+
+    Args:
+        candidate: the network.
+        name: of it, for people.
+        images: where the examples were found, for people.
+        examples: what the report is about.
+        own: whether they are the test images of the run's data, where the run found them.
+        score: runs the network over a set.
+
+    Raises:
+        InputError: if there are too few images.
+    """
+    scored = score(examples)
+    validation = _validation(candidate) if own else None
+    if validation is not None:
+        fitted, measured, fitted_on = score(validation), scored, "the run's validation images"
+    else:
+        order = draw_indices(len(scored), 0, "report")
+        halves = sorted(order[::2]), sorted(order[1::2])
+        fitted, measured = (scored.part(rows) for rows in halves)
+        fitted_on = "a random half of these images: there are no validation images beside them"
+    if min(len(fitted), len(measured)) < _LEAST:
+        raise InputError(f"report: {len(scored)} images are too few; {2 * _LEAST} are the least")
+    return Subject(name, images, candidate.classes, examples, scored, fitted, measured, fitted_on)
+
+
+def _validation(candidate: Candidate) -> Any:
+    """The validation images of the run's data; None where it has none beside the test images."""
+    recipe = candidate.recipe
+    source = source_of_run(recipe.data, candidate.classes)
+    if recipe.choose == "best":
+        source = with_validation(source)
+    return None if source.validation is source.test else source.validation
