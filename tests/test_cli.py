@@ -15,10 +15,10 @@ from test_data import parquet, picture
 from tiny import run, tiny
 
 import cosub
+from cosub.api.parsing import recipe_flags
 from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
-from cosub.cli.parsing import recipe_flags
 from cosub.cli.train import configure
 from cosub.errors import Stopped
 from cosub.recipes import get, recipes

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from cosub.cli.parsing import parse
-from cosub.cli.preparation import Preparation, say
+from cosub.api.parsing import parse
+from cosub.api.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes.ranges import PositiveInt, PositiveShare
 
@@ -36,14 +36,11 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     paths, left_out = _paths(options.images)
-    import torch
-
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
     from cosub.data.sources.walking import told
-    from cosub.data.transforms import evaluation, normalize
-    from cosub.evaluation.classification import logits_of
     from cosub.evaluation.networks import layers_kept, open_network
+    from cosub.evaluation.prediction import probabilities
     from cosub.runs import distributed
     from cosub.runs.folder import require_classification
 
@@ -53,18 +50,16 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     device = distributed.join(options.device).device
     network = candidate.network.to(device)
     kept = layers_kept(network, options.keep)
-    transform = evaluation(recipe.resolution, recipe.inputs)
     rule = rule_of(recipe.data)
     predictions, bad = [], []
     for path in paths:
         try:
-            image = torch.as_tensor(transform(decoded(path, rule)))
+            image = decoded(path, rule)
         except BadImage as error:
             bad.append(str(error))
             continue
-        with torch.inference_mode():
-            logits = logits_of(network, normalize(image[None].to(device), recipe.inputs), kept)
-        values, order = logits.softmax(1)[0].cpu().topk(min(options.top, len(candidate.classes)))
+        likely = probabilities(network, recipe, image, kept)
+        values, order = likely.topk(min(options.top, len(candidate.classes)))
         classes = [
             {"class": candidate.classes[int(index)], "probability": float(value)}
             for index, value in zip(order, values, strict=True)

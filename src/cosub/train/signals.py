@@ -2,9 +2,10 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Launchers and schedulers send the same signal several times, or two kinds of it.
@@ -16,12 +17,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 class StopRequest:
     """SIGTERM, SIGINT and SIGUSR1 ask for a stop; what comes within five seconds is the same request.
 
-    A later one stops at once: KeyboardInterrupt, in the middle of whatever runs. A process that torchrun started and
-    whose torchrun has died asks as well: nobody would end it.
+    The first one is answered by a line: `promise` is what will happen. A later one stops at once: KeyboardInterrupt, in
+    the middle of whatever runs. A process that torchrun started and whose torchrun has died asks as well: nobody would
+    end it.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._first = clock, -1.0
+    def __init__(
+        self, say: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say, self._clock, self._first = say, clock, -1.0
+        self.promise = "stopping after this step"
         self._launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
     @property
@@ -32,11 +37,16 @@ class StopRequest:
         now = self._clock()
         if self._first < 0:
             self._first = now
+            with suppress(OSError, ValueError, RuntimeError):  # the stream is gone, or amid another write
+                self._say(f"{self.promise} (Ctrl-C again, {ONE_REQUEST:g} s from now or later, stops at once)")
         elif now - self._first > ONE_REQUEST:
             raise KeyboardInterrupt
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # where Python takes no signals
+            yield
+            return
         before = {number: signal.signal(number, self.note) for number in _SIGNALS}
         try:
             yield

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args
 
 import tyro
 from tyro import _errors as events
+from tyro.conf import FlagConversionOff
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -58,13 +59,15 @@ def parse(
     Raises:
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
     """
-    flags = [*_flags(default if default is not None else kind), *others]
+    about = default if default is not None else kind
+    flags = [*_flags(about), *others]
+    switches = {flag: value for flag, item, value in _fields(about) if _is_switch(item.type)}
     settings: dict[str, Any] = {"default": default} if default is not None else {}
     with events.on_parse_error(lambda event: _raise(event, flags)):
         return tyro.cli(
             kind,
             prog=prog,
-            args=list(words),
+            args=[part for word in words for part in _switch(word, switches)],
             description=description or None,
             config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
             registry=_RULES,
@@ -88,6 +91,31 @@ def take(words: list[str], flag: str) -> str | None:
             continue
         value = found if value is None else value
     return value
+
+
+def take_switch(words: list[str], flag: str) -> bool:
+    """Remove `flag`, `flag=True` or `flag=False` from the words and return whether the last one sets it."""
+    values = {flag: True, f"{flag}=True": True, f"{flag}=False": False}
+    found = [values[word] for word in words if word in values]
+    words[:] = [word for word in words if word not in values]
+    return bool(found) and found[-1]
+
+
+def _switch(word: str, switches: Mapping[str, bool]) -> list[str]:
+    """`--flag=True` or `--flag=False`, as Python's arguments come, in tyro's words; none where it is so already."""
+    flag, _, value = word.partition("=")
+    if flag not in switches or value not in ("True", "False"):
+        return [word]
+    if (value == "True") == switches[flag]:
+        return []
+    prefix, dot, name = flag.removeprefix("--").rpartition(".")
+    return [flag if value == "True" else f"--{prefix}{dot}no-{name}"]
+
+
+def _is_switch(kind: Any) -> bool:
+    """Whether a field's flag has no value."""
+    marks = getattr(kind, "__metadata__", ())
+    return (get_args(kind)[0] if marks else kind) is bool and FlagConversionOff not in marks
 
 
 def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
@@ -143,16 +171,19 @@ def _name(argument: Any) -> str:
 
 def _flags(kind: Any, prefix: str = "--") -> list[str]:
     """The flags of a dataclass or an instance of one."""
-    flags = []
+    return [flag for flag, _, _ in _fields(kind, prefix)]
+
+
+def _fields(kind: Any, prefix: str = "--") -> Iterator[tuple[str, "dataclasses.Field[Any]", Any]]:
+    """Flag, field and default of all that a dataclass, or an instance of one, has flags for."""
     for item in dataclasses.fields(kind):
         value = getattr(kind, item.name, None)
         if item.name in _NO_FLAGS or prefix + item.name == "--name":
             continue
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            flags += _flags(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
+            yield from _fields(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
         else:
-            flags.append(prefix + item.name.replace("_", "-"))
-    return flags
+            yield prefix + item.name.replace("_", "-"), item, value
 
 
 def recipe_flags(recipe: Recipe) -> list[str]:
