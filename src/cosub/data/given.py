@@ -1,6 +1,8 @@
 """Images as Python has them: files, PIL images, arrays."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,19 @@ def opened(images: Any, data: DataConfig) -> Iterator[Image.Image]:
 
 
 def _opened(image: Any, rule: Rule | None) -> Image.Image:
+    if isinstance(image, str | os.PathLike):
+        try:
+            return decoded(Path(image).expanduser(), rule)
+        except BadImage as error:
+            raise InputError(f"images: {error}: cannot be read as an image") from error
     if isinstance(image, np.ndarray):
         image = _of_array(image)
-    if isinstance(image, Image.Image):
-        try:
-            return rgb(prepared(image, rule))
-        except (ValueError, OSError) as error:
-            raise InputError(f"images: {image!r}: cannot be read as an image ({error})") from error
+    if not isinstance(image, Image.Image):
+        raise InputError(f"images: {image!r}: must be a file's name, a PIL image or an array of numpy")
     try:
-        return decoded(image, rule)
-    except BadImage as error:
-        raise InputError(f"images: {error}: cannot be read as an image") from error
+        return rgb(prepared(image, rule))
+    except (ValueError, OSError) as error:
+        raise InputError(f"images: {image!r}: cannot be read as an image ({error})") from error
 
 
 def _of_array(values: np.ndarray) -> Image.Image:
