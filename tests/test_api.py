@@ -253,7 +253,8 @@ def test_a_run_predicts_as_the_command_line(run, digit, capsys):
         (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\): must be of uint8"),
         (np.zeros((8, 8), np.float32), "array of float32"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
-        (7, "images: 7: must be"),
+        (7, "images: int: must be a file's name"),
+        (torch.zeros(1, 8, 8), "images: Tensor: must be a file's name"),
     ],
 )
 def test_what_is_no_image_is_a_value_error(run, image, said):
@@ -336,3 +337,31 @@ def test_types_are_promised_to_checkers():
         public = getattr(cosub, name)
         if inspect.isfunction(public):
             assert "return" in public.__annotations__, name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+def test_a_notebook_shows_progress_and_its_stop_button_stops(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install 'cosub[examples]'")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install 'cosub[examples]'")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install 'cosub[examples]'")
+    call = f"cosub.fit('digits', out='run', callbacks=callbacks, **{SMALL!r})"
+    cells = [
+        "import os, signal, cosub\n"
+        "class Pressed:  # as the stop button does\n"
+        "    def logged(self, values): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    def evaluated(self, values): pass\n"
+        f"callbacks = [Pressed()]\ntry:\n    {call}\nexcept cosub.Stopped as stopped:\n    print(stopped)",
+        f"callbacks = []\nrun = {call}\nprint(run.summary['state'])",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [cell.outputs for cell in notebook.cells]
+    assert {output["output_type"] for found in outputs for output in found} == {"stream"}
+    stopped, gone_on = ("".join(output["text"] for output in found) for found in outputs)
+    assert "stopping after this step" in stopped
+    assert "stopped at step 1 of 44; the same command continues the run" in stopped
+    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 0.", "train 100%", "test 0.", "images/s"):
+        assert said in gone_on
+    assert gone_on.endswith("done\n")
+    assert "Warning" not in stopped + gone_on

@@ -71,10 +71,10 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
 def _inferred(recipe: Recipe, asked: Recipe, everything: bool) -> Recipe:
     """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs."""
     from cosub.train.finetuning import as_begun, follow, infer, turned_as_begun
-    from cosub.train.launch import default_folder
+    from cosub.train.launch import folder_of
 
     recipe, lines = infer(recipe) if everything else follow(recipe)
-    folder = Path(asked.runtime.out or default_folder(asked))
+    folder = folder_of(asked)
     recipe, more = as_begun(recipe, folder, ("inputs", "head", "lr") if everything else ("inputs",))
     if everything:
         recipe = turned_as_begun(recipe, folder)

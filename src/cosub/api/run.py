@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ class Run:
 
         return load_run(self.folder)
 
-    def predict(self, images: "AnImage | Sequence[AnImage]") -> list[Prediction]:
+    def predict(self, images: "AnImage | Iterable[AnImage]") -> list[Prediction]:
         """What the network takes images for, computed where `network` is.
 
         Args:

@@ -1,7 +1,7 @@
 """Images as Python has them: files, PIL images, arrays."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ def opened(images: Any, data: DataConfig) -> Iterator[Image.Image]:
     Raises:
         InputError: for a file that cannot be read, or a value that is no image.
     """
-    several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
-    for image in images if several else [images]:
+    one = isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable)
+    if isinstance(images, np.ndarray):
+        one = images.ndim != 4
+    for image in [images] if one else images:
         yield _opened(image, rule_of(data))
 
 
@@ -34,7 +36,7 @@ def _opened(image: Any, rule: Rule | None) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = _of_array(image)
     if not isinstance(image, Image.Image):
-        raise InputError(f"images: {image!r}: must be a file's name, a PIL image or an array of numpy")
+        raise InputError(f"images: {type(image).__name__}: must be a file's name, a PIL image or an array of numpy")
     try:
         return rgb(prepared(image, rule))
     except (ValueError, OSError) as error:
