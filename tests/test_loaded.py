@@ -46,7 +46,7 @@ def finished(out, model, **changes):
     recipe = dataclasses.replace(get("digits"), model=model, model_args=FAMILIES[model], resolution=64, **changes)
     torch.manual_seed(0)
     network = build_network(recipe, len(CLASSES), copies=1)
-    torch.nn.init.normal_(network.get_classifier().weight)  # timm starts it near zero
+    torch.nn.init.normal_(network.get_classifier().weight, std=0.1)  # timm starts it near zero
     RunFolder(out).claim(recipe)
     save_weights(network.state_dict(), RunFolder(out).weights, metadata(recipe, CLASSES))
     return recipe
@@ -70,8 +70,6 @@ def test_timms_way_gives_the_runs_pixels_and_logits(model, slimmed, photographs,
         with torch.inference_mode():
             logits = network(normalize(torch.as_tensor(pixels)[None], INPUTS))
             torch.testing.assert_close(network(theirs[None]), logits, atol=1e-5, rtol=0)
-            before = timm.data.create_transform(**timm.data.resolve_data_config(model=timm.create_model(model)))
-            assert before(image).shape != theirs.shape
 
 
 def test_a_loaded_network_knows_its_classes_and_nothing_of_other_weights(tmp_path):
