@@ -61,7 +61,8 @@ def digit(tmp_path):
     """An image as file, as PIL opens it and as array."""
     pixels = (load_digits().images[3] * 15).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "3.png")
-    return tmp_path / "3.png", Image.open(tmp_path / "3.png"), pixels
+    with Image.open(tmp_path / "3.png") as image:  # not yet decoded
+        yield tmp_path / "3.png", image, pixels
 
 
 # --- arguments
@@ -311,6 +312,7 @@ def test_the_callers_random_state_and_kernels_stay(tmp_path):
         before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
         cosub.fit("digits", out=tmp_path / "run", **{**SMALL, "epochs": 1})
         assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
         assert torch.equal(torch.get_rng_state(), before[0])
         assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
     finally:

@@ -1,8 +1,10 @@
 """tyro, with its errors as one line: field, value, remedy."""
 
 import dataclasses
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args
 
@@ -63,7 +65,7 @@ def parse(
     flags = [*_flags(about), *others]
     switches = {flag: value for flag, item, value in _fields(about) if _is_switch(item.type)}
     settings: dict[str, Any] = {"default": default} if default is not None else {}
-    with events.on_parse_error(lambda event: _raise(event, flags)):
+    with events.on_parse_error(lambda event: _raise(event, flags)), _drawing_nothing():
         return tyro.cli(
             kind,
             prog=prog,
@@ -73,6 +75,16 @@ def parse(
             registry=_RULES,
             **settings,
         )
+
+
+@contextmanager
+def _drawing_nothing() -> Iterator[None]:
+    """tyro draws from Python's generator, which is the caller's."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def take(words: list[str], flag: str) -> str | None:
