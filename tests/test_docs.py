@@ -114,12 +114,15 @@ def test_the_two_lines_of_the_method_equal_the_mask():
 
 def test_the_page_on_python_runs(tmp_path, monkeypatch):
     """As a notebook would, from top to bottom: on small images, and with weights that need no network."""
-    from test_cli import make_folder
+    from test_data import picture
     from test_loaded import finished
 
     monkeypatch.chdir(tmp_path)
-    make_folder(tmp_path / "FOLDER")
-    next((tmp_path / "FOLDER").rglob("*.png")).rename(tmp_path / "IMAGE.jpg")
+    for index in range(40):
+        place = tmp_path / "FOLDER" / ("cat", "dog")[index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        picture(index).save(place / f"{index}.png")
+    picture(40).save(tmp_path / "IMAGE.jpg")
     finished(tmp_path / "weights", "convnext_tiny")
     changes = {
         "pretrained=True": "weights='weights', epochs=1, batch_size=8, group_size=8",

@@ -30,7 +30,7 @@ def on_a_terminal(width, act):
 
 def going(terminal):
     terminal.step(120, VALUES)
-    terminal.evaluated(3, "validation", "top-1", 0.98765)
+    terminal.measured(3, "validation", "top-1", 0.98765)
     terminal.step(999, VALUES)
 
 

@@ -27,7 +27,7 @@ _PUBLIC = {
     "keep_layers": "cosub.submodel",
     "fit": "cosub.api.fitting",
     "Run": "cosub.api.run",
-    "Callback": "cosub.train.callbacks",
+    "Callback": "cosub.runs.callbacks",
     "load": "cosub.runs.folder",
     "load_weights": "cosub.weights.loading",
     "CosubError": "cosub.errors",
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from cosub.attachment import active, attach, copies, detach, state
     from cosub.errors import CosubError, InputError, RunError, Stopped
     from cosub.losses import cosub_loss, label_loss, mixed_targets
+    from cosub.runs.callbacks import Callback
     from cosub.runs.folder import load
     from cosub.submodel import Submodel, draw, keep_layers
-    from cosub.train.callbacks import Callback
     from cosub.twins.compilation import compile_blocks
     from cosub.weights.loading import load_weights
 

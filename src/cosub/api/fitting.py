@@ -11,7 +11,7 @@ from cosub.recipes import DEFAULT
 from cosub.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from cosub.train.callbacks import Callback
+    from cosub.runs.callbacks import Callback
 
 
 def fit(recipe: str | os.PathLike[str] = DEFAULT, *, callbacks: Sequence["Callback"] = (), **options: Any) -> Run:

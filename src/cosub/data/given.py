@@ -20,10 +20,10 @@ def opened(images: Any, data: DataConfig) -> Iterator[Image.Image]:
     Raises:
         InputError: for a file that cannot be read, or a value that is no image.
     """
-    one = isinstance(images, str | os.PathLike | Image.Image) or not isinstance(images, Iterable)
-    if isinstance(images, np.ndarray):
-        one = images.ndim != 4
-    for image in [images] if one else images:
+    several = images.ndim == 4 if isinstance(images, np.ndarray) else isinstance(images, Iterable)
+    if isinstance(images, str) or not several:
+        images = [images]
+    for image in images:
         yield _opened(image, rule_of(data))
 
 

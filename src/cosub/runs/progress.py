@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from cosub.runs.callbacks import Callback
 from cosub.runs.tables import WHOLE, align
 
 Item = TypeVar("Item")
@@ -67,17 +68,18 @@ class Reporter:
     def say(self, message: str) -> None: ...
     def start(self, done: int, total: int) -> None: ...
     def step(self, done: int, values: Mapping[str, float]) -> None: ...
-    def evaluated(self, epoch: int, images: str, metric: str, value: float) -> None: ...
+    def measured(self, epoch: int, images: str, metric: str, value: float) -> None: ...
+    def evaluated(self, values: Mapping[str, float]) -> None: ...
     def stop(self) -> None: ...
 
 
 class Terminal(Reporter):
-    """Tables, warnings and progress for one process."""
+    """Tables, warnings and progress for one process, and what callbacks are told."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+        self.console, self.callbacks = Console(stderr=True), callbacks
         self.meter: Meter | None = None
-        self.measured = ""
+        self.latest = ""
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         if not self.console.is_terminal:
@@ -112,11 +114,17 @@ class Terminal(Reporter):
             f"{values['images_per_second']:.0f} images/s",
             f"data wait {values['data_wait']:.0%}",
         ]
-        self.meter.update(done, [self.measured, *texts] if self.measured else texts)
+        self.meter.update(done, [self.latest, *texts] if self.latest else texts)
+        for callback in self.callbacks:
+            callback.logged(values)
 
-    def evaluated(self, epoch: int, images: str, metric: str, value: float) -> None:
+    def evaluated(self, values: Mapping[str, float]) -> None:
+        for callback in self.callbacks:
+            callback.evaluated(values)
+
+    def measured(self, epoch: int, images: str, metric: str, value: float) -> None:
         """What was measured on the validation or test images stays in the bar; elsewhere it is a line."""
-        self.measured = f"{'val' if images == 'validation' else images} {value:.4f}"
+        self.latest = f"{'val' if images == 'validation' else images} {value:.4f}"
         if not self.console.is_terminal:
             self.say(f"epoch {epoch}: {metric} {value:.4f} on the {images} images")
 

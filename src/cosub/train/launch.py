@@ -26,14 +26,15 @@ from cosub.evaluation.classification import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
+from cosub.runs.callbacks import Callback
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
 from cosub.runs.progress import Reporter, Terminal
 from cosub.runs.published import metadata
 from cosub.train import checkpoint as checkpoints
-from cosub.train.callbacks import Callback
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.checkpoint import DamagedCheckpoint, save_weights
+from cosub.train.logs import named
 from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
 from cosub.train.process import settings_of_run
@@ -59,7 +60,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
     folder = RunFolder(folder_of(recipe))
-    reporter = Terminal() if world.main else Reporter()
+    reporter = Terminal(callbacks) if world.main else Reporter()
     recipe = folder.as_begun(recipe)
     if folder.state() != "done":
         recipe = dataclasses.replace(recipe, data=settled(recipe.data))
@@ -73,7 +74,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     with settings_of_run(recipe.runtime.deterministic, world.device), _warnings_to(reporter):
         source = task_type(recipe).open(recipe)
         pixels = depth_cautions(recipe.data, source.train)
-        trainer = Trainer(recipe, source, world, folder, reporter, callbacks)
+        trainer = Trainer(recipe, source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         if recipe.optimizer.layer_decay < 1:
             rates = rate_table(recipe, trainer.network)
@@ -248,16 +249,16 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     more = trainer.evaluate_training()
     source, counters = trainer.source, trainer.state.counters
     if source.validation is source.test:
-        more |= {f"validation_{name}": value for name, value in result.headline.items()}
+        more |= named(result.headline, "validation")
     elif source.validation is not None:
-        found = trainer.evaluate(source.validation).headline
-        more |= {f"validation_{name}": value for name, value in found.items()}
+        more |= named(trainer.evaluate(source.validation).headline, "validation")
     if recipe.choose == "best":
         chosen_on = "test" if source.watched is source.test else "validation"
         more |= {"chosen_epoch": counters.best[0], "chosen_on": chosen_on}
     more |= trainer.task.skipped(counters.skipped)
     others = {name: float(value) for name, value in more.items() if name.startswith(("validation_", "train_"))}
-    trainer.tell(recipe.epochs, {**{f"test_{name}": value for name, value in result.headline.items()}, **others})
+    place = {"step": trainer.state.step, "epoch": recipe.epochs}
+    trainer.reporter.evaluated({**place, **named(result.headline, "test"), **others})
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
     bad = sorted({*counters.bad, *result.bad})
     summary = {

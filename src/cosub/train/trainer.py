@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -24,12 +24,11 @@ from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
 from cosub.train import checkpoint as checkpoints
 from cosub.train.builder import RunBuilder, build_student
-from cosub.train.callbacks import Callback
 from cosub.train.choosing import SECONDS_BETWEEN_CHECKPOINTS, evaluation_due, keep_best
 from cosub.train.compile_choice import work_of
 from cosub.train.compiling import Compilation
 from cosub.train.finite import Updates, copied_buffers, restore_buffers
-from cosub.train.logs import Logs, Window
+from cosub.train.logs import Logs, Window, named
 from cosub.train.micro_step import MicroStep, choose_precision
 from cosub.train.networks import STUDENT, Networks
 from cosub.train.nonfinite import NonFiniteSteps
@@ -52,18 +51,9 @@ class Trainer:
     Of a new run, making it reads the recipe's weights and its teacher.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        source: Source,
-        world: World,
-        folder: RunFolder,
-        reporter: Reporter,
-        callbacks: Sequence[Callback] = (),
-    ) -> None:
+    def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
         self.recipe, self.source, self.world = recipe, source, world
         self.folder, self.reporter = folder, reporter
-        self.callbacks = callbacks if world.main else ()
         self.share = share(recipe, world.rank, world.size)
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
         self.total_steps = recipe.epochs * self.steps_per_epoch
@@ -189,28 +179,21 @@ class Trainer:
         found = self.evaluate(self.source.train, network=self.networks.latest).headline
         return {f"train_{name}": value for name, value in found.items()}
 
-    def tell(self, epochs: int, found: Mapping[str, float]) -> None:
-        """Tell the callbacks what an evaluation found, by names that begin with the images' set."""
-        for callback in self.callbacks:
-            callback.evaluated({"step": self.state.step, "epoch": epochs, **found})
-
     def _evaluate_epoch(self, epochs: int, logs: Logs | None) -> None:
         """Measure the latest network, keep it where it is the best so far, and tell who listens."""
         headline = self.evaluate(self.source.watched, network=self.networks.latest).headline
-        value = headline[self.task.metric.key]
-        keep_best(self.networks, self.state.counters, epochs, value)
-        training = self.evaluate_training()
+        keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
+        place = {"step": self.state.step, "epoch": epochs}
+        more = {**self.evaluate_training(), "distinct_images": images_of_epoch(self.recipe, self.steps_per_epoch)}
         if logs is not None:
-            images = images_of_epoch(self.recipe, self.steps_per_epoch)
-            logs.write({"step": self.state.step, "epoch": epochs, **headline, **training, "distinct_images": images})
+            logs.write({**place, **headline, **more})
         watched = "test" if self.source.validation is None else "validation"
-        self.reporter.evaluated(epochs, watched, self.task.metric.name, value)
-        self.tell(epochs, {**{f"{watched}_{name}": value for name, value in headline.items()}, **training})
+        self.reporter.measured(epochs, watched, self.task.metric.name, headline[self.task.metric.key])
+        self.reporter.evaluated({**place, **named(headline, watched), **more})
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
         """Evaluate at the end of an epoch, save where it is due, and stop where a signal asked for it."""
-        paused = time.perf_counter()
-        step = self.state.step
+        paused, step = time.perf_counter(), self.state.step
         ended_epoch, epochs = step % self.steps_per_epoch == 0, step // self.steps_per_epoch
         if ended_epoch and evaluation_due(self.recipe, epochs):
             self._evaluate_epoch(epochs, logs)
@@ -238,13 +221,11 @@ class Trainer:
         check_bad(list(counters.bad), len(self.source.train.labels), self.recipe.bad_share)
         if not math.isfinite(values["loss"]):  # all steps were skipped
             return
-        self.reporter.step(state.step, values)
         epoch, rate = round(state.step / self.steps_per_epoch, 4), self._learning_rate(state.step - 1)
         line = {"step": state.step, "epoch": epoch, "lr": rate, **values}
         if logs is not None:
             logs.write(line)
-        for callback in self.callbacks:
-            callback.logged(line)
+        self.reporter.step(state.step, line)
 
     def _checkpoint_due(self, ended_epoch: bool) -> bool:
         step, every = self.state.step, self.recipe.runtime.checkpoint_every
