@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,20 +37,32 @@ def written(folder: Path) -> tuple[dict[int, float], float]:
     return losses, json.loads((folder / "summary.json").read_text())["top1"]
 
 
+def records(log: bytes) -> Iterator[bytes]:
+    """Those of a .wandb file: seven bytes, then LevelDB's log, each part of a record with its length and kind."""
+    place, parts = 7, b""
+    while place + 7 <= len(log):
+        left = 32768 - place % 32768  # in the block
+        if left < 7:
+            place += left
+            continue
+        length, kind = struct.unpack_from("<HB", log, place + 4)
+        parts, place = parts + log[place + 7 : place + 7 + length], place + 7 + length
+        if kind in (1, 4):  # the whole of a record, or its last part
+            yield parts
+            parts = b""
+
+
 def test_weights_and_biases_gets_what_the_run_writes_down(sent, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason=f"wandb is not installed: {INSTALL}")
     from wandb.proto import wandb_internal_pb2 as messages
-    from wandb.sdk.internal.datastore import DataStore
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     losses, top1 = written(sent("to_wandb"))
     (log,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    store, found = DataStore(), {}
-    store.open_for_scan(str(log))
-    while data := store.scan_data():
-        record = messages.Record()
-        record.ParseFromString(data)
+    found: dict[int, dict[str, float]] = {}
+    for data in records(log.read_bytes()):
+        record = messages.Record.FromString(data)
         if record.HasField("history"):
             values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
             found.setdefault(record.history.step.num, {}).update(values)
