@@ -32,7 +32,7 @@ def epochs_at_equal_time(words: list[str], run: Path, seconds: float = TIMED) ->
     """
     if (run / "recipe.json").exists():
         return json.loads((run / "recipe.json").read_text())["epochs"]
-    from cosub.cli.train import configure
+    from cosub.api.configuring import configure
     from cosub.train.pace import measure
 
     recipes = {method: configure([*words, "--method", method]) for method in ("cosub", "supervised")}

@@ -30,8 +30,8 @@ from unittest import mock
 
 from tiny import SPAWN, before_steps, run, tiny, weights
 
+from cosub.api.parsing import recipe_flags
 from cosub.cli import main
-from cosub.cli.parsing import recipe_flags
 from cosub.errors import CosubError
 from cosub.recipes.data import Digits
 from cosub.recipes.files import dump

@@ -33,11 +33,12 @@ ROOMS = [
     {"segmentation"},
     {"paper"},
     {"comparison"},
+    {"api"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 TORCH_ONLY = {"submodel", "residual", "losses"}
-NO_TORCH = {"choices", "errors", "seeds", "recipes", "cli"}
+NO_TORCH = {"choices", "errors", "seeds", "recipes", "api", "cli"}
 
 
 def part(path: Path) -> str:

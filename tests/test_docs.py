@@ -112,6 +112,35 @@ def test_the_two_lines_of_the_method_equal_the_mask():
     torch.testing.assert_close(scope["x"], x + passes * (x @ weight))
 
 
+def test_the_page_on_python_runs(tmp_path, monkeypatch):
+    """As a notebook would, from top to bottom: on small images, and with weights that need no network."""
+    from pictures import picture
+    from test_loaded import finished
+
+    monkeypatch.chdir(tmp_path)
+    for index in range(40):
+        place = tmp_path / "FOLDER" / ("cat", "dog")[index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        picture(index).save(place / f"{index}.png")
+    picture(40).save(tmp_path / "IMAGE.jpg")
+    finished(tmp_path / "weights", "convnext_tiny")
+    changes = {
+        "pretrained=True": "weights='weights', epochs=1, batch_size=8, group_size=8",
+        "keep=4,": "keep=2, images=9,",
+    }
+    scope: dict[str, Any] = {}
+    for block in blocks("python.md"):
+        for before, after in changes.items():
+            block = block.replace(before, after)
+        exec(block, scope)
+    assert scope["run"].recipe.model == "convnext_tiny"
+    assert scope["small"].summary["slim"]["layers"] == 2
+    index = int(scope["logits"].argmax())
+    assert scope["found"].label == scope["run"].classes[index]
+    assert len(scope["curve"].accuracy) == 3
+    assert len(scope["curve"].loss) > 20
+
+
 # --- files that other programs read
 
 

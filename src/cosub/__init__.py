@@ -25,6 +25,9 @@ _PUBLIC = {
     "Submodel": "cosub.submodel",
     "draw": "cosub.submodel",
     "keep_layers": "cosub.submodel",
+    "fit": "cosub.api.fitting",
+    "Run": "cosub.api.run",
+    "Callback": "cosub.runs.callbacks",
     "load": "cosub.runs.folder",
     "load_weights": "cosub.weights.loading",
     "CosubError": "cosub.errors",
@@ -36,9 +39,12 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
+    from cosub.api.fitting import fit
+    from cosub.api.run import Run
     from cosub.attachment import active, attach, copies, detach, state
     from cosub.errors import CosubError, InputError, RunError, Stopped
     from cosub.losses import cosub_loss, label_loss, mixed_targets
+    from cosub.runs.callbacks import Callback
     from cosub.runs.folder import load
     from cosub.submodel import Submodel, draw, keep_layers
     from cosub.twins.compilation import compile_blocks

@@ -15,11 +15,11 @@ from sklearn.datasets import load_digits
 from tiny import call, run, tiny
 
 import cosub
+from cosub.api.configuring import configure
+from cosub.api.parsing import recipe_flags
 from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
-from cosub.cli.parsing import recipe_flags
-from cosub.cli.train import configure
 from cosub.errors import Stopped
 from cosub.recipes import get, recipes
 from cosub.recipes.data import SOURCES

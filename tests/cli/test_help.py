@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
+from cosub.api.configuring import configure
+from cosub.api.help import FIRST, SYNONYMS
+from cosub.api.parsing import options_of, recipe_flags
 from cosub.cli import VERBS, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.bench import BENCHMARKS
 from cosub.cli.completion import vocabulary
-from cosub.cli.help import FIRST, SYNONYMS
-from cosub.cli.parsing import options_of, recipe_flags
-from cosub.cli.train import configure
 from cosub.recipes import get
 from cosub.recipes.data import SOURCES
 from cosub.recipes.methods import METHODS

@@ -13,8 +13,8 @@ from PIL import Image, ImageFile
 from safetensors.torch import load_file
 from tiny import run
 
+from cosub.api.configuring import configure
 from cosub.cli import main
-from cosub.cli.train import configure
 from cosub.data.decoding import readable
 from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.pixels import Rule, decoded, rule_of

@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from tiny import run, tiny
 
+from cosub.api.report import spelled_out
 from cosub.cli import main
-from cosub.cli.report import spelled_out
 from cosub.evaluation.report.calibration import (
     calibrate,
     calibration_error,

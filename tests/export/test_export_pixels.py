@@ -10,8 +10,8 @@ from PIL import Image
 from tiny import run
 
 from cosub.cli import main
-from cosub.data.pixels import Rule, decoded
-from cosub.export.opening import reading, with_opening
+from cosub.data.pixels import Rule, decoded, reading
+from cosub.export.opening import with_opening
 from cosub.recipes.data import Digits, Folder
 
 

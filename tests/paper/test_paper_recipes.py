@@ -14,9 +14,9 @@ import torch
 from layouts import words as splits_of
 from paper_rows import ROWS, Row
 
+from cosub.api.configuring import configure
 from cosub.attachment import state
 from cosub.cli import main
-from cosub.cli.train import configure
 from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.paper.recipes import convnets, imagenet, imagenet21k, selfsupervised, transfer

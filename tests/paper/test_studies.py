@@ -114,7 +114,7 @@ def test_changes_by_dotted_names(small):
 
 
 def test_the_command_of_a_cell_trains_that_cell(small):
-    from cosub.cli.train import configure
+    from cosub.api.configuring import configure
 
     made = study("table2"), study("table4"), study("transfer")
     cells = [made[0].cells[2], made[1].cells[2], *made[2].cells[-2:], study("schedule").cells[-1]]

@@ -533,7 +533,7 @@ def _tested(run: str, target: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_together(scenes: Path, tmp_path: Path):
-    from cosub.cli.train import configure
+    from cosub.api.configuring import configure
 
     given = words(scenes, tmp_path / "two", "--group-size", "2")[1:]
     facts = run_together(configure(given), 2)

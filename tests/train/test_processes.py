@@ -123,6 +123,13 @@ def test_evaluation_counts_each_image_once_whatever_divides(alone, tmp_path):
     assert found[0][0] == alone[1]["top1"]
 
 
+def test_training_images_are_evaluated_by_all_processes_together(tmp_path):
+    changes = {"evaluate_training": True, "evaluate_every": 1, "timeout": 60}
+    run_together(recipe(tmp_path / "run", **changes), 2)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "train_top1" in line] == [1]
+
+
 def test_signals_within_five_seconds_are_one_request_and_a_later_one_stops_at_once():
     now = [100.0]
     stop = StopRequest(clock=lambda: now[0])

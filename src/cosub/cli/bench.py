@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cosub.cli.help import ALL
-from cosub.cli.parsing import parse
+from cosub.api.help import ALL
+from cosub.api.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 

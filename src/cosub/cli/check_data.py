@@ -10,7 +10,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from cosub.cli.parsing import parse, take
+from cosub.api.parsing import parse, take
 from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.data import SOURCES, DataConfig, Folder
 from cosub.recipes.ranges import Checked, NonNegativeInt, require

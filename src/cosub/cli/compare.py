@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.comparison.request import Request
 from cosub.errors import InputError
 

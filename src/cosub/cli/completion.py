@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from cosub.cli.parsing import options_of, parse
+from cosub.api.parsing import options_of, parse
 
 
 @dataclass(frozen=True)

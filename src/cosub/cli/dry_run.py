@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosub.cli.help import ALL
-from cosub.cli.parsing import parse, take
+from cosub.api.help import ALL
+from cosub.api.parsing import parse, take
 from cosub.errors import InputError
 from cosub.recipes.ranges import PositiveInt, require
 from cosub.recipes.recipe import Recipe

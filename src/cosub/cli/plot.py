@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.errors import InputError
 
 

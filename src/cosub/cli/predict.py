@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from cosub.cli.parsing import parse
-from cosub.cli.preparation import Preparation, say
+from cosub.api.parsing import parse
+from cosub.api.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes import plugins
 from cosub.recipes.ranges import PositiveInt, PositiveShare, require
@@ -78,29 +78,25 @@ def _classify(
     options: Predict, candidate: Any, paths: Sequence[Path], device: Any
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """For each image its most likely classes with their probabilities; and what cannot be read."""
-    import torch
-
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
-    from cosub.data.transforms import evaluation, normalize
-    from cosub.evaluation.classification import logits_of
     from cosub.evaluation.networks import layers_kept
+    from cosub.evaluation.prediction import probabilities
 
     if options.out:
         raise InputError(f"out: {options.out}: is for maps of a segmentation run; leave it out, or take --csv FILE")
     recipe, network = candidate.recipe, candidate.network.to(device)
     kept = layers_kept(network, options.keep)
-    transform, rule = evaluation(recipe.resolution, recipe.inputs), rule_of(recipe.data)
+    rule = rule_of(recipe.data)
     predictions, bad = [], []
     for path in paths:
         try:
-            image = torch.as_tensor(transform(decoded(path, rule)))
+            image = decoded(path, rule)
         except BadImage as error:
             bad.append(str(error))
             continue
-        with torch.inference_mode():
-            logits = logits_of(network, normalize(image[None].to(device), recipe.inputs), kept)
-        values, order = logits.softmax(1)[0].cpu().topk(min(options.top, len(candidate.classes)))
+        likely = probabilities(network, recipe, image, kept)
+        values, order = likely.topk(min(options.top, len(candidate.classes)))
         classes = [
             {"class": candidate.classes[int(index)], "probability": float(value)}
             for index, value in zip(order, values, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.errors import InputError
 from cosub.paper.recipes.listing import overview, page, purposes
 from cosub.recipes import get, recipes

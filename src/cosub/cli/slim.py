@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.recipes.files import require_run
 from cosub.slimming.request import Request
 

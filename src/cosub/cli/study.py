@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from cosub.cli.parsing import parse
+from cosub.api.parsing import parse
 from cosub.errors import InputError
 from cosub.paper.studies import STUDIES, Scale, printed, study
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveFloat, PositiveInt

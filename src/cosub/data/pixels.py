@@ -171,6 +171,15 @@ def by_rule(examples: "Examples", config: DataConfig) -> "Examples":
     return examples if rule is None else Prepared(examples, rule)
 
 
+def reading(config: DataConfig) -> dict[str, Any]:
+    """What a description of a network says of it, beside timm's values, which have no words for it."""
+    rule = rule_of(config)
+    if rule is None:
+        return {}
+    return {"image_reading": {"range": rule.range, "orientation": rule.orientation, "ground": GROUND,
+                              "longest": LONGEST}}  # fmt: skip
+
+
 def reading_of(config: Mapping[str, Any], origin: str) -> DataConfig:
     """Data whose pixels are read as a config of exported weights states; by default as Pillow and timm do.
 

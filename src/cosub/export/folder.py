@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 from torch import Tensor
 
+from cosub.data.pixels import reading
 from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
 from cosub.export.checks import SAME, answers, require_same
-from cosub.export.opening import reading
 from cosub.export.plain import Plain, module_text
 from cosub.runs.folder import aside
 from cosub.runs.names import write_text

@@ -1,6 +1,4 @@
-"""How an exported network's user opens an image as the run did: words for the card, values for the config."""
-
-from typing import Any
+"""How an exported network's user opens an image as the run did: words for the card."""
 
 from cosub.data.pixels import GROUND, LONGEST, rule_of
 from cosub.recipes.data import DataConfig
@@ -40,12 +38,3 @@ def with_opening(usage: str, data: DataConfig) -> str:
     turn = _TURN if rule.orientation else ""
     opened = _OPENED.format(turn=turn, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
     return opened + usage.replace(_PLAINLY, 'opened("image.png")')
-
-
-def reading(data: DataConfig) -> dict[str, Any]:
-    """What a config says of it, beside timm's own values, which have no words for it."""
-    rule = rule_of(data)
-    if rule is None:
-        return {}
-    return {"image_reading": {"range": rule.range, "orientation": rule.orientation, "ground": GROUND,
-                              "longest": LONGEST}}  # fmt: skip

@@ -176,6 +176,9 @@ class Trained:
 def load(run: str | os.PathLike[str]) -> nn.Module:
     """The network of a run, attached, in eval mode, on the CPU.
 
+    Its `pretrained_cfg` holds, in timm's words, how its images are prepared, and `label_names`:
+    `timm.data.create_transform(**timm.data.resolve_model_data_config(network))` makes of an RGB image what the run saw.
+
     Raises:
         InputError: if the folder holds no finished run.
     """
@@ -211,6 +214,7 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
     from safetensors.torch import load_file
 
     from cosub.runs.network import build_network
+    from cosub.runs.published import describe
 
     folder = RunFolder(Path(run).expanduser())
     require_run(folder.path)
@@ -230,4 +234,6 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
         raise InputError(
             f"run: {folder.weights}: does not fit {folder.recipe} ({str(error).splitlines()[1].strip()})"
         ) from error
+    if isinstance(recipe.task, Classification):
+        describe(network, recipe, classes)
     return Trained(recipe, classes, network)

@@ -18,8 +18,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from timm.models import PretrainedCfg, get_pretrained_cfg, is_model_pretrained
 from timm.models._hub import download_from_hf
+from torch import nn
 
 from cosub.choices import Interpolation
+from cosub.data.pixels import reading
 from cosub.errors import InputError
 from cosub.recipes.files import is_run, read
 from cosub.recipes.inputs import Inputs
@@ -31,6 +33,8 @@ CONFIG = "config.json"
 # Arguments of timm's models that follow from the resolution, the classes and cosub itself.
 _DECIDED = {"img_size", "num_classes", "in_chans", "drop_path_rate"}
 _IMAGENET = 1000  # classes
+# What timm's description of a model says of the network and not of weights.
+_OF_LAYERS = ("architecture", "first_conv", "classifier", "fixed_input_size")
 _ABOUT = {item.name for item in dataclasses.fields(PretrainedCfg)}
 
 
@@ -110,6 +114,23 @@ def data_config(recipe: Recipe) -> dict[str, Any]:
         "crop_pct": inputs.crop_ratio,
         "crop_mode": "center",
     }
+
+
+def describe(network: nn.Module, recipe: Recipe, classes: tuple[str, ...]) -> None:
+    """Write into a run's network, in timm's format, how its images are prepared and what its classes are called.
+
+    `timm.data.create_transform(**timm.data.resolve_model_data_config(network))` then prepares an RGB image as the run
+    does. Of timm's entry for its own weights of that architecture only the names of layers remain.
+    """
+    built: dict[str, Any] = vars(network)["pretrained_cfg"]
+    about = {
+        **{name: built[name] for name in _OF_LAYERS if name in built},
+        **data_config(recipe),
+        "num_classes": len(classes),
+        "label_names": list(classes),
+        **reading(recipe.data),
+    }
+    vars(network).update(pretrained_cfg=about, default_cfg=about)  # timm has both names
 
 
 # --- the sources, the first that states it is used

@@ -28,7 +28,7 @@ def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int
         grid.add_column(justify="right" if side == ">" else "left", overflow="fold")
     for line in lines:
         grid.add_row(*map(Text, line))
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)  # it would show a blank
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]

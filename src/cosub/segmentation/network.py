@@ -1,6 +1,6 @@
 """UperNet on an attached backbone (Table 13): its maps, a neck if they have one resolution, two heads."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,14 @@ class Segmenter(nn.Module):
         self.auxiliary_head = UperNetFCNHead(config, shape.channels, in_index=AUXILIARY_LEVEL)
         for head in (self.decode_head, self.auxiliary_head):
             head.classifier.__class__ = Classifier
+
+    @property
+    def pretrained_cfg(self) -> NoReturn:
+        """Raises InputError: without it, timm would take its own defaults for the preparation of these images."""
+        raise InputError(
+            "pretrained_cfg: timm's transforms cannot say how scenes are prepared (whole, by their shorter side, and "
+            "seen in windows); `cosub evaluate RUN` prepares them"
+        )
 
     def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "R D h w"]]:
         """The backbone's own maps, before the neck."""

@@ -2,11 +2,10 @@
 
 import dataclasses
 import errno
-import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from cosub.evaluation.classification import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
+from cosub.runs.callbacks import Callback
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
 from cosub.runs.progress import Reporter, Terminal
@@ -35,8 +35,10 @@ from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.checkpoint import DamagedCheckpoint, save_weights
 from cosub.train.forecast import forecast
+from cosub.train.logs import named
 from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
+from cosub.train.process import settings_of_run
 from cosub.train.sharding import full
 from cosub.train.steps import images_of_epoch
 from cosub.train.tasks import task_type
@@ -47,8 +49,10 @@ LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def train(recipe: Recipe) -> dict[str, Any]:
+def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """Run a recipe, or continue it, and return its summary. A finished run is returned as it is.
+
+    Callbacks are told of what is logged and evaluated as it runs, in the first process.
 
     Raises:
         InputError: if the recipe cannot be run here; nothing was written.
@@ -56,8 +60,8 @@ def train(recipe: Recipe) -> dict[str, Any]:
         Stopped: by a signal; the same call continues.
     """
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
-    folder = RunFolder(Path(recipe.runtime.out or default_folder(recipe)).expanduser())
-    reporter = Terminal() if world.main else Reporter()
+    folder = RunFolder(folder_of(recipe))
+    reporter = Terminal(callbacks) if world.main else Reporter()
     recipe = folder.as_begun(recipe)
     if folder.state() != "done":
         recipe = dataclasses.replace(recipe, data=resolve_range(recipe.data))
@@ -68,10 +72,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         _require_same_data(recipe, folder, summary, reporter)
         reporter.table("finished already", result)
         return summary
-    if recipe.runtime.deterministic:  # cuBLAS reads it when CUDA starts
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(recipe.runtime.deterministic)
-    with _warnings_to(reporter):
+    with settings_of_run(recipe.runtime.deterministic, world.device), _warnings_to(reporter):
         source = task_type(recipe).open(recipe)
         pixels = depth_cautions(recipe.data, source.train)
         trainer = Trainer(recipe, source, world, folder, reporter)
@@ -114,6 +115,11 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
             f"data.path: {folder.path}: was trained on other images or classes than are there now; name the same data, "
             "or another --out"
         )
+
+
+def folder_of(recipe: Recipe) -> Path:
+    """Where its run is, or will be."""
+    return Path(recipe.runtime.out or default_folder(recipe)).expanduser()
 
 
 def default_folder(recipe: Recipe) -> str:
@@ -243,18 +249,21 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 
 def _finish(trainer: Trainer) -> dict[str, Any]:
     recipe = trainer.recipe
+    trainer.stop.promise = "all steps are done: the last evaluation goes on, and then it ends"
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
     source, counters = trainer.source, trainer.state.counters
     if source.validation is source.test:
-        more |= {f"validation_{name}": value for name, value in result.headline.items()}
+        more |= named(result.headline, "validation")
     elif source.validation is not None:
-        found = trainer.evaluate(source.validation).headline
-        more |= {f"validation_{name}": value for name, value in found.items()}
+        more |= named(trainer.evaluate(source.validation).headline, "validation")
     if recipe.choose == "best":
         reported_on = "validation" if source.validation_or_test is source.test else "test"
         more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation", "reported_on": reported_on}
     more |= trainer.task.skipped(counters.skipped)
+    others = {name: float(value) for name, value in more.items() if name.startswith(("validation_", "train_"))}
+    place = {"step": trainer.state.step, "epoch": recipe.epochs}
+    trainer.reporter.evaluated({**place, **named(result.headline, "test"), **others})
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
     bad = sorted({*counters.bad, *result.bad})
     summary = {

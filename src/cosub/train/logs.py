@@ -77,6 +77,11 @@ class Logs:
         self.events.close()
 
 
+def named(found: Mapping[str, float], images: str) -> dict[str, float]:
+    """What an evaluation found, by names that begin with the set of images."""
+    return {f"{images}_{name}": value for name, value in found.items()}
+
+
 def read(folder: Path) -> list[dict[str, float]]:
     """The complete lines of a run's metrics.jsonl: a killed process may leave half of one."""
     path = folder / "metrics.jsonl"

@@ -28,7 +28,7 @@ from cosub.train.choosing import SECONDS_BETWEEN_CHECKPOINTS, evaluation_due, ke
 from cosub.train.compile_choice import work_of
 from cosub.train.compiling import Compilation
 from cosub.train.finite import Updates, copied_buffers, restore_buffers
-from cosub.train.logs import Logs, Window
+from cosub.train.logs import Logs, Window, named
 from cosub.train.micro_step import MicroStep, choose_precision
 from cosub.train.networks import STUDENT, Networks
 from cosub.train.nonfinite import NonFiniteSteps
@@ -67,7 +67,7 @@ class Trainer:
         self.compilation = Compilation(recipe, world, reporter)
         self.nonfinite = NonFiniteSteps(recipe, world, folder.path, reporter)
         self.data = DataMark.of(source, recipe)
-        self.stop = StopRequest()
+        self.stop = StopRequest(reporter.say)
         self.builder = RunBuilder(self.task, self.network, world, folder.path, reporter)
         self.new = not checkpoints.exist(folder.checkpoints)
         self.networks = self.builder.networks(self.method) if self.new else Networks({STUDENT: self.network})
@@ -180,18 +180,24 @@ class Trainer:
         found = self.evaluate(self.source.train, network=self.networks.latest).headline
         return {f"train_{name}": value for name, value in found.items()}
 
+    def _evaluate_epoch(self, epochs: int, logs: Logs | None) -> None:
+        """Measure the latest network, keep it where it is the best so far, and report it."""
+        headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
+        keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
+        place = {"step": self.state.step, "epoch": epochs}
+        more = {**self.evaluate_training(), "distinct_images": images_of_epoch(self.recipe, self.steps_per_epoch)}
+        if logs is not None:
+            logs.write({**place, **headline, **more})
+        watched = "test" if self.source.validation is None else "validation"
+        self.reporter.measured(epochs, watched, self.task.metric.name, headline[self.task.metric.key])
+        self.reporter.evaluated({**place, **named(headline, watched), **more})
+
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
         """Evaluate at the end of an epoch, save a checkpoint when it is due, and stop if a signal requested it."""
-        paused = time.perf_counter()
-        step = self.state.step
+        paused, step = time.perf_counter(), self.state.step
         ended_epoch, epochs = step % self.steps_per_epoch == 0, step // self.steps_per_epoch
         if ended_epoch and evaluation_due(self.recipe, epochs):
-            headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
-            keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
-            if logs is not None:
-                found: dict[str, float] = {**headline, **self.evaluate_training()}
-                found["distinct_images"] = images_of_epoch(self.recipe, self.steps_per_epoch)
-                logs.write({"step": step, "epoch": epochs, **found})
+            self._evaluate_epoch(epochs, logs)
         stopping = self.world.any(self.stop.asked)
         if stopping or self._checkpoint_due(ended_epoch):
             if window.values:
@@ -216,10 +222,11 @@ class Trainer:
         check_bad(list(counters.bad), len(self.source.train.labels), self.recipe.bad_share)
         if not math.isfinite(values["loss"]):  # all steps were skipped
             return
-        self.reporter.step(state.step, values)
+        epoch, rate = round(state.step / self.steps_per_epoch, 4), self._learning_rate(state.step - 1)
+        line = {"step": state.step, "epoch": epoch, "lr": rate, **values}
         if logs is not None:
-            epoch = round(state.step / self.steps_per_epoch, 4)
-            logs.write({"step": state.step, "epoch": epoch, "lr": self._learning_rate(state.step - 1), **values})
+            logs.write(line)
+        self.reporter.step(state.step, line)
 
     def _checkpoint_due(self, ended_epoch: bool) -> bool:
         step, every = self.state.step, self.recipe.runtime.checkpoint_every

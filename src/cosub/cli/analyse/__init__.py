@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cosub.api.help import ALL
+from cosub.api.parsing import parse
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
-from cosub.cli.help import ALL
-from cosub.cli.parsing import parse
 from cosub.errors import InputError, nearest
 from cosub.recipes.files import require_run
 

@@ -2,15 +2,17 @@
 
 import dataclasses
 import inspect
+import random
 import re
-from collections.abc import Sequence
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro import _errors as events
-from tyro.conf import Positional, Suppress
+from tyro.conf import FlagConversionOff, Positional, Suppress
 
-from cosub.cli.help import ALL, FIRST, choices_of, marked, rules, synonym, wrapped
+from cosub.api.help import ALL, FIRST, choices_of, marked, rules, synonym, wrapped
 from cosub.errors import InputError, nearest
 from cosub.recipes.data import SOURCES
 from cosub.recipes.methods import METHODS
@@ -20,6 +22,14 @@ Options = TypeVar("Options")
 
 # Fields of these parts of a recipe have flags without a prefix: --weight, --mean, --out.
 _FLAT = ("method", "inputs", "runtime")
+
+
+class _Option(NamedTuple):
+    flag: str
+    kind: Any
+    """Its annotation."""
+    value: Any
+    """Its default."""
 
 
 def parse(
@@ -37,16 +47,18 @@ def parse(
     Raises:
         InputError: for an unknown flag (with the nearest one), a missing value, a value of the wrong type or range.
     """
-    flags = [*options_of(default if default is not None else kind), *others]
+    about = default if default is not None else kind
+    flags = [*options_of(about), *others]
+    switches = {option.flag: option.value for option in _options(about) if _is_switch(option.kind)}
     brief = kind is Recipe and bool({"-h", "--help"} & set(words))
-    about = (description or inspect.getdoc(kind) or "") + (f"\n{ALL} lists every option." if brief else "")
+    text = (description or inspect.getdoc(kind) or "") + (f"\n{ALL} lists every option." if brief else "")
     settings: dict[str, Any] = {"default": default} if default is not None else {}
-    with events.on_parse_error(lambda event: _raise(event, flags)):
+    with events.on_parse_error(lambda event: _raise(event, flags)), _drawing_nothing():
         return tyro.cli(
             kind,
             prog=prog,
-            args=["--help" if word == ALL else word for word in words],
-            description=wrapped(about),
+            args=["--help" if part == ALL else part for word in words for part in _switch(word, switches)],
+            description=wrapped(text),
             config=(
                 tyro.conf.AvoidSubcommands,
                 tyro.conf.FlagCreatePairsOff,
@@ -55,6 +67,16 @@ def parse(
             registry=rules(FIRST if brief else ()),
             **settings,
         )
+
+
+@contextmanager
+def _drawing_nothing() -> Iterator[None]:
+    """tyro draws from Python's generator, which is the caller's."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def take(words: list[str], flag: str) -> str | None:
@@ -73,6 +95,31 @@ def take(words: list[str], flag: str) -> str | None:
             continue
         value = found if value is None else value
     return value
+
+
+def take_switch(words: list[str], flag: str) -> bool:
+    """Remove `flag`, `flag=True` or `flag=False` from the words and return whether the last one sets it."""
+    values = {flag: True, f"{flag}=True": True, f"{flag}=False": False}
+    found = [values[word] for word in words if word in values]
+    words[:] = [word for word in words if word not in values]
+    return bool(found) and found[-1]
+
+
+def _switch(word: str, switches: Mapping[str, bool]) -> list[str]:
+    """`--flag=True` or `--flag=False`, as Python's arguments come, in tyro's words; none where it is so already."""
+    flag, _, value = word.partition("=")
+    if flag not in switches or value not in ("True", "False"):
+        return [word]
+    if (value == "True") == switches[flag]:
+        return []
+    prefix, dot, name = flag.removeprefix("--").rpartition(".")
+    return [flag if value == "True" else f"--{prefix}{dot}no-{name}"]
+
+
+def _is_switch(kind: Any) -> bool:
+    """Whether a field's flag has no value."""
+    marks = getattr(kind, "__metadata__", ())
+    return (get_args(kind)[0] if marks else kind) is bool and FlagConversionOff not in marks
 
 
 def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
@@ -130,16 +177,18 @@ def _name(argument: Any) -> str:
 
 def options_of(kind: Any, prefix: str = "--") -> dict[str, tuple[str, ...]]:
     """The flags of a dataclass or an instance of one, each with the words it takes; none where it takes any."""
-    options: dict[str, tuple[str, ...]] = {}
+    return {option.flag: choices_of(option.kind) for option in _options(kind, prefix)}
+
+
+def _options(kind: Any, prefix: str = "--") -> Iterator[_Option]:
     hints = get_type_hints(kind if isinstance(kind, type) else type(kind), include_extras=True)
     for item in dataclasses.fields(kind):
         made = item.default_factory
         value = made() if isinstance(kind, type) and callable(made) else getattr(kind, item.name, None)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            options |= options_of(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
+            yield from _options(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
         elif not marked(hints[item.name], Positional, Suppress):
-            options[prefix + item.name.replace("_", "-")] = choices_of(hints[item.name])
-    return options
+            yield _Option(prefix + item.name.replace("_", "-"), hints[item.name], value)
 
 
 def recipe_flags(recipe: Recipe) -> list[str]:

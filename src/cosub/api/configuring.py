@@ -1,0 +1,165 @@
+"""From the words of a command line to a recipe: the one way, which `cosub.fit` takes too."""
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from cosub.api.parsing import parse, take, take_switch
+from cosub.api.preparation import require_mean
+from cosub.errors import InputError, nearest
+from cosub.recipes import DEFAULT, FINETUNE, get
+from cosub.recipes.data import SOURCES, Photographs
+from cosub.recipes.files import read
+from cosub.recipes.methods import METHODS
+from cosub.recipes.recipe import Recipe, method_for
+
+
+def configure(
+    words: Sequence[str], description: str = "", others: Sequence[str] = (), planned: int | None = None
+) -> Recipe:
+    """The recipe of a command line. Method, source and model come first: the other options depend on them.
+
+    Args:
+        words: a recipe's name or file, and flags with their values.
+        description: for --help, with places for methods, sources, model and arguments.
+        others: flags that were taken out of the words before.
+        planned: images of a run that is only planned, 0 where they are to be counted; None for one that is trained.
+
+    Raises:
+        InputError: for a word that is wrong.
+    """
+    words = list(words)
+    named = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
+    recipe = _recipe(named)
+    recipe = _choose(recipe, "method", METHODS, take(words, "--method"))
+    recipe = _choose(recipe, "data", SOURCES, take(words, "--source"))
+    model = take(words, "--model")
+    if model is not None and model != recipe.model:
+        recipe = dataclasses.replace(recipe, model=model, model_args={})
+    recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
+    before, recipe = recipe.weights, _start(recipe, words)
+    follows = recipe.weights != before or named == FINETUNE
+    described = description.format(
+        methods="|".join(METHODS),
+        sources="|".join(SOURCES),
+        model=recipe.model,
+        arguments=" ".join(f"{key}={value}" for key, value in recipe.model_args.items()) or "none",
+    )
+    understood = functools.partial(
+        parse,
+        Recipe,
+        words,
+        "cosub train",
+        description=described,
+        others=(*others, "--pretrained", "--method", "--source"),
+    )
+    asked = understood(default=recipe)
+    if asked.inputs.mean != recipe.inputs.mean:
+        require_mean(asked.inputs.mean)
+    if not follows:
+        return asked
+    flags = {word.split("=")[0] for word in words}
+    return _inferred(recipe, understood, named == FINETUNE, flags, planned)
+
+
+def _start(recipe: Recipe, words: list[str]) -> Recipe:
+    """The recipe with the weights to start from, where some are named."""
+    weights = take(words, "--weights")
+    if take_switch(words, "--pretrained"):
+        if weights is not None:
+            raise InputError("--pretrained: cannot go with --weights, which names other weights; leave one out")
+        from cosub.train.finetuning import pretrained_name
+
+        weights = pretrained_name(recipe.model)
+    return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
+
+
+def _inferred(
+    recipe: Recipe, understood: Callable[..., Recipe], everything: bool, flags: Set[str], planned: int | None
+) -> Recipe:
+    """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs.
+
+    What is given takes precedence over what is inferred, and a run that has begun over both.
+    """
+    from cosub.train import finetuning
+    from cosub.train.launch import folder_of
+
+    found = finetuning.infer(recipe) if everything else finetuning.follow(recipe)
+    given = understood(default=found.recipe)
+    folder = folder_of(given)
+    if run := finetuning.begun(found.recipe, folder):
+        found = found.as_begun(run, folder, finetuning.BEGUN if everything else ("inputs",))
+    elif everything:
+        images = planned or finetuning.training_images(given, local=planned is not None)
+        found = finetuning.for_images(found, given, flags, images) if images else found
+    if everything:
+        found = dataclasses.replace(found, recipe=finetuning.turned_as_begun(found.recipe, folder))
+    final = understood(default=found.recipe)
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(found.lines(final)), file=sys.stderr)
+    return found.marked(final)
+
+
+def _recipe(named: str) -> Recipe:
+    path = Path(named)
+    if path.suffix == ".json" or path.is_file():
+        recipe = read(path)  # not into the folder of that run
+        return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out="", inferred=()))
+    return get(named)
+
+
+def _model_args(words: list[str]) -> dict[str, Any]:
+    """Remove each `--model-args key=value ...` from the words. Values are JSON where they can be: 12, true, [2,2,6]."""
+    words[:] = [part for word in words for part in _opened(word)]
+    found: dict[str, Any] = {}
+    while "--model-args" in words:
+        start = words.index("--model-args")
+        end = start + 1
+        while end < len(words) and not words[end].startswith("-"):
+            key, equals, value = words[end].partition("=")
+            if not equals or not key.isidentifier():
+                raise InputError(f"--model-args: {words[end]!r}: must be key=value, e.g. depth=12")
+            found[key] = _value(value)
+            end += 1
+        if end == start + 1:
+            raise InputError("--model-args: needs one or more key=value, e.g. depth=12 embed_dim=192")
+        del words[start:end]
+    return found
+
+
+def _opened(word: str) -> list[str]:
+    """--model-args=depth=12 as two words."""
+    flag, _, rest = word.partition("=")
+    return [flag, rest] if flag == "--model-args" and rest else [word]
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return tuple(value)
+    return value if isinstance(value, int | float | bool) else text
+
+
+def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str | None) -> Recipe:
+    if name is None or name == getattr(recipe, field).kind:
+        return recipe
+    if name not in kinds:
+        flag = "--source" if field == "data" else f"--{field}"
+        raise InputError(f"{flag}: {name!r}: must be one of {', '.join(kinds)}{nearest(name, list(kinds))}")
+    return dataclasses.replace(
+        recipe, **{field: method_for(recipe, name) if field == "method" else _data(recipe, name)}
+    )
+
+
+def _data(recipe: Recipe, name: str) -> Any:
+    """The source of that name; EXIF orientation stays as in the recipe."""
+    turned = getattr(recipe.data, "orientation", False)
+    return SOURCES[name](orientation=True) if turned and issubclass(SOURCES[name], Photographs) else SOURCES[name]()

@@ -1,0 +1,143 @@
+"""A finished run in Python: its network, its results, and what the verbs of the command line do with it."""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosub.api.keywords import words_of
+from cosub.api.parsing import parse
+from cosub.errors import InputError
+from cosub.recipes.files import read, require_run
+from cosub.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import nn
+
+    from cosub.runs.folder import Trained
+
+    AnImage = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network takes an image for."""
+
+    label: str
+    """The most likely class."""
+    probability: float
+    """Of that class."""
+    probabilities: Mapping[str, float]
+    """Of every class, the most likely first."""
+
+
+class Run:
+    """The folder of a run: one that `cosub.fit` gives, or an earlier one.
+
+    Options of the methods are the flags of the verb of that name, written as those of `cosub.fit`.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Raises InputError if the folder holds no run."""
+        self.folder = Path(folder).expanduser()
+        require_run(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """What the run is a function of."""
+        return read(self.folder / "recipe.json")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its results, as summary.json has them now. Raises InputError where there are none yet."""
+        from cosub.runs.folder import RunFolder
+
+        return RunFolder(self.folder).read_summary()
+
+    @property
+    def network(self) -> "nn.Module":
+        """Attached, in eval mode; on the CPU until it is moved. Always the same object; as `cosub.load` gives it."""
+        return self._trained.network
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, in the order of the network's logits."""
+        return self._trained.classes
+
+    @functools.cached_property
+    def _trained(self) -> "Trained":
+        from cosub.runs.folder import load_run
+
+        return load_run(self.folder)
+
+    def predict(self, images: "AnImage | Iterable[AnImage]") -> list[Prediction]:
+        """What the network takes images for, computed where `network` is.
+
+        Args:
+            images: one or several: files, PIL images, or arrays of uint8 with shape (H, W) or (H, W, 3).
+
+        Raises:
+            InputError: for an image that cannot be read, and for a segmentation run.
+        """
+        from cosub.data.given import opened
+        from cosub.evaluation.prediction import probabilities
+        from cosub.runs.folder import require_classification
+
+        require_classification(self.recipe, self.folder)
+        found = []
+        for image in opened(images, self.recipe.data):
+            values, order = probabilities(self.network.eval(), self.recipe, image).sort(descending=True)
+            names = [self.classes[index] for index in order.tolist()]
+            by_name = dict(zip(names, values.tolist(), strict=True))
+            found.append(Prediction(names[0], by_name[names[0]], by_name))
+        return found
+
+    def evaluate(self, **options: Any) -> dict[str, Any]:
+        """Accuracy on the run's test images, or others (`data="FOLDER"`), of the network or a submodel (`keep=0.5`).
+
+        Returns:
+            What `cosub evaluate RUN --json` prints: top1, top5, num_images, ...
+        """
+        from cosub.api.evaluate import Evaluate, evaluate
+
+        return evaluate(parse(Evaluate, self._words(options), "cosub evaluate")) or {}
+
+    def slim(self, **options: Any) -> "Run":
+        """A smaller network: `keep` of the residual layers. Its run, or where it is healed (`heal=2`) that run.
+
+        Raises:
+            InputError: for a number of layers that the network cannot have, or a folder that holds something else.
+        """
+        from cosub.runs import distributed
+        from cosub.slimming.request import Request
+
+        request = parse(Request, self._words(options), "cosub slim")
+        if request.frontier:
+            raise InputError(f"frontier: gives a table and no network; `cosub slim {self.folder} --frontier` writes it")
+        from cosub.slimming.slim import slim
+
+        try:
+            summary = slim(request)
+        finally:
+            distributed.leave()
+        return Run(summary.get("healed", summary)["run"])
+
+    def export(self, **options: Any) -> dict[str, Any]:
+        """Write the network for use without cosub, after comparing it with the run on real images.
+
+        Returns:
+            What `cosub export RUN --json` prints: the folder (`to`), whether it needs its module, the difference.
+        """
+        from cosub.api.export import Export, export
+
+        return export(parse(Export, self._words(options), "cosub export"))
+
+    def _words(self, options: Mapping[str, Any]) -> list[str]:
+        return [str(self.folder), *words_of(options)]

@@ -1,0 +1,368 @@
+"""Cosub in Python: the flags' names as arguments, the command line's words in errors, and what a run can do."""
+
+import dataclasses
+import importlib.resources
+import inspect
+import json
+import random
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from test_cli import make_folder
+from tiny import TINY
+
+import cosub
+from cosub.api.configuring import configure
+from cosub.api.keywords import flag_of, words_of
+from cosub.api.parsing import recipe_flags
+from cosub.cli import main
+from cosub.errors import InputError
+from cosub.recipes import get
+from cosub.recipes.data import SOURCES
+from cosub.recipes.files import dump
+from cosub.recipes.methods import METHODS
+from cosub.train.logs import read
+
+SMALL = {"model_args": TINY, "epochs": 2, "group_size": 32, "drop_rate": 0.25, "evaluate_every": 1}
+
+
+class Seen:
+    """A callback that keeps what it is told."""
+
+    def __init__(self):
+        self.lines, self.evaluations = [], []
+
+    def logged(self, values):
+        self.lines.append(dict(values))
+
+    def evaluated(self, values):
+        self.evaluations.append(dict(values))
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return Seen()
+
+
+@pytest.fixture(scope="module")
+def run(seen, tmp_path_factory):
+    return cosub.fit("digits", out=tmp_path_factory.mktemp("api") / "run", callbacks=[seen], **SMALL)
+
+
+@pytest.fixture
+def digit(tmp_path):
+    """An image as file, as PIL opens it and as array."""
+    pixels = (load_digits().images[3] * 15).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "3.png")
+    with Image.open(tmp_path / "3.png") as image:  # not yet decoded
+        yield tmp_path / "3.png", image, pixels
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"drop_rate": 0.3, "epochs": 4, "seed": -1}, ["--drop-rate", "0.3", "--epochs", "4", "--seed", "-1"]),
+        ({"optimizer_lr_rule": "constant"}, ["--optimizer.lr-rule", "constant"]),
+        ({"method": "supervised", "augment_mixup": 0.2}, ["--method", "supervised", "--augment.mixup", "0.2"]),
+        ({"source": "folder", "data": "a b"}, ["--source", "folder", "--data.path", "a b"]),
+        ({"source": "folder", "data": "x", "data_val_share": 0.5, "data_orientation": True},
+         ["--source", "folder", "--data.path=x", "--data.val-share=0.5", "--data.orientation", "True"]),
+        ({"mean": (0.5, 0.4, 0.3)}, ["--mean", "0.5", "0.4", "0.3"]),
+        ({"model": "convnext_tiny", "model_args": {"depths": (1, 1, 1, 1), "ls_init_value": 1e-6}},
+         ["--model", "convnext_tiny", "--model-args", "depths=[1,1,1,1]", "ls_init_value=1e-6"]),
+        ({"evaluate_training": True, "weights": None}, ["--evaluate-training"]),
+        ({"evaluate_training": False, "pretrained": False}, []),
+    ],
+)  # fmt: skip
+def test_arguments_are_the_flags(options, words):
+    assert configure(["digits", *words_of(options)]) == configure(["digits", *words])
+
+
+def test_every_flag_has_an_argument_of_its_name():
+    recipes = [configure(["--method", name]) for name in METHODS]
+    recipes += [configure(["--source", name]) for name in SOURCES if name != "scenes"] + [get("camvid")]
+    flags = {flag for recipe in recipes for flag in recipe_flags(recipe)} - {"--json", "--dry-run"}
+    assert len(flags) > 60
+    for flag in flags:
+        assert flag_of(flag.removeprefix("--").replace("-", "_").replace(".", "_")) == flag
+
+
+def test_what_a_recipe_switches_on_is_switched_off(tmp_path):
+    recipe = get("digits")
+    runtime = dataclasses.replace(recipe.runtime, evaluate_training=True)
+    path = tmp_path / "recipe.json"
+    path.write_text(dump(dataclasses.replace(recipe, runtime=runtime)))
+    assert configure([str(path)]).runtime.evaluate_training
+    assert not configure([str(path), *words_of({"evaluate_training": False})]).runtime.evaluate_training
+    assert configure([str(path), *words_of({"evaluate_training": True})]).runtime.evaluate_training
+
+
+@pytest.mark.parametrize("name", ["json", "help", "dry_run"])
+def test_what_belongs_to_the_command_line_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}: belongs to the command line"):
+        cosub.fit("digits", **{name: True})
+
+
+@pytest.mark.parametrize("value", [None, object(), np.int64(2)])
+def test_a_model_argument_that_is_no_value_is_refused(value):
+    with pytest.raises(ValueError, match="model_args: "):
+        cosub.fit("digits", model_args={"depth": value})
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("named", "options", "words"),
+    [
+        ("nonsense", {}, ["nonsense"]),
+        ("digits", {"learning_rate": 1}, ["digits", "--learning-rate=1"]),
+        ("digits", {"epochs": 0}, ["digits", "--epochs", "0"]),
+        ("digits", {"lr": "fast"}, ["digits", "--lr", "fast"]),
+        ("digits", {"lr": float("nan")}, ["digits", "--lr", "nan"]),
+        ("digits", {"method": "cosup"}, ["digits", "--method", "cosup"]),
+        ("digits", {"teacher": "x"}, ["digits", "--teacher", "x"]),
+        ("digits", {"device": "toaster"}, ["digits", "--device", "toaster"]),
+        ("digits", {"optimizer_lr_rule": "cubic"}, ["digits", "--optimizer.lr-rule", "cubic"]),
+        ("digits", {"mean": (1, 2)}, ["digits", "--mean", "1", "2"]),
+        ("digits", {"weights": "no/such.pth"}, ["digits", "--weights", "no/such.pth"]),
+        ("digits", {"source": "folder", "data": "nowhere"}, ["digits", "--source", "folder", "--data.path", "nowhere"]),
+        ("finetune", {"data": "nowhere"}, ["finetune", "--data.path", "nowhere"]),
+    ],
+)
+def test_a_wrong_argument_is_a_value_error_in_the_command_lines_words(
+    named, options, words, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(InputError) as wrong:
+        cosub.fit(named, **options)
+    assert f"cosub: {' '.join(str(wrong.value).split())}" == said
+    assert isinstance(wrong.value, ValueError)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "words"),
+    [
+        ("slim", {}, []),
+        ("slim", {"keep": 40}, ["--keep", 40]),
+        ("slim", {"keep": 2, "strategy": "best"}, ["--keep", 2, "--strategy", "best"]),
+        ("evaluate", {"keep": 2.0}, ["--keep", 2.0]),
+        ("evaluate", {"data": "x"}, ["--data.path", "x"]),
+        ("evaluate", {"set": {"val": "nowhere"}}, ["--set", "val=nowhere"]),
+        ("export", {"format": "pickle"}, ["--format", "pickle"]),
+        ("export", {"repo": "me/mine"}, ["--repo", "me/mine"]),
+    ],
+)
+def test_wrong_arguments_of_a_runs_methods_likewise(run, verb, options, words, capsys):
+    assert main([verb, str(run.folder), *map(str, words)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    with pytest.raises(InputError) as wrong:
+        getattr(run, verb)(**options)
+    assert f"cosub: {' '.join(str(wrong.value).split())}" == said
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no run"):
+        cosub.Run(tmp_path)
+
+
+def test_a_frontier_is_no_run(run):
+    with pytest.raises(ValueError, match="gives a table and no network; `cosub slim"):
+        run.slim(frontier=True)
+
+
+# --- a run
+
+
+def test_fit_gives_what_the_command_line_leaves(run, tmp_path, capsys):
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items() if name != "model_args"]
+    arguments = [f"{key}={value}" for key, value in TINY.items()]
+    words += ["--model-args", *arguments, "--out", str(tmp_path / "run"), "--json"]
+    assert main(["train", "digits", *words]) == 0
+    theirs, ours = json.loads(capsys.readouterr().out), run.summary
+    different = {key for key in theirs if theirs[key] != ours[key]}
+    assert different <= {"run", "seconds", "started"}
+    assert cosub.Run(tmp_path / "run").recipe.drop_rate == 0.25
+
+
+def test_callbacks_are_told_what_the_run_writes_down(run, seen):
+    lines = read(run.folder)
+    assert seen.lines == [line for line in lines if "loss" in line]
+    assert len(seen.lines) > 20
+    *before, last = seen.evaluations
+    assert [found["epoch"] for found in before] == [1]
+    assert before[0]["test_top1"] == next(line["top1"] for line in lines if "top1" in line)
+    assert (last["epoch"], last["test_top1"]) == (2, run.summary["top1"])
+
+
+def test_a_callback_that_raises_ends_the_run_and_the_same_call_continues_it(run, tmp_path):
+    class Once(Seen):
+        def evaluated(self, values):
+            super().evaluated(values)
+            if len(self.evaluations) == 1:
+                raise ZeroDivisionError
+
+    once, out = Once(), tmp_path / "run"
+    options = {"out": out, "callbacks": [once], "checkpoint_every": 10, **SMALL}
+    with pytest.raises(ZeroDivisionError):
+        cosub.fit("digits", **options)
+    assert cosub.Run(out).summary["state"] == "failed"
+    again = cosub.fit("digits", **options)
+    assert again.summary["top1"] == run.summary["top1"]
+
+
+def test_a_run_predicts_files_pil_images_and_arrays_alike(run, digit):
+    path, image, pixels = digit
+    predictions = run.predict([path, str(path), image, pixels, np.stack([pixels] * 3, 2)])
+    assert len({prediction.label for prediction in predictions}) == 1
+    assert all(prediction == predictions[0] for prediction in predictions)
+    (alone,) = run.predict(path)
+    assert alone == predictions[0]
+    values = list(alone.probabilities.values())
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
+    assert alone.probability == values[0]
+    assert alone.label in run.classes
+    assert len(run.predict(np.stack([np.stack([pixels] * 3, 2)] * 2))) == 2
+
+
+def test_a_run_predicts_as_the_command_line(run, digit, capsys):
+    path, _, _ = digit
+    assert main(["predict", str(run.folder), str(path), "--top", "10", "--json"]) == 0
+    (theirs,) = json.loads(capsys.readouterr().out)["predictions"]
+    (ours,) = run.predict(path)
+    assert {item["class"]: item["probability"] for item in theirs["classes"]} == pytest.approx(ours.probabilities)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("nowhere.png", "images: nowhere.png .*: cannot be read"),
+        (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\): must be of uint8"),
+        (np.zeros((8, 8), np.float32), "array of float32"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+        (7, "images: int: must be a file's name"),
+        (torch.zeros(1, 8, 8), "images: Tensor: must be a file's name"),
+    ],
+)
+def test_what_is_no_image_is_a_value_error(run, image, said):
+    with pytest.raises(ValueError, match=said):
+        run.predict(image)
+
+
+def test_a_run_evaluates_slims_and_exports(run, tmp_path):
+    assert run.evaluate()["top1"] == run.summary["top1"]
+    assert run.evaluate(keep=0.5)["top1"] == run.summary["top1_submodels"]["0.5"]
+    slim = run.slim(keep=2, strategy="ends", out=tmp_path / "slim", images=50)
+    assert len(slim.recipe.kept_layers) == 2
+    assert slim.summary["slim"]["layers"] == 2
+    assert slim.evaluate()["top1"] == slim.summary["top1"]
+    written = run.export(out=tmp_path / "timm")
+    assert written["difference"] < 1e-5
+    network = timm.create_model(f"local-dir:{written['to']}", pretrained=True).eval()
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), run.network(images), atol=1e-5, rtol=0)
+
+
+def test_healing_gives_the_healed_run(run, tmp_path):
+    healed = run.slim(keep=2, strategy="ends", out=tmp_path / "slim", images=50, heal=1)
+    assert healed.folder == tmp_path / "slim-healed"
+    assert healed.summary["state"] == "done"
+
+
+def test_a_finished_run_is_given_as_it_is(run, capsys):
+    again = cosub.fit("digits", out=run.folder, **SMALL)
+    assert "finished already" in capsys.readouterr().err
+    assert again.summary == run.summary
+    assert repr(again) == f"Run({str(run.folder)!r})"
+
+
+def test_a_folder_of_images_is_fitted_by_one_call(tmp_path):
+    make_folder(tmp_path / "images")
+    found = cosub.fit("digits", source="folder", data=tmp_path / "images", out=tmp_path / "run", epochs=1, batch_size=8,
+                      group_size=8, model_args=TINY, drop_rate=0.25, seed=3)  # fmt: skip
+    assert found.recipe.data.path == str(tmp_path / "images")
+    image = next((tmp_path / "images").rglob("*.png"))
+    assert found.predict(image)[0].label in found.classes
+
+
+# --- the process that it runs in
+
+
+def test_the_callers_random_state_and_kernels_stay(tmp_path):
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        cosub.fit("digits", out=tmp_path / "run", **{**SMALL, "epochs": 1})
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_run_goes_in_a_thread_where_no_signal_comes(run, tmp_path):
+    found = []
+    options = {"out": tmp_path / "run", **SMALL}
+    thread = threading.Thread(target=lambda: found.append(cosub.fit("digits", **options)))
+    thread.start()
+    thread.join()
+    assert found[0].summary["top1"] == run.summary["top1"]
+
+
+def test_the_names_are_there_before_anything_heavy():
+    code = "import cosub, sys; cosub.fit, cosub.Run; assert not {'torch', 'timm', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_types_are_promised_to_checkers():
+    assert importlib.resources.files("cosub").joinpath("py.typed").is_file()
+    for name in cosub.__all__:
+        public = getattr(cosub, name)
+        if inspect.isfunction(public):
+            assert "return" in public.__annotations__, name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+def test_a_notebook_shows_progress_and_its_stop_button_stops(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install 'cosub[examples]'")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install 'cosub[examples]'")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed: pip install 'cosub[examples]'")
+    call = f"cosub.fit('digits', out='run', callbacks=callbacks, **{SMALL!r})"
+    cells = [
+        "import os, signal, cosub\n"
+        "class Pressed:  # as the stop button does\n"
+        "    def logged(self, values): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    def evaluated(self, values): pass\n"
+        f"callbacks = [Pressed()]\ntry:\n    {call}\nexcept cosub.Stopped as stopped:\n    print(stopped)",
+        f"callbacks = []\nrun = {call}\nprint(run.summary['state'])",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [cell.outputs for cell in notebook.cells]
+    assert {output["output_type"] for found in outputs for output in found} == {"stream"}
+    stopped, gone_on = ("".join(output["text"] for output in found) for found in outputs)
+    assert "stopping after this step" in stopped
+    assert "stopped at step 1 of 44; the same command continues the run" in stopped
+    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 0.", "train 100%", "test 0.", "images/s"):
+        assert said in gone_on
+    assert gone_on.endswith("done\n")
