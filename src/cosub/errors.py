@@ -1,10 +1,10 @@
-"""What can end a command, each with its exit status."""
+"""The errors that end a command, each with its exit status."""
 
 import difflib
 
 
 class CosubError(Exception):
-    """Ends a command with one line on standard error; a subclass says with which status."""
+    """Ends a command with one line on standard error; subclasses set the exit status."""
 
     status = 1
 
@@ -16,7 +16,7 @@ class InputError(CosubError, ValueError):
 
 
 class RunError(CosubError):
-    """The run cannot go on; its last checkpoint is whole."""
+    """The run cannot continue; its last checkpoint is intact."""
 
     status = 3
 

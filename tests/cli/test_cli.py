@@ -80,7 +80,15 @@ def test_train_prints_one_json_object_and_all_else_on_standard_error(tmp_path, c
     assert status == 0
     summary = json.loads(out)
     assert {"method": "cosub", "seed": 5, "run": str(tmp_path / "run")}.items() <= summary.items()
-    for word in ("residual layers  4", "0.5 asked", "16 of 32", "22 (1 epoch of 22)", "images/s", "data wait", "left"):
+    for word in (
+        "residual layers  4",
+        "0.5 (uniform)",
+        "16 of 32",
+        "22 (1 epoch of 22)",
+        "images/s",
+        "data wait",
+        "left",
+    ):
         assert word in err
     assert "top-1 with 75% of the layers" in err
 

@@ -77,7 +77,7 @@ def test_the_same_command_knows_the_run_again(finished):
 
 def test_a_character_that_the_terminal_lacks_is_escaped(tmp_path):
     status, told = in_latin1("evaluate", tmp_path / "猫")
-    assert (status, rb"\u732b: holds no run" in told) == (2, True)
+    assert (status, rb"\u732b: is neither a run" in told) == (2, True)
 
 
 @pytest.mark.parametrize("refuses", [require_free, lambda path: RunFolder(path).check(get("digits"))])

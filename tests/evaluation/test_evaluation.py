@@ -108,7 +108,7 @@ def test_the_real_samples_indices(data):
 def test_folders_that_are_no_class_of_the_network(tmp_path, names, classes):
     for name in names:
         paint(tmp_path / name / "a.png", 0)
-    with pytest.raises(InputError, match="folders that are no class of the network"):
+    with pytest.raises(InputError, match="folders that are not classes of the network"):
         open_set("v2", str(tmp_path), classes or synsets())
 
 

@@ -358,7 +358,7 @@ def test_recipes_from_weights_say_how_their_classifier_starts():
     assert len(from_weights) > 40
     for entry in from_weights:
         assert entry.recipe.head == "model"
-        assert "starts as timm starts it: --head model" in " ".join((recipes()[entry.name].__doc__ or "").split())
+        assert "initialised as in timm: --head model" in " ".join((recipes()[entry.name].__doc__ or "").split())
 
 
 # --- bad input

@@ -96,7 +96,7 @@ def test_weights_that_cannot_be_had_offline_say_where_a_file_may_lie(tmp_path, c
     ]
     assert main(["train", "finetune", *words, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert "or fetch that file elsewhere and name it, --weights FOLDER/model.safetensors" in said
+    assert "or name a copy of that file, --weights FOLDER/model.safetensors" in said
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 

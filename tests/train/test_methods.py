@@ -386,7 +386,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     assert "is missing; name a finished run's folder" in refused("")
     assert "is this run itself" in refused(teacher, out=teacher)
     assert "has 10 classes and the data 9; train it on these data first" in refused(teacher, digits[:9])
-    assert "trained on other classes ('9' where the data have 'nine')" in refused(teacher, (*digits[:9], "nine"))
+    assert "trained on other classes ('9', where the data have 'nine')" in refused(teacher, (*digits[:9], "nine"))
     assert "holds no run" in refused(tmp_path)
     assert "no name of timm's weights (did you mean regnety_160.deit_in1k?)" in refused("regnety_160.deit_in1")
     unfinished = tmp_path / "unfinished"

@@ -19,13 +19,13 @@ BF16 = torch.autocast("cpu", torch.bfloat16)
 def made_again(monkeypatch):
     """What is computed again in backward, by the name of its node."""
     calls = []
-    find = lean._again
+    find = lean._recompute
 
     def note(block, node):
         again = find(block, node)
         return again and (lambda: calls.append(node.name()) or again())
 
-    monkeypatch.setattr(lean, "_again", note)
+    monkeypatch.setattr(lean, "_recompute", note)
     return calls
 
 

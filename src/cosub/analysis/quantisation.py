@@ -1,4 +1,4 @@
-"""Appendix C.1: the number of kept rows is whole, so the effective drop rate differs from the nominal one."""
+"""Appendix C.1: the number of kept rows is rounded, so the effective drop rate differs from the nominal one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

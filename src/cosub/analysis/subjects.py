@@ -43,7 +43,7 @@ class Subject:
 
     @property
     def drop_rates(self) -> tuple[float, ...]:
-        """The effective drop rate of each layer in training, where the number of kept rows is whole."""
+        """The effective drop rate of each layer in training, where the number of kept rows is rounded."""
         return tuple(1 - count / self.rows for count in state(self.network).kept(self.rows))
 
 

@@ -55,7 +55,7 @@ def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> l
         known |= {str(index): index for index in range(1000)}
     if odd := [name for name in names if name not in known]:
         raise InputError(
-            f"set: {where}: has {len(odd)} folders that are no class of the network ({', '.join(odd[:3])}, ...), which "
-            f"has {describe(len(classes))} ({', '.join(classes[:3])}, ...)"
+            f"set: {where}: has {len(odd)} folders that are not classes of the network ({', '.join(odd[:3])}, ...), "
+            f"which has {describe(len(classes))} ({', '.join(classes[:3])}, ...)"
         )
     return [known[name] for name in names]

@@ -10,7 +10,7 @@ from cosub.recipes.augmentation import Augment
 from cosub.recipes.ranges import PositiveFloat, PositiveInt, PositiveShare, Share, Strict, require
 
 
-class Task(Strict):
+class BaseTask(Strict):
     """What every task's configuration has."""
 
     PREFIX = "task."
@@ -22,7 +22,7 @@ class Task(Strict):
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(BaseTask):
     """A class for every image."""
 
     EXAMPLE = "digits"
@@ -31,7 +31,7 @@ class Classification(Task):
 
 
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(BaseTask):
     """A class for every pixel, by UperNet on the recipe's model (Table 13). `resolution` is the size of a crop."""
 
     EXAMPLE = "camvid"

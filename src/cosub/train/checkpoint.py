@@ -45,7 +45,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         return _save(folder, checkpoint, keep)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{folder}: a checkpoint cannot be written ({reason}); the one before it is whole") from error
+        raise RunError(f"{folder}: a checkpoint cannot be written ({reason}); the one before it is intact") from error
 
 
 def _save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -82,7 +82,7 @@ def exist(folder: Path) -> bool:
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; damaged ones are skipped with a warning."""
+    """The newest intact checkpoint; damaged ones are skipped with a warning."""
     for path in _folders(folder):
         try:
             return _read(path)

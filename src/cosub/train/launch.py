@@ -219,7 +219,7 @@ def _room(folder: RunFolder) -> Iterator[None]:
             raise
         raise RunError(
             f"{folder.path}: cannot be written ({error.strerror}): free some space; the same command continues from "
-            "the last checkpoint, which is whole"
+            "the last checkpoint, which is intact"
         ) from error
     finally:
         threading.excepthook = shown
@@ -290,7 +290,7 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
             trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
         folder.write_summary(summary)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is whole") from error
+        raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is intact") from error
 
 
 def _read_result(recipe: Recipe, folder: RunFolder, summary: dict[str, Any]) -> dict[str, str]:

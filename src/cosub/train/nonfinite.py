@@ -64,7 +64,7 @@ class NonFiniteSteps:
         if self.recipe.non_finite == "stop" or self.in_a_row == MOST_IN_A_ROW:
             raise RunError(
                 f"{report}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or set --non-finite "
-                f"skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row; the last checkpoint is whole"
+                f"skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row; the last checkpoint is intact"
             )
         self.reporter.warn(f"{report}; skipped")
 

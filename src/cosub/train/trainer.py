@@ -73,7 +73,7 @@ class Trainer:
         self.networks = self.builder.networks(self.method) if self.new else Networks({STUDENT: self.network})
 
     def prepare(self) -> None:
-        """Make what training needs, from the newest whole checkpoint or, without one, for the first step.
+        """Make what training needs, from the newest intact checkpoint or, without one, for the first step.
 
         Raises:
             InputError: if the run was begun with other data.

@@ -133,5 +133,5 @@ def _json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise InputError(f"data.path: {path}: cannot be read as JSON ({error}); mend or remove it") from error
+        raise InputError(f"data.path: {path}: cannot be read as JSON ({error}); correct or remove it") from error
     return found if isinstance(found, dict) else {}

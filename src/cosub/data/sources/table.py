@@ -21,7 +21,7 @@ from cosub.seeds import derive
 COLUMNS = ("path", "label", "split", "group")
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row. `split` is train, validation, test, or empty in all rows. `group` is by default the image's path."""
 
     line: int
@@ -61,7 +61,7 @@ def images_of_table(config: Table, classes: Sequence[str]) -> Files | None:
     return None if rows[0].split else _files(rows, classes, config.path)
 
 
-def read_table(config: Table) -> list[Row]:
+def read_table(config: Table) -> list[TableRow]:
     """The rows of a table, checked."""
     if not config.path:
         raise InputError("data.path: is not given; name the table with --data.path FILE.csv")
@@ -114,7 +114,7 @@ def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"data.path: {path}: line {reader.line_num} cannot be read as CSV ({error})") from error
 
 
-def _row(path: Path, line: int, values: Mapping[str, str], splits: Mapping[str, str], whole: bool) -> Row:
+def _row(path: Path, line: int, values: Mapping[str, str], splits: Mapping[str, str], whole: bool) -> TableRow:
     if missing := [name for name in ("path", "label") if not values.get(name)]:
         raise InputError(f"data.path: {path}: line {line} has no {missing[0]}; fill or remove it")
     split = values.get("split", "")
@@ -123,7 +123,7 @@ def _row(path: Path, line: int, values: Mapping[str, str], splits: Mapping[str, 
             f"data.path: {path}: line {line} has split {split!r}; it must be train, validation or test, in all rows"
         )
     place = _place(path.parent, values["path"])
-    return Row(line, place, values["label"], splits.get(split, ""), values.get("group") or os.fspath(place))
+    return TableRow(line, place, values["label"], splits.get(split, ""), values.get("group") or os.fspath(place))
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -132,7 +132,7 @@ def _place(folder: Path, name: str) -> Path:
     return folder / name.replace("\\", "/") if "\\" in name and not place.is_file() else place
 
 
-def _require_files(table: Path, rows: Sequence[Row]) -> None:
+def _require_files(table: Path, rows: Sequence[TableRow]) -> None:
     missing = [row for row in rows if not row.path.is_file()]
     if missing:
         more = f", nor are {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -142,15 +142,15 @@ def _require_files(table: Path, rows: Sequence[Row]) -> None:
         )
 
 
-def _refuse_twice(table: Path, rows: Sequence[Row]) -> None:
+def _refuse_twice(table: Path, rows: Sequence[TableRow]) -> None:
     seen: dict[Path, int] = {}
     for row in rows:
         if (other := seen.setdefault(row.path, row.line)) != row.line:
             raise InputError(f"data.path: {table}: lines {other} and {row.line} are both {row.path}; remove one")
 
 
-def _refuse_leaks(table: Path, rows: Sequence[Row]) -> None:
-    first: dict[str, Row] = {}
+def _refuse_leaks(table: Path, rows: Sequence[TableRow]) -> None:
+    first: dict[str, TableRow] = {}
     leaks = {row.group: row for row in rows if first.setdefault(row.group, row).split != row.split}
     if leaks:
         first_five = ", ".join(
@@ -165,7 +165,7 @@ def _refuse_leaks(table: Path, rows: Sequence[Row]) -> None:
 # --- sets
 
 
-def _held_out(rows: Sequence[Row], config: Table) -> tuple[list[Row], list[Row]]:
+def _held_out(rows: Sequence[TableRow], config: Table) -> tuple[list[TableRow], list[TableRow]]:
     """The rows to train on, and those that are held out."""
     generator = np.random.default_rng(derive("table", config.split_seed))
     held = set(hold_out([row.label for row in rows], [row.group for row in rows], config.val_share, generator))
@@ -177,7 +177,7 @@ def _held_out(rows: Sequence[Row], config: Table) -> tuple[list[Row], list[Row]]
     return [row for i, row in enumerate(rows) if i not in held], [row for i, row in enumerate(rows) if i in held]
 
 
-def _files(rows: Sequence[Row], classes: Sequence[str], where: str) -> Files:
+def _files(rows: Sequence[TableRow], classes: Sequence[str], where: str) -> Files:
     index = {name: number for number, name in enumerate(classes)}
     if odd := next((row for row in rows if row.label not in index), None):
         raise InputError(

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach, layers_per_block
-from cosub.paper.sizes.tables import ROWS, Row
+from cosub.paper.sizes.tables import ROWS, SizeRow
 from cosub.runs.network import create
 from cosub.runs.timing import start_peak, time_in_turns
 
@@ -102,7 +102,7 @@ def speed(name: str, resolution: int, device: torch.device, batch_size: int = 25
     return result
 
 
-def _compared(row: Row, device: torch.device) -> dict[str, Any]:
+def _compared(row: SizeRow, device: torch.device) -> dict[str, Any]:
     ours = upernet_size(row.timm, row.resolution, row.decoder) if row.decoder else size(row.timm, row.resolution)
     return {
         "model": row.model,
@@ -119,7 +119,7 @@ def _compared(row: Row, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _speed(row: Row, device: torch.device) -> dict[str, Any]:
+def _speed(row: SizeRow, device: torch.device) -> dict[str, Any]:
     """The speed of a row; for UperNet the paper has none."""
     return {"images_per_second": None, "peak_gb": None} if row.decoder else speed(row.timm, row.resolution, device)
 
