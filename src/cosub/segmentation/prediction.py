@@ -112,7 +112,7 @@ def _name_regions(overlay: Image.Image, answer: UInt8[Tensor, "H W"], classes: S
         here = np.pad((answer == index).numpy(), 1)
         if here.mean() < _NAMED:
             continue
-        depth = distance_transform_edt(here)[1:-1, 1:-1]  # pyright: ignore[reportIndexIssue,reportOptionalSubscript]
+        depth = np.asarray(distance_transform_edt(here))[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         place = int(column), int(row)
         shown = name.encode("utf-8", "backslashreplace").decode()

@@ -37,7 +37,7 @@ def by_class(matrix: Int[Tensor, "C C"], classes: Sequence[str]) -> list[ClassRo
     counts = matrix.double()
     right, there, taken = counts.diagonal(), counts.sum(1), counts.sum(0)
     wrong = counts - torch.diag(right)
-    others = wrong.argmax(1).tolist()
+    others: list[int] = wrong.argmax(1).tolist()
     return [
         ClassRow(
             name,
@@ -59,7 +59,7 @@ def mistakes(matrix: Int[Tensor, "C C"], classes: Sequence[str], number: int) ->
     """The most frequent pairs of truth and prediction that differ, and how often."""
     wrong = matrix - torch.diag(matrix.diagonal())
     for place in wrong.flatten().argsort(descending=True, stable=True)[:number].tolist():
-        truth, prediction = divmod(place, len(classes))
+        truth, prediction = divmod(int(place), len(classes))
         if wrong[truth, prediction]:
             yield classes[truth], classes[prediction], int(wrong[truth, prediction])
 
