@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", default=["300000", "1000"])
     parser.add_argument("--idle-only", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and so the processes that it started end too
     found: dict[tuple[bool, str, str], list[float]] = defaultdict(list)
     for repeat in range(options.repeats):
         turns = [(busy, case, count) for busy in (False, True) for case in CASES for count in options.counts]

@@ -193,6 +193,7 @@ def test_validation_images_are_fitted_on_where_there_are_some(tmp_path, capsys):
 
 
 def test_a_report_without_a_folder_is_a_word_of_its_own():
+    assert spelled_out([]) == []
     assert spelled_out(["run", "--report"]) == ["run", "--report", "auto"]
     assert spelled_out(["--report", "--keep", "1", "run"]) == ["--report", "auto", "--keep", "1", "run"]
     assert spelled_out(["run", "--report", "x", "--report=y"]) == ["run", "--report", "x", "--report=y"]

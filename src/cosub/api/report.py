@@ -13,8 +13,9 @@ AUTO = "auto"
 def spelled_out(words: Sequence[str]) -> list[str]:
     """The words, `--report` without a folder as `--report auto`."""
     found: list[str] = []
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
-        found += ["--report", AUTO] if word == "--report" and following.startswith("-") else [word]
+    for place, word in enumerate(words):
+        bare = word == "--report" and (place + 1 == len(words) or words[place + 1].startswith("-"))
+        found += [word, AUTO] if bare else [word]
     return found
 
 
