@@ -25,7 +25,9 @@ from cosub.paper.studies.ledger import Ledger
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.folder import RunFolder
+from cosub.train.machine import Machine
 from cosub.train.pace import Paces
+from cosub.train.planning import plan
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,13 @@ def test_the_arms_differ_in_what_they_are_named_for():
     assert made["co-training"].method == Cosub()
     tuned = get("finetune")
     assert {arm.recipe(tuned).method.targets for arm in ARMS.values()} == {"ce"}
+
+
+def test_an_arm_computes_the_rows_that_it_says():
+    recipe = dataclasses.replace(get("digits"), drop_rate=0.5)
+    flops = {name: plan(arm.recipe(recipe), Machine()).flops for name, arm in ARMS.items()}
+    for name, arm in ARMS.items():
+        assert flops[name] / flops[FIRST] == pytest.approx(arm.rows(0.5), rel=0.02), name
 
 
 def test_the_study_of_the_arms_computes_equally_many_rows():
