@@ -227,7 +227,7 @@ def test_the_sentence_says_what_the_interval_bears_out(compared, gains, said):
     assert ". " not in verdict
 
 
-def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared):
+def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared, folder):
     found = compared({"co-training": [0.1, 0.1, 0.1]})
     lines = {line[:21].strip(): line[21:].split() for line in table(found)}
     assert lines["milliseconds per step"] == ["100", "90", "180"]
@@ -237,6 +237,7 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     assert " ".join(lines["above masking"]) == "+0.00 ± 0.00 +10.00 ± 0.00"
     assert max(map(len, table(found))) <= 80
     assert any("8 test images chose nothing" in note for note in notes(found))
+    assert notes(found)[-1] == f"`cosub compare {folder} --minutes 15 --seeds 3` (commit abc, cpu, 1 thread)"
     optimistic = compared({}, test_images=0)
     assert not any(line.startswith("test") for line in table(optimistic))
     assert "validation numbers are optimistic" in page(optimistic, drawn=False)

@@ -1,10 +1,12 @@
 """The page of a comparison: the sentence, the table, the picture, and what must be known to read them."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
+from cosub.comparison.request import THREE
 from cosub.comparison.result import Result
 from cosub.paper.studies.arms import FIRST
 from cosub.paper.studies.statistics import Estimate
@@ -86,7 +88,17 @@ def notes(found: Result) -> list[str]:
     if found.left:
         told.append(f"The time was over with {found.left} runs left; the same command goes on.")
     made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
-    return [*told, *(f"cosub {commit}, {device}; plan.json has all settings." for commit, device in sorted(made))]
+    by = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
+    return [*told, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
+
+
+def command(asked: Mapping[str, Any]) -> str:
+    """What was asked, as it may be asked again; the folder of the result aside."""
+    words = ["cosub", "compare", asked["folder"]]
+    for name in ("minutes", "seeds", "model", "weights", "resolution"):
+        if value := asked[name]:
+            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, *(["--arms", *asked["arms"]] if tuple(asked["arms"]) != THREE else [])])
 
 
 def _all(values: Any) -> str:
@@ -103,7 +115,7 @@ def draw(found: Result, target: Path) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     for place, arm in enumerate(arms):
         seeds = [100 * line["top1"] for line in arm.row.lines.values()]
-        left.plot(seeds, [place - _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
+        left.plot(seeds, [place - 2 * _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
     _points(left, [arm.row.test for arm in arms], "full network")
     _points(left, [arm.half for arm in arms], "half of its blocks")
     _points(right, [arm.row.difference for arm in arms], "full network")
