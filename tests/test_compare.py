@@ -314,3 +314,15 @@ def test_another_file_is_no_plan(folder, tmp_path, capsys):
     status, _, err = call(capsys, folder, "--out", tmp_path)
     assert status == 2
     assert "plan.json: is not the plan of a comparison" in err
+
+
+def test_what_the_time_was_too_short_for_is_left_to_the_next_call(folder, tmp_path, capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr("cosub.comparison.course.work", lambda runs, *more: given.append((runs, more)) or len(runs))
+    (tmp_path / "plan.json").write_text(json.dumps(dataclasses.asdict(planned(Request(str(folder))))))
+    status, out, _ = call(capsys, folder, "--jobs", 2, "--out", tmp_path)
+    ((runs, (_, jobs, minutes, _)),) = given
+    assert (status, len(runs), jobs) == (0, len(THREE) * len(RATES) * len(LEARNING_RATES), 2)
+    assert 14 < minutes < 15
+    assert "12 runs left; the same command goes on" in out
+    assert "Nothing can be said yet" in (tmp_path / "comparison.md").read_text()
