@@ -324,5 +324,6 @@ def test_what_the_time_was_too_short_for_is_left_to_the_next_call(folder, tmp_pa
     ((runs, (_, jobs, minutes, _)),) = given
     assert (status, len(runs), jobs) == (0, len(THREE) * len(RATES) * len(LEARNING_RATES), 2)
     assert 14 < minutes < 15
+    assert out.startswith("Nothing can be said yet")
     assert "12 runs left; the same command goes on" in out
     assert "Nothing can be said yet" in (tmp_path / "comparison.md").read_text()

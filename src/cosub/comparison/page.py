@@ -30,14 +30,17 @@ def page(found: Result, drawn: bool) -> str:
     head, *lines = cells(found)
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
     parts = [f"# Is co-training worth it on {Path(found.plan.recipe.data.path).name}?", f"**{found.verdict}**"]  # pyright: ignore[reportAttributeAccessIssue]
-    parts += ["\n".join(table), *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else [])]
+    parts += [
+        *(["\n".join(table)] if found.arms else []),
+        *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else []),
+    ]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"
 
 
 def table(found: Result) -> list[str]:
-    """For a terminal."""
-    lines = cells(found)
-    return align(lines, "<" + ">" * (len(lines[0]) - 1))
+    """For a terminal; no line before there is an arm."""
+    lines = cells(found) if found.arms else []
+    return align(lines, "<" + ">" * len(found.arms))
 
 
 def cells(found: Result) -> list[list[str]]:
