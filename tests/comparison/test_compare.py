@@ -25,7 +25,9 @@ from cosub.paper.studies.ledger import Ledger
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.folder import RunFolder
+from cosub.train.machine import Machine
 from cosub.train.pace import Paces
+from cosub.train.planning import plan
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,13 @@ def test_the_arms_differ_in_what_they_are_named_for():
     assert made["co-training"].method == Cosub()
     tuned = get("finetune")
     assert {arm.recipe(tuned).method.targets for arm in ARMS.values()} == {"ce"}
+
+
+def test_an_arm_computes_the_rows_that_it_says():
+    recipe = dataclasses.replace(get("digits"), drop_rate=0.5)
+    flops = {name: plan(arm.recipe(recipe), Machine()).flops for name, arm in ARMS.items()}
+    for name, arm in ARMS.items():
+        assert flops[name] / flops[FIRST] == pytest.approx(arm.rows(0.5), rel=0.02), name
 
 
 def test_the_study_of_the_arms_computes_equally_many_rows():
@@ -207,26 +216,30 @@ def test_the_seed_that_chose_is_not_used_again(folder, compared):
         ([0.05, 0.06, 0.055], "submodel co-training +5.50 ± 1.24 points, ahead in three seeds"),
         ([-0.05, -0.06, -0.055], "submodel co-training -5.50 ± 1.24 points, behind in three seeds"),
         ([0.2, -0.1, 0.0], "submodel co-training +3.33 ± 37.95 points, no difference that three seeds could show"),
+        ([0.0125] * 3, "submodel co-training +1.25 ± 0.00 points, no difference that three seeds could show"),
         ([0.2], "submodel co-training +20.00 points, which one seed cannot tell from chance"),
     ],
 )
 def test_the_sentence_says_what_the_interval_bears_out(compared, gains, said):
-    verdict = compared({"co-training": gains}, seeds=len(gains)).verdict
+    verdict = compared({"co-training": gains}, seeds=len(gains), test_images=80).verdict
     assert verdict.startswith("At equal time, against timm's masked drop path: efficient stochastic depth +0.00")
     assert verdict.endswith(f"; {said}.")
     assert ". " not in verdict
 
 
-def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared):
+def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared, folder):
     found = compared({"co-training": [0.1, 0.1, 0.1]})
-    head, *lines = table(found)
-    assert head.split() == ["rate", "lr", "epochs", "ms/step", "seconds", "validation", "test", "to", "masking", "1/2",
-                            "depth", "to", "masking"]  # fmt: skip
-    assert lines[-1].split()[:7] == ["co-training", "(3)", "0.1", "0.005", "1", "180", "2"]
-    assert "+10.00 ± 0.00" in lines[-1]
+    lines = {line[:21].strip(): line[21:].split() for line in table(found)}
+    assert lines["milliseconds per step"] == ["100", "90", "180"]
+    assert (lines["seeds"], lines["epochs"]) == (["3"] * 3, ["2", "2", "1"])
+    assert (lines["drop rate"], lines["learning rate"]) == (["0.1"] * 3, ["0.005"] * 3)
+    assert lines["seconds of training"] == ["2", "2", "2"]
+    assert " ".join(lines["above masking"]) == "+0.00 ± 0.00 +10.00 ± 0.00"
+    assert max(map(len, table(found))) <= 80
     assert any("8 test images chose nothing" in note for note in notes(found))
+    assert notes(found)[-1] == f"`cosub compare {folder} --minutes 15 --seeds 3` (commit abc, cpu, 1 thread)"
     optimistic = compared({}, test_images=0)
-    assert "test" not in table(optimistic)[0].split()
+    assert not any(line.startswith("test") for line in table(optimistic))
     assert "validation numbers are optimistic" in page(optimistic, drawn=False)
 
 
@@ -301,3 +314,16 @@ def test_another_file_is_no_plan(folder, tmp_path, capsys):
     status, _, err = call(capsys, folder, "--out", tmp_path)
     assert status == 2
     assert "plan.json: is not the plan of a comparison" in err
+
+
+def test_what_the_time_was_too_short_for_is_left_to_the_next_call(folder, tmp_path, capsys, monkeypatch):
+    given = []
+    monkeypatch.setattr("cosub.comparison.course.work", lambda runs, *more: given.append((runs, more)) or len(runs))
+    (tmp_path / "plan.json").write_text(json.dumps(dataclasses.asdict(planned(Request(str(folder))))))
+    status, out, _ = call(capsys, folder, "--jobs", 2, "--out", tmp_path)
+    ((runs, (_, jobs, minutes, _)),) = given
+    assert (status, len(runs), jobs) == (0, len(THREE) * len(RATES) * len(LEARNING_RATES), 2)
+    assert 14 < minutes < 15
+    assert out.startswith("Nothing can be said yet")
+    assert "12 runs left; the same command goes on" in out
+    assert "Nothing can be said yet" in (tmp_path / "comparison.md").read_text()

@@ -14,12 +14,12 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not Path(request.folder).is_dir():
         raise InputError(f"FOLDER: {request.folder}: is not a folder; name one of images in classes")
     from cosub.comparison.course import compare
-    from cosub.comparison.page import PAGE, PICTURE, table
+    from cosub.comparison.page import PAGE, table
     from cosub.comparison.result import as_json as values
 
     found, out = compare(request, _say)
     if not as_json:
-        print("\n".join([*table(found), "", found.verdict, f"{out / PAGE}, {out / PICTURE}"]))
+        print("\n".join([*table(found), found.verdict, str(out / PAGE)]))
         if found.left:
             print(f"{found.left} runs left; the same command goes on")
     return {**values(found), "folder": str(out)}

@@ -1,11 +1,13 @@
 """The page of a comparison: the sentence, the table, the picture, and what must be known to read them."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
-from cosub.comparison.result import ArmResult, Result
+from cosub.comparison.request import THREE
+from cosub.comparison.result import Result
 from cosub.paper.studies.arms import FIRST
 from cosub.paper.studies.statistics import Estimate
 from cosub.runs.drawing import new_figure, tidy
@@ -28,39 +30,38 @@ def page(found: Result, drawn: bool) -> str:
     head, *lines = cells(found)
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
     parts = [f"# Is co-training worth it on {Path(found.plan.recipe.data.path).name}?", f"**{found.verdict}**"]  # pyright: ignore[reportAttributeAccessIssue]
-    parts += ["\n".join(table), *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else [])]
+    parts += [
+        *(["\n".join(table)] if found.arms else []),
+        *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else []),
+    ]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"
 
 
 def table(found: Result) -> list[str]:
-    """For a terminal."""
-    lines = cells(found)
-    return align(lines, "<" + ">" * (len(lines[0]) - 1))
+    """For a terminal; no line before there is an arm."""
+    lines = cells(found) if found.arms else []
+    return align(lines, "<" + ">" * len(found.arms))
 
 
 def cells(found: Result) -> list[list[str]]:
-    """Titles, and a row for each arm; what was not run is blank."""
-    tested = bool(found.plan.test_images)
-    titles = ["", "rate", "lr", "epochs", "ms/step", "seconds", "validation"]
-    titles += [*(["test"] if tested else []), "to masking", "1/2 depth", "to masking"]
-    return [titles, *(_cells(arm, tested) for arm in found.arms)]
-
-
-def _cells(arm: ArmResult, tested: bool) -> list[str]:
-    recipe, row = arm.row.cell.recipe, arm.row
-    return [
-        f"{row.cell.name} ({len(row.lines)})",
-        f"{recipe.drop_rate:g}",
-        f"{recipe.lr:g}",
-        str(recipe.epochs),
-        f"{1000 * arm.step_seconds:.0f}",
-        f"{row.seconds.mean:.0f}" if row.seconds else "",
-        _percent(row.validation),
-        *([_percent(row.test)] if tested else []),
-        _percent(row.difference, "+"),
-        _percent(arm.half),
-        _percent(arm.half_difference, "+"),
+    """A column for each arm; what was not run is blank."""
+    arms, rows = found.arms, [arm.row for arm in found.arms]
+    recipes = [row.cell.recipe for row in rows]
+    lines = [
+        ["", *(row.cell.name for row in rows)],
+        ["seeds", *(str(len(row.lines)) for row in rows)],
+        ["drop rate", *(f"{recipe.drop_rate:g}" for recipe in recipes)],
+        ["learning rate", *(f"{recipe.lr:g}" for recipe in recipes)],
+        ["epochs", *(str(recipe.epochs) for recipe in recipes)],
+        ["milliseconds per step", *(f"{1000 * arm.step_seconds:.0f}" for arm in arms)],
+        ["seconds of training", *(f"{row.seconds.mean:.0f}" if row.seconds else "" for row in rows)],
+        ["validation", *(_percent(row.validation) for row in rows)],
+        ["test", *(_percent(row.test) for row in rows)],
+        [f"above {FIRST}", *(_percent(row.difference, "+") for row in rows)],
+        ["half of the blocks", *(_percent(arm.half) for arm in arms)],
+        [f"above {FIRST}", *(_percent(arm.half_difference, "+") for arm in arms)],
     ]
+    return [line for line in lines if line[0] != "test" or found.plan.test_images]
 
 
 def _percent(value: Estimate | None, sign: str = "") -> str:
@@ -72,10 +73,11 @@ def notes(found: Result) -> list[str]:
     plan = found.plan
     grid = f"rates {_all(RATES)}, learning rates {_all(plan.recipe.lr * factor for factor in LEARNING_RATES)}"
     told = [
-        "Top-1 in percent: the mean over seeds (their number in brackets), ± half of its 95 % interval (Student's t). "
-        "Differences are between runs of the same seed. Other images would differ besides.",
+        "Top-1 in percent: the mean over seeds, ± half of its 95 % interval (Student's t). Differences are between "
+        "runs of the same seed. An arm is called ahead or behind where the interval leaves out zero by more than one "
+        f"image ({100 / plan.images:.2f} points). Other images would differ besides.",
         f"Each run got {plan.seconds:.0f} s of training: epochs follow from the time of a step, measured in turns "
-        f"before the first run (ms/step). seconds is what it took.",
+        f"before the first run. seconds of training is what it took.",
         f"Rate and learning rate ({grid}) were chosen for each arm on {plan.validation_images:,} validation images, in "
         f"runs of {SHORT:g} times the length from a seed that is not used again.",
     ]
@@ -89,7 +91,17 @@ def notes(found: Result) -> list[str]:
     if found.left:
         told.append(f"The time was over with {found.left} runs left; the same command goes on.")
     made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
-    return [*told, *(f"cosub {commit}, {device}; plan.json has all settings." for commit, device in sorted(made))]
+    by = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
+    return [*told, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
+
+
+def command(asked: Mapping[str, Any]) -> str:
+    """What was asked, as it may be asked again; the folder of the result aside."""
+    words = ["cosub", "compare", asked["folder"]]
+    for name in ("minutes", "seeds", "model", "weights", "resolution"):
+        if value := asked[name]:
+            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, *(["--arms", *asked["arms"]] if tuple(asked["arms"]) != THREE else [])])
 
 
 def _all(values: Any) -> str:
@@ -106,7 +118,7 @@ def draw(found: Result, target: Path) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     for place, arm in enumerate(arms):
         seeds = [100 * line["top1"] for line in arm.row.lines.values()]
-        left.plot(seeds, [place - _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
+        left.plot(seeds, [place - 2 * _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
     _points(left, [arm.row.test for arm in arms], "full network")
     _points(left, [arm.half for arm in arms], "half of its blocks")
     _points(right, [arm.row.difference for arm in arms], "full network")

@@ -53,6 +53,11 @@ class Plan:
     test_images: int
     """0 where the folder has no images that choose nothing."""
 
+    @property
+    def images(self) -> int:
+        """On which accuracy is measured."""
+        return self.test_images or self.validation_images
+
     def epochs(self, arm: str, rate: float, short: bool) -> int:
         """As many as fit into the time."""
         seconds = self.seconds * (SHORT if short else 1.0)

@@ -47,19 +47,23 @@ class Result:
         """One sentence."""
         if not any(arm.row.difference for arm in self.arms):
             return "Nothing can be said yet: there are no two runs of the same seed to compare."
-        clauses = [_clause(arm) for arm in self.arms if arm.row.difference is not None]
+        clauses = [_clause(arm, self.plan.images) for arm in self.arms if arm.row.difference is not None]
         return f"At equal time, against {ARMS[FIRST].title}: {'; '.join(clauses)}."
 
 
-def _clause(arm: ArmResult) -> str:
-    """What an interval bears out."""
+def _clause(arm: ArmResult, images: int) -> str:
+    """What an interval bears out.
+
+    Accuracies are whole numbers of images, by equally many of which few seeds may differ by chance: their interval then
+    has no width. So an image is taken off.
+    """
     found = arm.row.difference
     assert found is not None
     seeds = f"{_word(found.number)} seed{'s' * (found.number > 1)}"
     points = f"{arm.title} {found.percent('+')} points"
     if found.half is None:
         return f"{points}, which one seed cannot tell from chance"
-    if not found.differs:
+    if abs(found.mean) - found.half <= 1 / images:
         return f"{points}, no difference that {seeds} could show"
     return f"{points}, {'ahead' if found.mean > 0 else 'behind'} in {seeds}"
 
