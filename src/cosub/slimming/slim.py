@@ -77,8 +77,6 @@ def open_run(request: Request) -> Opened:
     scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
     units = units_of(trained, request.unit)
     units.check(*request.numbers)
-    if request.unit is None:
-        Terminal().say(f"unit: {counted_by(units, request.numbers[0])}")
     summary = RunFolder(Path(request.run)).read_summary()
     if not isinstance(summary.get("top1"), float):
         raise InputError(f"run: {request.run}: its summary.json says no top1; it is damaged, take the run's copy")
@@ -87,6 +85,8 @@ def open_run(request: Request) -> Opened:
             f"{request.run} never dropped layers, so its network has not learnt to do without any: accuracy may fall "
             "fast, --heal EPOCHS trains it further"
         )
+    if request.unit is None:
+        Terminal().say(f"unit: {counted_by(units, request.numbers[0])}")
     return Opened(trained, source, scorer, units, world, summary["top1"])
 
 
