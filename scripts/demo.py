@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from equal_time import TIMED, epochs_at_equal_time, table, train
 
-from cosub.cli import main
+from cosub.cli import main, spin_less
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import RunFolder
 
@@ -44,7 +44,7 @@ def demo(words: Sequence[str], out: Path, keep: int = KEEP, submodels: int = SUB
 
 def slim(run: Path, keep: int) -> dict[str, Any]:
     target = run.with_name(f"{run.name}-slim")
-    if status := main(["slim", str(run), "--keep", str(keep), "--images", "500", "--out", str(target)]):
+    if status := main(["slim", str(run), "--unit", "layer", "--keep", str(keep), "--images", "500", "--out", str(target)]):
         raise SystemExit(status)
     return RunFolder(target).read_summary()
 

@@ -51,3 +51,11 @@ def shard(path: Path, values: range, labels: int = 3, json_labels: bool = False)
                 member(file, f"{value:06d}.json", json.dumps({"label": value % labels, "width": 8}).encode())
             else:
                 member(file, f"{value:06d}.cls", label.encode())
+
+
+def make_folder(path: Path, number: int = 20) -> None:
+    """A folder of two classes, without splits."""
+    for name in ("cat", "dog"):
+        (path / name).mkdir(parents=True)
+        for index in range(number):
+            picture(index).save(path / name / f"{index}.png")

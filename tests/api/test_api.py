@@ -15,7 +15,7 @@ import timm
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from test_cli import make_folder
+from pictures import make_folder
 from tiny import TINY
 
 import cosub

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import parquet, picture
+from pictures import make_folder, parquet, picture
 from PIL import Image
 from sklearn.datasets import load_digits
 from tiny import call, run, tiny
@@ -323,11 +323,6 @@ def folder_words(path, *more):
     return [*words, "--epochs", "1", "--batch-size", "4", "--group-size", "4", *more]
 
 
-def make_folder(path, number=20):
-    for name in ("cat", "dog"):
-        (path / name).mkdir(parents=True)
-        for index in range(number):
-            picture(index).save(path / name / f"{index}.png")
 
 
 def test_bad_images_below_the_share_are_counted_and_above_it_status_3(capsys, tmp_path):

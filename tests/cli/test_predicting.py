@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import picture
 from PIL import Image
-from test_segmentation import scenes, words  # noqa: F401 (a fixture)
+from scenes import scenes, words  # noqa: F401 (a fixture)
 from tiny import run, tiny
 
 from cosub.cli import main

@@ -379,7 +379,9 @@ def test_the_command_plans_a_huge_network_and_writes_nothing(tmp_path, monkeypat
     ("seconds", "shown"),
     [
         (4.2e-5, "under 1 ms"),
+        (0.0012, "1.2 ms"),
         (0.0123, "12 ms"),
+        (0.132, "132 ms"),
         (1.5, "1.5 s"),
         (65.0, "65 s"),
         (150.0, "2.5 minutes"),

@@ -34,7 +34,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot continue, 75 stopped, 1 internal error."""
     printable_everywhere()
-    _spin_less()
+    spin_less()
     words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or words[0] in ("-h", "--help", "--help-all"):
         print(usage())
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _spin_less() -> None:
+def spin_less() -> None:
     """Let waiting threads of OpenMP sleep sooner: spinning, they starve one another on CPUs that are not idle.
 
     Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is.

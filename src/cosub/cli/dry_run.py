@@ -152,7 +152,9 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * unit or unit == 1 <= seconds:
             number = seconds / unit
             return f"{number:,.0f} {name}" if number >= 100 else f"{number:.3g} {name}"
-    return f"{seconds * 1000:.2g} ms" if seconds >= 0.001 else "under 1 ms"
+    if seconds < 0.001:
+        return "under 1 ms"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.2g} ms"
 
 
 def _learning_rate(plan: "Plan") -> list[str]:
