@@ -13,11 +13,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from equal_time import TIMED, epochs_at_equal_time, table, train
+from equal_time import TIMED, epochs_at_equal_time, summary_of, table, train
 
 from cosub.cli import main, spin_less
 from cosub.runs.drawing import new_figure, tidy
-from cosub.runs.folder import RunFolder
 
 OUT = Path("out/demo")
 KEEP = 10  # residual layers of the slimmed networks
@@ -44,9 +43,11 @@ def demo(words: Sequence[str], out: Path, keep: int = KEEP, submodels: int = SUB
 
 def slim(run: Path, keep: int) -> dict[str, Any]:
     target = run.with_name(f"{run.name}-slim")
-    if status := main(["slim", str(run), "--unit", "layer", "--keep", str(keep), "--images", "500", "--out", str(target)]):
+    if status := main(
+        ["slim", str(run), "--unit", "layer", "--keep", str(keep), "--images", "500", "--out", str(target)]
+    ):
         raise SystemExit(status)
-    return RunFolder(target).read_summary()
+    return summary_of(target)
 
 
 def facts(about: dict[str, Any]) -> str:
@@ -86,7 +87,7 @@ def curve(run: Path) -> tuple[list[float], list[float]]:
     """Percent of the time, and top-1 in percent."""
     from cosub.train.logs import read
 
-    summary, lines = RunFolder(run).read_summary(), read(run)
+    summary, lines = summary_of(run), read(run)
     last = max(line["epoch"] for line in lines)
     points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + [(last, summary["top1"])]
     return [100 * epoch / last for epoch, _ in points], [100 * top1 for _, top1 in points]
@@ -112,5 +113,6 @@ def population(run: Path, number: int) -> tuple[list[int], list[float], list[flo
 
 
 if __name__ == "__main__":
+    spin_less()  # before torch is imported
     demo(["digits"], OUT)
     raise SystemExit(main(["evaluate", str(OUT / "cosub"), "--show", "24"]))

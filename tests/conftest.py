@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from pictures import picture
+from PIL import Image
 from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.regnet import RegNet, RegNetCfg
@@ -242,3 +244,21 @@ def folder(tmp_path: Path) -> Path:
             for index in range(number):
                 picture(index).save(tmp_path / split / name / f"{index}.png")
     return tmp_path
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Twelve scenes of two bands each, 40x30 pixels, 0 in a corner; four to test."""
+    root = tmp_path / "scenes"
+    for part, number in (("training", 12), ("validation", 4)):
+        for kind in ("images", "annotations"):
+            (root / kind / part).mkdir(parents=True)
+        for index in range(number):
+            values = np.full((30, 40), 1 + index % 3, np.uint8)
+            values[10 + index :] = 2 + index % 2
+            values[:3, :3] = 0
+            colours = np.array([[0, 0, 0], [250, 20, 20], [20, 250, 20], [20, 20, 250]], np.uint8)
+            Image.fromarray(colours[values]).save(root / "images" / part / f"{index}.png")
+            Image.fromarray(values).save(root / "annotations" / part / f"{index}.png")
+    (root / "classes.txt").write_text("red\ngreen\nblue\n")
+    return root

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from pictures import make_folder
 from PIL import Image
 from sklearn.datasets import load_digits
-from pictures import make_folder
 from tiny import TINY
 
 import cosub

@@ -323,8 +323,6 @@ def folder_words(path, *more):
     return [*words, "--epochs", "1", "--batch-size", "4", "--group-size", "4", *more]
 
 
-
-
 def test_bad_images_below_the_share_are_counted_and_above_it_status_3(capsys, tmp_path):
     make_folder(tmp_path / "images")
     (tmp_path / "images" / "cat" / "3.png").write_bytes(b"no image")

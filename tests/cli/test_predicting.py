@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import picture
 from PIL import Image
-from scenes import scenes, words  # noqa: F401 (a fixture)
+from scenes import words
 from tiny import run, tiny
 
 from cosub.cli import main
@@ -91,13 +91,13 @@ def test_wrong_words_of_predict_are_one_line(finished, photos, more, message, mo
 
 
 @pytest.fixture
-def segmenter(scenes, tmp_path, capsys):  # noqa: F811
+def segmenter(scenes, tmp_path, capsys):
     assert main(words(scenes, tmp_path / "run")) == 0
     capsys.readouterr()
     return tmp_path / "run"
 
 
-def test_scenes_have_maps_overlays_and_a_table_of_classes(segmenter, scenes, tmp_path, capsys):  # noqa: F811
+def test_scenes_have_maps_overlays_and_a_table_of_classes(segmenter, scenes, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     shutil.copy(scenes / "images/validation/0.png", tmp_path / "mine" / "0.png")
     (tmp_path / "mine" / "broken.png").write_bytes(b"x")
@@ -132,7 +132,7 @@ def test_scenes_have_maps_overlays_and_a_table_of_classes(segmenter, scenes, tmp
     assert out[0].endswith(f"({tmp_path / 'b' / '0.png'})")
 
 
-def test_the_maps_are_those_that_evaluation_scores(segmenter, scenes, tmp_path, capsys):  # noqa: F811
+def test_the_maps_are_those_that_evaluation_scores(segmenter, scenes, tmp_path, capsys):
     assert main(["predict", str(segmenter), str(scenes / "images/validation"), "--out", str(tmp_path / "maps")]) == 0
     right = total = 0
     for path in sorted((scenes / "annotations/validation").iterdir()):
@@ -145,12 +145,12 @@ def test_the_maps_are_those_that_evaluation_scores(segmenter, scenes, tmp_path, 
     assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(right / total, abs=1e-6)
 
 
-def test_options_of_classification_are_refused_for_scenes(segmenter, scenes, capsys):  # noqa: F811
+def test_options_of_classification_are_refused_for_scenes(segmenter, scenes, capsys):
     assert main(["predict", str(segmenter), str(scenes / "images/validation"), "--crop-ratio", "0.5"]) == 2
     assert "crop_ratio: is for classification" in capsys.readouterr().err
 
 
-def test_a_report_on_scenes_is_by_class_and_names_the_worst(segmenter, scenes, tmp_path, capsys):  # noqa: F811
+def test_a_report_on_scenes_is_by_class_and_names_the_worst(segmenter, scenes, tmp_path, capsys):
     assert main(["evaluate", str(segmenter), "--report", str(tmp_path / "report"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     folder = tmp_path / "report"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import SMALL
 from PIL import Image
-from scenes import TINY, scenes, words  # noqa: F401 (a fixture)
+from scenes import TINY, words
 from tiny import run_together, together
 from torch import Tensor
 
@@ -37,7 +37,6 @@ from cosub.segmentation.methods import DenseCosub
 from cosub.segmentation.network import Classifier, Maps, Segmenter
 from cosub.segmentation.transforms import TrainingCrop
 from cosub.train.tasks import task_type
-
 
 
 def recipe(**changes) -> Recipe:
@@ -196,8 +195,6 @@ def test_both_heads_learn_the_auxiliary_one_with_less_weight(labels):
 
 
 # --- data
-
-
 
 
 def test_folders_are_read_and_zero_is_ignored(scenes: Path):
@@ -427,8 +424,6 @@ def test_evaluation_counts_each_labelled_pixel_once(network: Segmenter, scenes: 
 
 
 # --- runs
-
-
 
 
 @pytest.mark.parametrize("method", ["supervised", "cosub"])
