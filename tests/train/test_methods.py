@@ -388,7 +388,7 @@ def test_teachers_that_do_not_fit_are_refused(teacher, tmp_path):
     assert "has 10 classes and the data 9; train it on these data first" in refused(teacher, digits[:9])
     assert "trained on other classes ('9', where the data have 'nine')" in refused(teacher, (*digits[:9], "nine"))
     assert "holds no run" in refused(tmp_path)
-    assert "no name of timm's weights (did you mean regnety_160.deit_in1k?)" in refused("regnety_160.deit_in1")
+    assert "nor a name of timm's weights (did you mean regnety_160.deit_in1k?)" in refused("regnety_160.deit_in1")
     unfinished = tmp_path / "unfinished"
     RunFolder(unfinished).claim(tiny(unfinished))
     assert "has no model.safetensors yet; finish it" in refused(unfinished)
