@@ -125,7 +125,7 @@ def test_scenes_have_maps_overlays_and_a_table_of_classes(segmenter, scenes, tmp
     assert list(lines[0]) == ["image", "class", "share", "pixels"]
     assert sum(int(line["pixels"]) for line in lines) == 5 * 1200
     assert main(["predict", str(segmenter), names[0]]) == 2
-    assert f"out: {folder}: is there and not an empty folder" in capsys.readouterr().err
+    assert f"out: {folder}: exists and is not an empty folder" in capsys.readouterr().err
     assert main(["predict", str(segmenter), names[0], "--out", str(tmp_path / "b"), "--keep", "0.5", "--top", "1"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 4

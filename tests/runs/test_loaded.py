@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from finished import CLASSES, FAMILIES, finished
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from tiny import run, tiny
@@ -17,19 +18,8 @@ from cosub.errors import InputError
 from cosub.recipes import get
 from cosub.recipes.data import Digits, Folder
 from cosub.recipes.inputs import Inputs
-from cosub.runs.folder import RunFolder, load_run
-from cosub.runs.network import build_network
-from cosub.runs.published import metadata
-from cosub.train.checkpoint import save_weights
+from cosub.runs.folder import load_run
 
-CLASSES = ("crane", "dahlia", "temple")
-FAMILIES = {
-    "deit3_small_patch16_224": {"depth": 2, "embed_dim": 32, "num_heads": 2, "init_values": 0.5},
-    "convnext_tiny": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32), "ls_init_value": 0.5},
-    "resnet18": {"layers": (1, 1, 1, 2)},
-    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 1, 1), "embed_dim": 24, "window_size": 2},
-    "xcit_nano_12_p16_224": {"depth": 2, "embed_dim": 32, "num_heads": 2, "eta": 0.5},
-}
 INPUTS = Inputs(crop_ratio=0.8, interpolation="bilinear", mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 
 
@@ -39,17 +29,6 @@ def photographs():
     china = Image.fromarray(load_sample_image("china.jpg"))
     flower = Image.fromarray(load_sample_image("flower.jpg")).transpose(Image.Transpose.ROTATE_90)
     return [china, flower, china.resize((49, 41))]
-
-
-def finished(out, model, **changes):
-    """A run's folder as training leaves it, with the network's first weights."""
-    recipe = dataclasses.replace(get("digits"), model=model, model_args=FAMILIES[model], resolution=64, **changes)
-    torch.manual_seed(0)
-    network = build_network(recipe, len(CLASSES), copies=1)
-    torch.nn.init.normal_(network.get_classifier().weight, std=0.1)  # timm starts it near zero
-    RunFolder(out).claim(recipe)
-    save_weights(network.state_dict(), RunFolder(out).weights, metadata(recipe, CLASSES))
-    return recipe
 
 
 def timms_way(network):

@@ -52,6 +52,7 @@ def vocabulary() -> dict[str, Words]:
     from cosub.cli.predict import Predict
     from cosub.cli.recipes import Recipes
     from cosub.cli.study import Options
+    from cosub.comparison import request as comparison
     from cosub.paper.studies import STUDIES
     from cosub.recipes import recipes
     from cosub.slimming.request import Request
@@ -66,6 +67,7 @@ def vocabulary() -> dict[str, Words]:
         "plot": _words(Plot),
         "check-data": _words(Check),
         "recipes": _words(Recipes, first=names),
+        "compare": _words(comparison.Request),
         "study": _words(Options, first=tuple(STUDIES)),
         "analyse": _words(*ANALYSES.values(), first=tuple(ANALYSES)),
         "bench": _words(*OPTIONS, first=tuple(BENCHMARKS)),
