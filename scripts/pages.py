@@ -1,7 +1,9 @@
 """Hooks of MkDocs for the site (make docs): equations as MathML, the README as a page, links between pages."""
 
 import html
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,15 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))
 import tree
 
-README = Path(__file__).parents[1] / "README.md"
+from cosub.cli import VERBS
+
+_MORE = {
+    "analyse": ["", "population", "layers", "counts", "quantisation", "overfitting", "tradeoff"],
+    "bench": ["", "step", "table7", "models", "coverage", "loader"],
+    "train": ["", "--dry-run"],
+}
+
+WIDTH = "100"  # of the help on the page of commands, in columns
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -25,15 +35,28 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the README, which is outside docs/, and the tree as pages."""
-    text = README.read_text().replace("# cosub", "# All commands", 1).replace("](docs/", "](")
-    files.append(File.generated(config, "commands.md", content=text))
+    """All commands, from their parsers, and the tree are pages among the others."""
+    files.append(File.generated(config, "commands.md", content=commands()))
     files.append(File.generated(config, "tree.md", content=tree.page()))
     return files
 
 
-def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return text.replace("](../README.md", "](commands.md")
+def commands() -> str:
+    """Each verb with all of its options, as `--help-all` prints them."""
+    parts = ["# All commands", "Every command takes `--json`, for one JSON object on standard output."]
+    for verb in sorted(VERBS):
+        for words in ([verb, more] for more in _MORE.get(verb, [""])):
+            named = " ".join(filter(None, words))
+            parts += [f"## cosub {named}", f"```text\n{_help(named.split())}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(words: list[str]) -> str:
+    command = [sys.executable, "-m", "cosub", *words, "--help-all"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": WIDTH, "NO_COLOR": "1"}
+    )
+    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
 
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:

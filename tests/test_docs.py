@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -51,19 +52,38 @@ def test_the_public_names_are_on_the_page_of_the_reference():
     assert {f"{cosub._PUBLIC[name]}.{name}" for name in cosub.__all__} <= set(told)
 
 
-@pytest.mark.parametrize("page", ["index.md", "finetune.md"])
-def test_the_commands_are_understood(page, tmp_path, monkeypatch):
-    from cosub.cli import VERBS
+def commands(page: Path) -> list[list[str]]:
+    """The words after `cosub` of each command on a page, without comments."""
+    code = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.S | re.M)
+    code += re.findall(r"(?:^    \S.*\n)+", page.read_text(), re.M)
+    lines = "".join(code).replace("\\\n", "").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.strip().startswith("cosub ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_have_verbs_and_options_that_there_are(page):
+    from cosub.cli.completion import vocabulary
+
+    known = vocabulary()
+    for verb, *words in commands(page):
+        for word in words:
+            if word.startswith("--"):
+                assert word.split("=")[0] in known[verb].options, f"cosub {verb} {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", ["index.md", "finetune.md", "training.md"])
+def test_the_commands_that_train_are_understood(page, tmp_path, monkeypatch):
     from cosub.cli.train import understand
+    from cosub.recipes import get
+    from cosub.recipes.files import dump
 
     monkeypatch.chdir(tmp_path)
-    lines = "".join(blocks(page, "sh")).replace("\\\n", "").splitlines()
-    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("cosub ")]
-    assert len(commands) >= 4
-    for verb, *words in commands:
-        assert verb in VERBS
-        if verb == "train":
-            understand(words)
+    (tmp_path / "out" / "demo" / "cosub").mkdir(parents=True)
+    (tmp_path / "out" / "demo" / "cosub" / "recipe.json").write_text(dump(get("digits")))
+    found = [words for verb, *words in commands(DOCS / page) if verb == "train"]
+    assert len(found) >= 2
+    for words in found:
+        understand(words)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ SLOW_CHECKPOINT = 25
 
 
 class Trainer:
-    """A recipe ready to run: networks, optimizer, data, step. The constructor of a new run reads weights and teacher."""
+    """A recipe ready to run: networks, optimizer, data, step. For a new run, weights and teacher are read at once."""
 
     def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
         self.recipe, self.source, self.world = recipe, source, world
