@@ -147,7 +147,7 @@ def test_the_page_on_python_runs(tmp_path, monkeypatch):
     finished(tmp_path / "weights", "convnext_tiny")
     changes = {
         "pretrained=True": "weights='weights', epochs=1, batch_size=8, group_size=8",
-        "keep=4,": "keep=2, images=9,",
+        "keep=4,": "keep=2, unit='layer', images=9,",  # one block per stage
     }
     scope: dict[str, Any] = {}
     for block in blocks("python.md"):

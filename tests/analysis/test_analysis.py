@@ -92,7 +92,7 @@ def test_submodels_need_images_and_layers_that_are_there(subjects):
         Images(torch.zeros(number, 3, 8, 8, dtype=torch.uint8), torch.zeros(number, dtype=torch.long), Inputs())
         for number in (0, 1)
     )
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="images: there are none"):
         evaluate_submodels(network, none, [Kept((0,))])
     with pytest.raises(ValueError, match="layers 0 to 3"):
         evaluate_submodels(network, one, [Kept((4,))])

@@ -164,9 +164,9 @@ def test_without_validation_images_some_are_held_out_and_a_batch_leaves_four_in_
         (tmp_path / split).symlink_to(folder / split)
     recipe, source, lines = start(Request(str(tmp_path)))
     assert any(line.startswith("validation: 2 of the 20 training images are held out") for line in lines)
-    assert (len(source.train.labels), len(source.watched.labels), len(source.test.labels)) == (18, 2, 8)
+    assert (len(source.train.labels), len(source.validation_or_test.labels), len(source.test.labels)) == (18, 2, 8)
     assert (recipe.batch_size, recipe.group_size) == (4, 4)
-    assert source.watched is not source.test
+    assert source.validation_or_test is not source.test
 
 
 def test_a_named_model_has_arguments_of_its_own(folder):
@@ -179,7 +179,7 @@ def test_weights_are_fine_tuned(folder, tmp_path):
     RunFolder(tmp_path / "run").claim(tiny(tmp_path / "run"))
     recipe, _, _ = start(Request(str(folder), weights=str(tmp_path / "run")))
     assert (recipe.name, recipe.weights, recipe.model_args) == ("finetune", str(tmp_path / "run"), TINY)
-    assert (recipe.resolution, recipe.head, recipe.choose, recipe.batch_size) == (8, "zero", "last", 5)
+    assert (recipe.resolution, recipe.head, recipe.choose, recipe.batch_size) == (8, "probe", "last", 5)
 
 
 # --- the choice

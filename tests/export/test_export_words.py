@@ -90,7 +90,12 @@ def executed(code, run, folder, after=_AFTER, **environment):
         return load_file(folder / "logits.safetensors")["logits"], cosub.load(run)(images)
 
 
-@pytest.mark.parametrize("which", RUNS)
+QUICK = ("plain", "slimmed by layers")
+
+
+@pytest.mark.parametrize(
+    "which", [which if which in QUICK else pytest.param(which, marks=pytest.mark.slow) for which in RUNS]
+)
 def test_the_lines_for_timm_load_what_was_written(which, capsys, tmp_path, monkeypatch):
     run = made(tmp_path / "a run's folder" / "run", which)
     monkeypatch.chdir(run.parent)  # the folder is named from here, and the lines are run elsewhere
@@ -102,7 +107,7 @@ def test_the_lines_for_timm_load_what_was_written(which, capsys, tmp_path, monke
     assert expected.std() > 1e-3
 
 
-@pytest.mark.parametrize("which", ["plain", "slimmed by layers"])
+@pytest.mark.parametrize("which", ["plain", pytest.param("slimmed by layers", marks=pytest.mark.slow)])
 def test_the_lines_for_onnx_load_what_was_written(which, capsys, tmp_path):
     run = made(tmp_path / "run", which)
     status, out, err = call(capsys, "export", run, "--format", "onnx")
@@ -111,7 +116,7 @@ def test_the_lines_for_onnx_load_what_was_written(which, capsys, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("which", ["plain", "slimmed by blocks"])
+@pytest.mark.parametrize("which", [pytest.param("plain", marks=pytest.mark.slow), "slimmed by blocks"])
 def test_the_lines_for_the_hub_load_what_was_pushed(which, capsys, tmp_path, monkeypatch):
     """What is pushed lies where huggingface_hub would have put it, and the network is not asked."""
     cached = tmp_path / "cache" / "models--me--mine"

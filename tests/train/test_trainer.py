@@ -68,7 +68,7 @@ def test_same_recipe_same_weights_and_another_seed_others(reference, tmp_path):
     assert not equal(weights(out), weights(tmp_path / "other"))
 
 
-@pytest.mark.parametrize("workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2))])
 def test_killed_at_five_random_steps_and_continued_to_the_bit(reference, tmp_path, workers):
     out, _ = reference
     recipe = tiny(tmp_path / "run", workers=workers, checkpoint_every=2)
