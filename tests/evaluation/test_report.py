@@ -204,6 +204,7 @@ def test_a_report_without_a_folder_is_a_word_of_its_own():
     [
         (["--report", "no/where"], "report: no/where: no is not a folder; make it first"),
         (["--report", "--precisions", "1.5"], "precisions: 1.5: must be in (0, 1)"),
+        (["--precisions", "0.5"], "precisions: are of a report"),
         (["--report", "new", "--set", "val=a", "--set", "v2=b"], "set: a: is not a folder"),
     ],
 )

@@ -17,6 +17,7 @@ from cosub.recipes.files import is_run
 from cosub.recipes.ranges import NonNegativeInt, OpenShare, PositiveInt, PositiveShare
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
+_PRECISIONS = (0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Evaluate(Preparation):
     report: str = ""
     """Write a report into this folder, which must be new or empty; without a name, RUN/report: accuracy by class, what
     is taken for what, the worst errors, and how far confidence can be trusted."""
-    precisions: tuple[OpenShare, ...] = (0.9, 0.95, 0.99)
+    precisions: tuple[OpenShare, ...] = _PRECISIONS
     """Of the report: precisions for which it says below which confidence to reject an image."""
     multi_scale: Annotated[bool, arg(name="multi-scale")] = False
     """Segmentation: mean over six scales and their mirror images."""
@@ -60,6 +61,8 @@ class Evaluate(Preparation):
             raise InputError(f"set: cannot go with --protocol and --data.path; name all with {_FORM}")
         if self.protocol and not self.data.path:
             raise InputError(f"protocol: {self.protocol}: needs the folder, --data.path PATH; or {_FORM}")
+        if self.precisions != _PRECISIONS and not self.report:
+            raise InputError("precisions: are of a report; add --report, or leave them out")
 
     def sets(self) -> list[tuple[Protocol, str]]:
         """The named sets, each with the protocol by which it is read; none for the run's own data."""
