@@ -221,7 +221,7 @@ def test_started_again_with_the_same_command(uninterrupted, tmp_path, victim, nu
     """Dropout inside the network is on: with the same number of processes the end is the same to the bit."""
     out, words = uninterrupted
     words = [*words, "--out", str(tmp_path / "run")]
-    under = str(Path(__file__).with_name("under_torchrun.py"))
+    under = str(Path(__file__).parents[1] / "under_torchrun.py")
     first = torchrun(words, script=(under, f"{victim}:{int(number)}", "9"))
     assert first.returncode != 0
     if state is not None:  # the launcher's orphans stop on their own, while the next command waits for them
@@ -293,7 +293,7 @@ def test_a_cut_link_between_two_hosts(uninterrupted, link, tmp_path):
     out, words = uninterrupted
     words = [*words, "--timeout", "8", "--out", str(tmp_path / "run")]
     link()
-    under = str(Path(__file__).with_name("under_torchrun.py"))
+    under = str(Path(__file__).parents[1] / "under_torchrun.py")
     for status, said in on_two_hosts(words, script=(under, "link:vb", "9")):
         assert status != 0
         assert "cosub: the other processes do not respond" in said, said
