@@ -22,7 +22,7 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not compile and not gpu' --no-header -q || test $$? = 5
-	$(BIN)/pytest -o addopts= -n 2 -m 'compile and slow' tests/twins/test_compile.py
+	$(BIN)/pytest -o addopts= -m 'compile and slow' tests/twins/test_compile.py
 
 faults: .venv/installed
 	$(BIN)/python tests/faults.py --page docs/faults.md
