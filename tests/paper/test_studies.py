@@ -13,7 +13,7 @@ from tiny import TINY
 from cosub.cli import main
 from cosub.errors import InputError
 from cosub.paper.studies import STUDIES, study
-from cosub.paper.studies.grid import Cell, Run, Study, changed
+from cosub.paper.studies.grid import Cell, Run, Study
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.page import orphans, text, write
 from cosub.paper.studies.report import command, compared, markdown, remarks, rows
@@ -21,6 +21,7 @@ from cosub.paper.studies.statistics import estimate, paired
 from cosub.paper.studies.work import Place, needed, work
 from cosub.recipes import get, recipes
 from cosub.recipes.augmentation import Augment
+from cosub.recipes.changes import changed
 from cosub.recipes.data import Digits
 from cosub.recipes.files import overrides
 from cosub.recipes.methods import Cosub, Supervised

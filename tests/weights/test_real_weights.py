@@ -148,7 +148,7 @@ def test_six_epochs_of_finetune_and_what_is_handed_on(wheel, data, tmp_path, cap
     top1 = [line["top1"] for line in lines if "top1" in line]
     assert len(top1) == 7  # before the first step, and after each epoch
     assert min(top1[:2]) >= 0.4
-    assert max(top1) >= 0.7
+    assert max(top1[1:]) >= 0.7
     assert main(["export", str(out), "--out", str(tmp_path / "exported")]) == 0
     capsys.readouterr()
     logits = tmp_path / "logits.safetensors"

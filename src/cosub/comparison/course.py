@@ -10,10 +10,11 @@ from cosub.comparison.plan import LEARNING_RATES, RATES, Plan, jobs_of, settle
 from cosub.comparison.request import MOST_SEEDS, Request
 from cosub.comparison.result import Result, result
 from cosub.paper.studies.arms import ARMS, FIRST
-from cosub.paper.studies.grid import Cell, Study, changed
+from cosub.paper.studies.grid import Cell, Study
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.report import chosen, rows
 from cosub.paper.studies.work import Place, collect, needed, work
+from cosub.recipes.changes import changed
 
 PILOT = MOST_SEEDS
 """The seed of the runs that choose; the runs of the table have those below it."""

@@ -15,8 +15,8 @@ from cosub.comparison.start import start
 from cosub.data.sources import Source
 from cosub.errors import InputError
 from cosub.paper.studies.arms import ARMS, FIRST
-from cosub.paper.studies.grid import changed
 from cosub.paper.studies.work import PRELOADED
+from cosub.recipes.changes import changed
 from cosub.recipes.files import parse
 from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import write_atomically

@@ -5,8 +5,8 @@ from typing import Any
 
 from cosub.comparison.request import Request
 from cosub.data.sources import Source, open_source
-from cosub.paper.studies.grid import changed
 from cosub.recipes import FINETUNE, get
+from cosub.recipes.changes import changed
 from cosub.recipes.data import Folder
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network

@@ -12,6 +12,7 @@ import torch
 from timm.models import get_pretrained_cfg
 
 from cosub.errors import InputError, nearest
+from cosub.recipes.changes import changed
 from cosub.recipes.data import Photographs
 from cosub.recipes.files import is_run, read
 from cosub.recipes.finetune import like
@@ -79,17 +80,6 @@ class Inferred:
         kept = [note for note in self.notes if not any(name.startswith(tuple(values)) for name in note.fields)]
         found = dataclasses.replace(self, notes=tuple(kept))
         return found.joined(values, lambda _: f"{', '.join(values)} as in {folder}, which has begun{now}")
-
-
-def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values; a name may be that of a field of one of its parts, `optimizer.warmup_epochs`."""
-    changes: dict[str, Any] = {}
-    for name, value in values.items():
-        part, _, field = name.rpartition(".")
-        if part:
-            field, value = part, dataclasses.replace(changes.get(part, getattr(recipe, part)), **{field: value})
-        changes[field] = value
-    return dataclasses.replace(recipe, **changes)
 
 
 def _value(recipe: Recipe, name: str) -> Any:

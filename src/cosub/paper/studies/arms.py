@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cosub.choices import ArmName
-from cosub.paper.studies.grid import Cell, Study, changed
+from cosub.paper.studies.grid import Cell, Study
+from cosub.recipes.changes import changed
 from cosub.recipes.recipe import Recipe, method_for
 
 FIRST: ArmName = "masking"

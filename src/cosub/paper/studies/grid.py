@@ -1,16 +1,13 @@
 """A study as values: cells, each a recipe that is trained from several seeds, and what they are compared with."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
+from cosub.recipes.changes import changed
 from cosub.recipes.files import identity
 from cosub.recipes.recipe import Recipe
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,20 +100,6 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.cell.name}, seed {self.seed}"
-
-
-def changed(value: T, changes: Mapping[str, Any]) -> T:
-    """A dataclass with other values in it, by dotted names: {"method.weight": 0.3, "model_args.depth": 12}."""
-    own: dict[str, Any] = {name: new for name, new in changes.items() if "." not in name}
-    nested: dict[str, dict[str, Any]] = {}
-    for name, new in changes.items():
-        head, dot, rest = name.partition(".")
-        if dot:
-            nested.setdefault(head, {})[rest] = new
-    for head, inner in nested.items():
-        old = own.get(head, getattr(value, head))
-        own[head] = {**old, **inner} if isinstance(old, dict) else changed(old, inner)
-    return dataclasses.replace(value, **own)  # pyright: ignore[reportArgumentType]
 
 
 Make = Callable[[Recipe], Study]

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cosub.paper.studies.grid import Cell, changed
+from cosub.paper.studies.grid import Cell
+from cosub.recipes.changes import changed
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.recipes.recipe import Recipe
 

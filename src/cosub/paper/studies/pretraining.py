@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from cosub.paper.studies.grid import Cell, Study, changed
+from cosub.paper.studies.grid import Cell, Study
 from cosub.paper.studies.pairs import BASELINE, pair
 from cosub.recipes.augmentation import Augment
+from cosub.recipes.changes import changed
 from cosub.recipes.data import Digits
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.recipes.recipe import Recipe

@@ -6,9 +6,10 @@ from typing import Any, get_args
 from cosub.choices import CosubKind
 from cosub.errors import InputError
 from cosub.paper.studies.arms import arms
-from cosub.paper.studies.grid import Cell, Make, Study, changed
+from cosub.paper.studies.grid import Cell, Make, Study
 from cosub.paper.studies.pairs import BASELINE, pair, pairs
 from cosub.paper.studies.pretraining import table8, table10, transfer
+from cosub.recipes.changes import changed
 from cosub.recipes.methods import Cosub, CosubDistill, Cotrain, Distill, MeanTeacher, MethodConfig, Supervised
 from cosub.recipes.recipe import Recipe
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import CosubError, InputError, RunError, Stopped
-from cosub.paper.studies.grid import Run, Study, changed
+from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, commit
+from cosub.recipes.changes import changed
 from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint
