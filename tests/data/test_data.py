@@ -54,6 +54,23 @@ def test_validation_images_are_always_the_same_and_never_trained_on():
     assert fingerprint(few) != fingerprint(open_source(Digits(train_images=50)))
 
 
+def test_a_balanced_subset_has_as_many_images_of_each_class_and_is_drawn_by_its_seed():
+    first, again, other = (
+        open_source(Digits(train_images=50, validation_images=30, balanced=True, subset_seed=seed))
+        for seed in (0, 0, 1)
+    )
+    assert Counter(first.train.labels) == dict.fromkeys(range(10), 5)
+    assert images_of(first.train) == images_of(again.train) != images_of(other.train)
+    assert not set(images_of(first.train)) & set(images_of(first.validation))
+    assert images_of(first.validation) == images_of(open_source(Digits(validation_images=30)).validation)
+
+
+@pytest.mark.parametrize("asked", [0, 55, 1400])
+def test_a_subset_that_cannot_be_balanced_is_refused(asked):
+    with pytest.raises(InputError, match=r"data\.(balanced|train_images):"):
+        open_source(Digits(train_images=asked, validation_images=30, balanced=True))
+
+
 def test_more_images_than_there_are_cannot_be_taken():
     with pytest.raises(InputError, match=r"train_images: 1400: and 40 validation images are more than the 1,437"):
         open_source(Digits(train_images=1400, validation_images=40))

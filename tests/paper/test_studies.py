@@ -8,9 +8,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import TINY
+from torch.nn.functional import cross_entropy
 
 from cosub.cli import main
+from cosub.data.sources import open_source
+from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.paper.studies import STUDIES, study
 from cosub.paper.studies.grid import Cell, Run, Study
@@ -25,6 +29,7 @@ from cosub.recipes.changes import changed
 from cosub.recipes.data import Digits
 from cosub.recipes.files import overrides
 from cosub.recipes.methods import Cosub, Supervised
+from cosub.runs.folder import load_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,9 +79,9 @@ def written(path, lines):
 # --- grids
 
 
-def test_every_study_makes_runs_that_differ(small):
+def test_every_study_makes_runs_that_differ():
     for name in STUDIES:
-        made = study(name, recipe="small" if name not in ("table10", "transfer") else "cifar10-few")
+        made = study(name)
         names = [cell.name for cell in made.cells]
         assert len(set(names)) == len(names), name
         keys = [run.key for run in made.runs(2)]
@@ -264,6 +269,28 @@ def test_runs_are_trained_once_and_recorded(small, tmp_path, monkeypatch):
     elsewhere = Place(tmp_path / "gone", place.ledger)
     assert needed(made, 1, elsewhere) == []
     assert len(needed(dataclasses.replace(made, weights=True), 1, elsewhere)) == 3
+
+
+def test_cross_entropy_at_a_fitted_temperature_is_recorded(small, tmp_path):
+    made = Study("headline", "One", "", (Cell("one", changed(small, {"epochs": 1})),), calibrated=True)
+    place = Place(tmp_path / "runs", Ledger(tmp_path / "runs.jsonl"))
+    (run,) = needed(made, 1, place)
+    work([run], place, 1, None, lambda message: None)
+    (found,) = place.ledger.lines
+    loaded = load_run(run.folder(place.out))
+    source, transform = open_source(loaded.recipe.data), evaluation(loaded.recipe.resolution, loaded.recipe.inputs)
+    logits, labels = {}, {}
+    for name, part in (("validation", source.validation), ("test", source.test)):
+        images = torch.stack([torch.as_tensor(transform(part.image(index))) for index in range(len(part.labels))])
+        with torch.inference_mode():
+            logits[name] = loaded.network(normalize(images, loaded.recipe.inputs)).double()
+        labels[name] = torch.tensor(part.labels)
+    temperatures = torch.logspace(-1.5, 1.5, 2000, dtype=torch.float64)
+    losses = [cross_entropy(logits["validation"] / value, labels["validation"]) for value in temperatures]
+    best = temperatures[torch.stack(losses).argmin()]
+    assert found["loss"] == pytest.approx(float(cross_entropy(logits["test"], labels["test"])), abs=1e-5)
+    assert found["loss_scaled"] == pytest.approx(float(cross_entropy(logits["test"] / best, labels["test"])), abs=1e-4)
+    assert found["temperature"] == pytest.approx(float(best), rel=2e-3)
 
 
 def test_a_failed_run_is_named_and_others_are_trained(small, tmp_path):

@@ -38,6 +38,8 @@ class Sampled(Data):
     for model selection."""
     subset_seed: int = 0
     """Seed of the choice of training images, where not all are used."""
+    balanced: bool = False
+    """Choose as many training images of each class."""
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,11 @@ def sampled(source: Source, config: Sampled) -> Source:
     The validation images depend on their number alone; the training images are drawn from the others.
 
     Raises:
-        InputError: if there are fewer images than that, or images are grouped.
+        InputError: if there are fewer images than that, of a class or of all, or images are grouped.
     """
     asked, held_out = config.train_images, config.validation_images
+    if config.balanced and not asked:
+        raise InputError("data.balanced: is for a subset; name its size with --data.train-images, or leave it out")
     if not asked and not held_out:
         return source
     number = len(source.train.labels)
@@ -64,12 +66,32 @@ def sampled(source: Source, config: Sampled) -> Source:
     order = np.random.default_rng(derive("validation")).permutation(number)
     held, others = order[:held_out], order[held_out:]
     shuffled = np.random.default_rng(derive("training images", config.subset_seed)).permutation(others)
+    if asked and config.balanced:
+        shuffled = _balanced(shuffled, source, asked)
     chosen = sorted((shuffled[:asked] if asked else others).tolist())
     train = Part(source.train, chosen)
     groups = None if source.groups is None else [source.groups[index] for index in chosen]
     validation = Part(source.train, sorted(held.tolist())) if held_out else source.validation
     places = {**source.places, "validation": "held out of train"} if held_out and source.places else source.places
     return replace(source, train=train, validation=validation, places=places, groups=groups)
+
+
+def _balanced(shuffled: np.ndarray, source: Source, asked: int) -> np.ndarray:
+    """The first images of each class, as many of each as `asked` in all has room for.
+
+    Raises:
+        InputError: if `asked` is no multiple of the number of classes, or a class has fewer.
+    """
+    each, rest = divmod(asked, len(source.classes))
+    labels = np.asarray(source.train.labels)[shuffled]
+    members = [shuffled[labels == label][:each] for label in range(len(source.classes))]
+    if rest or min(map(len, members)) < each:
+        raise InputError(
+            f"data.train_images: {asked}: cannot be shared equally by {len(source.classes)} classes, of which the "
+            f"smallest has {np.bincount(labels, minlength=len(source.classes)).min():,}; set another number, or leave "
+            "--data.balanced out"
+        )
+    return np.concatenate(members)
 
 
 def with_validation(source: Source) -> Source:

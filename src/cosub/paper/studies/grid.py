@@ -49,6 +49,8 @@ class Study:
     """Evaluations in a run, at least. Two: in the middle and at the end."""
     weights: bool = False
     """The networks themselves are needed: a run that is recorded and whose folder is gone is trained again."""
+    calibrated: bool = False
+    """Cross-entropy on test images is recorded too, with a temperature that was fitted on validation images."""
     first_seed: int = 0
 
     def cell(self, name: str) -> Cell:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import InputError, RunError
+from cosub.paper.studies.calibration import calibration_of
 from cosub.paper.studies.grid import Run
 from cosub.recipes import get
 from cosub.recipes.files import overrides
@@ -98,6 +99,7 @@ def describe(run: Run, folder: Path) -> Line:
         "train_top1": summary["train_top1"],
         "top1_submodels": summary["top1_submodels"],
         "curve": [*curve, [recipe.epochs, summary["train_top1"], held_out]],
+        **(calibration_of(folder) if run.study.calibrated else {}),
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cosub.errors import InputError
 from cosub.paper.studies import picture
-from cosub.paper.studies.grid import Study
+from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, Line
 from cosub.paper.studies.report import Row, compared, markdown, rows, where
 from cosub.paper.studies.tables import STUDIES
@@ -63,19 +63,19 @@ def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
     A section has the seeds that its own study was run for: others may have more of a cell that they share, and means
     over different seeds are no comparison.
     """
-    begun: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str], int] = {}
     for line in ledger.lines:
         key = line["study"], line["recipe"]
-        begun[key] = max(begun.get(key, 0), line["seed"] + 1)
+        last[key] = max(last.get(key, 0), line["seed"])
     for name, make in STUDIES.items():
         for recipe in recipes():
-            if not any(key[1] == recipe for key in begun):
+            if not any(key[1] == recipe for key in last):
                 continue
             try:
                 made = make(get(recipe))
             except InputError:  # it cannot start from that recipe
                 continue
-            seeds = begun.get((name, recipe), 0)
+            seeds = last[name, recipe] + 1 - made.first_seed if (name, recipe) in last else 0
             found = rows(made, ledger, max(seeds, made.seeds))
             if seeds or all(len(row.lines) >= made.seeds for row in found):
                 yield made, found
@@ -83,12 +83,9 @@ def sections(ledger: Ledger) -> Iterator[tuple[Study, list[Row]]]:
 
 def orphans(ledger: Ledger) -> list[Line]:
     """Lines that no cell of their study asks for any more: it was changed since, or a recipe was."""
-    asked = {run.key for made, _ in sections(ledger) for run in made.runs(_seeds(ledger))}
+    seeds = {line["seed"] for line in ledger.lines}
+    asked = {Run(made, cell, seed).key for made, _ in sections(ledger) for cell in made.cells for seed in seeds}
     return [line for line in ledger.lines if line["key"] not in asked]
-
-
-def _seeds(ledger: Ledger) -> int:
-    return max((line["seed"] + 1 for line in ledger.lines), default=1)
 
 
 def _picture(made: Study) -> str:

@@ -195,14 +195,16 @@ def markdown(study: Study, found: list[Row], picture: str = "") -> str:
         parts.append(f"![{study.title}]({picture})")
     made = {(line["commit"], line["device"]) for row in found for line in row.lines.values()}
     facts = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
-    parts.append(f"    cosub study {study.name} --recipe {recipe} --seeds {seeds_of(found)}    # {facts or 'not run'}")
+    parts.append(
+        f"    cosub study {study.name} --recipe {recipe} --seeds {seeds_of(study, found)}    # {facts or 'not run'}"
+    )
     commands = [f"    {command(cell)}" for cell in sorted(study.cells, key=lambda cell: cell.shown)]
     parts.append("One row, for a seed S:\n\n" + "\n".join(commands))
     return "\n\n".join(parts) + "\n"
 
 
-def seeds_of(found: list[Row]) -> int:
-    return max((seed + 1 for row in found for seed in row.lines), default=1)
+def seeds_of(study: Study, found: list[Row]) -> int:
+    return max((seed + 1 - study.first_seed for row in found for seed in row.lines), default=1)
 
 
 def command(cell: Cell) -> str:

@@ -8,11 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `number` seeds, and half the width of its 95 % interval: None for a single seed."""
+    """A mean over `number` seeds with its standard error, which is None for a single seed.
+
+    Intervals and tests are Student's.
+    """
 
     mean: float
-    half: float | None
+    error: float | None
     number: int
+
+    def half_width(self, level: float) -> float | None:
+        """Half the width of the interval of a level in (0, 1); None for a single seed."""
+        if self.error is None:
+            return None
+        from scipy.stats import t
+
+        return float(t.ppf((1 + level) / 2, self.number - 1)) * self.error
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the 95 % interval."""
+        return self.half_width(0.95)
 
     def __contains__(self, value: float) -> bool:
         return self.half is not None and abs(value - self.mean) <= self.half
@@ -22,6 +38,20 @@ class Estimate:
         """The interval leaves out zero."""
         return self.half is not None and 0.0 not in self
 
+    @property
+    def p(self) -> float | None:
+        """Two-sided, of the test that the mean is zero; None for a single seed, or where all are equal."""
+        if not self.error:
+            return None
+        from scipy.stats import t
+
+        return 2 * float(t.sf(abs(self.mean) / self.error, self.number - 1))
+
+    def equivalent(self, margin: float) -> bool | None:
+        """Two one-sided tests at 5 %: the 90 % interval lies within the margin around zero. None for a single seed."""
+        half = self.half_width(0.9)
+        return None if half is None else abs(self.mean) + half <= margin
+
     def percent(self, sign: str = "") -> str:
         """In percent: `95.31 ± 0.42`."""
         half = "" if self.half is None else f" ± {100 * self.half:.2f}"
@@ -29,16 +59,22 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Mean and 95 % interval by Student's t distribution; None where there are no values."""
+    """Mean and standard error; None where there are no values."""
     number = len(values)
     if number < 2:
         return Estimate(values[0], None, 1) if values else None
-    from scipy.stats import t
-
-    spread = statistics.stdev(values) / math.sqrt(number)
-    return Estimate(statistics.mean(values), float(t.ppf(0.975, number - 1)) * spread, number)
+    return Estimate(statistics.mean(values), statistics.stdev(values) / math.sqrt(number), number)
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
     """The difference to a baseline over the seeds that both have: what a seed does to both cancels."""
     return estimate([values[seed] - baseline[seed] for seed in sorted(values) if seed in baseline])
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979), in the order given."""
+    corrected, highest = [0.0] * len(values), 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
+        corrected[index] = highest
+    return corrected

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from cosub.choices import CosubKind
 from cosub.errors import InputError
-from cosub.paper.studies.arms import arms
+from cosub.paper.studies.arms import arms, budgets, equal_epochs, pilot
 from cosub.paper.studies.grid import Cell, Make, Study
 from cosub.paper.studies.pairs import BASELINE, pair, pairs
 from cosub.paper.studies.pretraining import table8, table10, transfer
@@ -268,5 +268,8 @@ STUDIES: dict[str, Make] = {
     "headline": headline,
     "images": images,
     "depth": depth,
+    "arms-pilot": pilot,
     "arms": arms,
+    "arms-budgets": budgets,
+    "equal-epochs": equal_epochs,
 }

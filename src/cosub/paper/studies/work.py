@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.errors import CosubError, InputError, RunError, Stopped
+from cosub.paper.studies.calibration import calibration_of
 from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, commit
 from cosub.recipes.changes import changed
@@ -159,12 +160,12 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
         raise InputError(f"out: {place.out}: cannot be written ({error.strerror}); name another --out") from error
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_train, args=(recipe, str(log), threads))
+    process = context.Process(target=_train, args=(recipe, run.study.calibrated, str(log), threads))
     process.start()
     return Job(run, process, log)
 
 
-def _train(recipe: Recipe, log: str, threads: int) -> None:
+def _train(recipe: Recipe, calibrated: bool, log: str, threads: int) -> None:
     """In a process of its own: what it says goes to a file."""
     import torch
 
@@ -177,6 +178,8 @@ def _train(recipe: Recipe, log: str, threads: int) -> None:
         torch.set_num_threads(threads)
     try:
         train(recipe)
+        if calibrated:
+            calibration_of(Path(recipe.runtime.out))
     except CosubError as error:
         print(f"cosub: {error}", file=sys.stderr)
         sys.exit(error.status)

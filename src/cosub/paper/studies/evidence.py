@@ -1,0 +1,123 @@
+"""What the runs of the experiment in docs/evidence.md say: its outcomes, in the order in which the page names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cosub.choices import ArmName
+from cosub.paper.studies.arms import ARMS, BUDGETS, arms, budgets, equal_epochs, pilot
+from cosub.paper.studies.grid import Run, Study
+from cosub.paper.studies.ledger import Ledger, Line
+from cosub.paper.studies.report import Row, chosen, rows
+from cosub.paper.studies.statistics import Estimate, estimate, holm, paired
+from cosub.recipes.recipe import Recipe
+
+MARGIN = 0.01
+"""Of accuracy: within which masking and efficient stochastic depth are called equivalent."""
+SEEDS = 10
+"""At most."""
+
+Lines = Mapping[int, Line]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A difference between two arms, seed by seed."""
+
+    what: str
+    found: Estimate
+    corrected: float | None = None
+    """Its p-value, corrected for the number of secondary outcomes."""
+    percent: bool = True
+    """In points of accuracy; else in nats."""
+
+
+def choices(recipe: Recipe, ledger: Ledger) -> dict[str, Row]:
+    """Of each arm of which all pilot runs are there, the one that was best on validation images."""
+    found = rows(pilot(recipe), ledger, 1)
+    best = {name: [row for row in found if row.cell.series == name] for name in ARMS}
+    return {name: row for name, own in best.items() if all(one.lines for one in own) and (row := chosen(own))}
+
+
+def outcomes(recipe: Recipe, ledger: Ledger) -> list[Outcome]:
+    """The primary outcome, then the secondary ones, of what was run by two arms from at least two seeds."""
+    lines = {cell.name: _lines(arms(recipe), cell.name, ledger) for cell in arms(recipe).cells}
+    asked: list[tuple[str, ArmName, str, bool]] = [
+        ("top-1", "stochastic-depth", "top1", True),
+        ("top-1", "two-copies", "top1", True),
+        ("top-1 of half of the blocks", "stochastic-depth", "half", True),
+        ("cross-entropy at a fitted temperature", "stochastic-depth", "loss_scaled", False),
+    ]
+    found = [
+        Outcome(f"{what}, co-training minus {other}", difference, percent=percent)
+        for what, other, key, percent in asked
+        if (difference := paired(_column(lines["co-training"], key), _column(lines[other], key))) and difference.error
+    ]
+    primary, secondary = found[:1], found[1:]
+    corrected = holm([outcome.found.p or 0.0 for outcome in secondary])
+    return primary + [Outcome(o.what, o.found, p, o.percent) for o, p in zip(secondary, corrected, strict=True)]
+
+
+def equivalence(recipe: Recipe, ledger: Ledger) -> Estimate | None:
+    """Efficient stochastic depth minus masking, at equal epochs."""
+    return rows(equal_epochs(recipe), ledger, SEEDS)[1].difference
+
+
+def _lines(study: Study, cell: str, ledger: Ledger) -> Lines:
+    found = {seed: ledger.find(Run(study, study.cell(cell), seed)) for seed in study.range_of(SEEDS)}
+    return {seed: line for seed, line in found.items() if line is not None}
+
+
+def _column(lines: Lines, key: str) -> dict[int, float]:
+    if key == "half":
+        return {seed: line["top1_submodels"]["0.5"] for seed, line in lines.items()}
+    return {seed: line[key] for seed, line in lines.items()}
+
+
+def page(recipe: Recipe, ledger: Ledger) -> str:
+    """The results as Markdown: the choices, accuracy against compute, the outcomes, the equivalence."""
+    return "\n\n".join([_choices(recipe, ledger), _table(recipe, ledger), _outcomes(recipe, ledger)]) + "\n"
+
+
+def _choices(recipe: Recipe, ledger: Ledger) -> str:
+    lines = ["| arm | drop rate | learning rate | validation top-1 |", "|---|---|---|---|"]
+    for name, row in choices(recipe, ledger).items():
+        best, accuracy = row.cell.recipe, row.validation.percent() if row.validation else ""
+        lines.append(f"| {name} | {best.drop_rate:g} | {best.lr:g} | {accuracy} |")
+    return "\n".join(lines)
+
+
+def _table(recipe: Recipe, ledger: Ledger) -> str:
+    """An arm a row, a budget a column."""
+    by_place = {(row.cell.series, row.cell.x): row for row in rows(budgets(recipe), ledger, SEEDS)}
+    heads = [f"{share * recipe.epochs:g} epochs" for share in BUDGETS]
+    lines = [f"| test top-1 at the compute of masking for | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name in ARMS:
+        cells = [_cell(by_place[name, share * recipe.epochs].lines) for share in BUDGETS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(lines: Lines) -> str:
+    found = estimate([line["top1"] for line in lines.values()])
+    return f"{found.percent()} ({found.number})" if found else ""
+
+
+def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
+    lines = ["| outcome | seeds | difference, 95 % interval | p | p, Holm |", "|---|---|---|---|---|"]
+    for outcome in outcomes(recipe, ledger):
+        value = outcome.found.percent("+") + " points" if outcome.percent else _nats(outcome.found)
+        corrected = "primary" if outcome.corrected is None else f"{outcome.corrected:.3f}"
+        lines.append(f"| {outcome.what} | {outcome.found.number} | {value} | {outcome.found.p:.3f} | {corrected} |")
+    same = equivalence(recipe, ledger)
+    if same is None or same.error is None:
+        return "\n".join(lines)
+    verdict = "equivalent" if same.equivalent(MARGIN) else "not shown to be equivalent"
+    half = 100 * (same.half_width(0.9) or 0.0)
+    return "\n".join(lines) + (
+        f"\n\nEfficient stochastic depth minus masking at equal epochs: {100 * same.mean:+.2f} ± {half:.2f} points "
+        f"(90 % interval, {same.number} seeds): {verdict} within {100 * MARGIN:g} point."
+    )
+
+
+def _nats(found: Estimate) -> str:
+    return f"{found.mean:+.3f} ± {found.half or 0.0:.3f} nats"

@@ -1,0 +1,142 @@
+"""The experiment in docs/evidence.md: its grid, what is chosen, what its outcomes are made of."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from cosub.paper.studies.arms import ARMS, BUDGETS, CHOSEN, arms, budgets, equal_epochs, pilot
+from cosub.paper.studies.evidence import choices, equivalence, outcomes, page
+from cosub.paper.studies.ledger import Ledger
+from cosub.paper.studies.statistics import estimate, holm
+from cosub.recipes import get
+from cosub.recipes.files import overrides
+
+ROOT = Path(__file__).parents[2]
+RECIPE = get("cifar10-1000")
+
+
+def line(run, top1, **more):
+    return {
+        "study": run.study.name,
+        "cell": run.cell.name,
+        "recipe": run.recipe.name,
+        "seed": run.seed,
+        "key": run.key,
+        "seconds": 1.0,
+        "top1": top1,
+        "validation_top1": top1,
+        "top1_submodels": {"0.5": top1 / 2},
+        "loss_scaled": 1 - top1,
+        "curve": [[1, 0.5, 0.5], [2, 0.5, 0.5]],
+        **more,
+    }
+
+
+def ledger_of(path, lines):
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return Ledger(path)
+
+
+# --- the grid
+
+
+def test_every_arm_has_the_compute_of_masking_at_every_budget_and_warms_up_for_a_tenth():
+    cells = budgets(RECIPE).cells
+    assert len(cells) == len(ARMS) * len(BUDGETS)
+    for cell in cells:
+        recipe = cell.recipe
+        spent = recipe.epochs * ARMS[cell.series].rows(recipe.drop_rate)
+        assert spent == pytest.approx(cell.x, rel=0.02), cell.name
+        assert recipe.optimizer.warmup_epochs == pytest.approx(recipe.epochs / 10), cell.name
+
+
+def test_the_largest_budget_is_the_study_of_the_arms():
+    largest = [cell for cell in budgets(RECIPE).cells if cell.x == RECIPE.epochs]
+    assert [cell.recipe for cell in largest] == [cell.recipe for cell in arms(RECIPE).cells]
+
+
+def test_the_pilot_does_not_share_a_seed():
+    seeds = {run.seed for run in pilot(RECIPE).runs(1)}
+    assert seeds.isdisjoint(arms(RECIPE).range_of(10))
+
+
+def test_equal_epochs_differ_in_the_rounding_alone():
+    masking, dropped = (cell.recipe for cell in equal_epochs(RECIPE).cells)
+    assert overrides(dropped, masking) == {"rounding": "nearest"}
+    assert masking == next(cell for cell in budgets(RECIPE).cells if cell.name == "75 epochs, masking").recipe
+
+
+# --- what is chosen
+
+
+def test_the_best_of_each_arm_on_validation_images_is_chosen(tmp_path):
+    runs = list(pilot(RECIPE).runs(1))
+    lines = [line(run, 0.9, validation_top1=0.1 + 0.01 * place) for place, run in enumerate(runs)]
+    best = choices(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    per_arm = len(runs) // len(ARMS)
+    assert [row.cell.name for row in best.values()] == [run.cell.name for run in runs[per_arm - 1 :: per_arm]]
+    unfinished = choices(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines[:-1]))
+    assert list(unfinished) == list(ARMS)[:-1]
+
+
+def test_the_arms_are_trained_as_the_pilot_chose():
+    best = choices(RECIPE, Ledger(ROOT / "docs" / "runs.jsonl"))
+    found = {name: (row.cell.recipe.drop_rate, row.cell.recipe.lr) for name, row in best.items()}
+    assert found == dict(CHOSEN.get(RECIPE.name, {}))
+
+
+# --- the outcomes
+
+
+def test_outcomes_are_paired_by_seed_and_corrected_for_their_number(tmp_path):
+    added = {"masking": 0.0, "stochastic-depth": 0.01, "two-copies": 0.0, "co-training": 0.03}
+    noise = [0.002, -0.001, 0.001]
+    lines = [
+        line(run, 0.5 + 0.1 * run.seed + added[run.cell.name] + noise[run.seed] * (run.cell.name == "co-training"))
+        for run in arms(RECIPE).runs(3)
+    ]
+    found = outcomes(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    differences = [0.02 + value for value in noise]
+    assert found[0].found.mean == pytest.approx(sum(differences) / 3)
+    assert found[0].found.p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert [outcome.corrected is None for outcome in found] == [True, False, False, False]
+    assert found[2].found.mean == pytest.approx(found[0].found.mean / 2)
+    assert found[3].found.mean == pytest.approx(-found[0].found.mean)
+    raw = [outcome.found.p for outcome in found[1:]]
+    assert [outcome.corrected for outcome in found[1:]] == holm(raw)
+    assert min(raw) * 3 == pytest.approx(min(holm(raw)))
+
+
+def test_equivalence_is_by_the_90_percent_interval(tmp_path):
+    lines = [line(run, 0.5 + 0.001 * run.seed * (run.cell.name != "masking")) for run in equal_epochs(RECIPE).runs(3)]
+    found = equivalence(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    low, high = stats.t.interval(0.9, 2, loc=0.001, scale=0.001 / math.sqrt(3))
+    assert found.mean + found.half_width(0.9) == pytest.approx(high)
+    assert found.mean - found.half_width(0.9) == pytest.approx(low)
+    assert found.equivalent(high + 1e-6)
+    assert not found.equivalent(high - 1e-6)
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+def test_a_single_seed_has_no_interval():
+    found = estimate([0.5])
+    assert (found.half, found.p, found.equivalent(1.0)) == (None, None, None)
+
+
+# --- the page
+
+
+def test_the_page_is_what_the_script_makes_of_the_ledger():
+    spec = importlib.util.spec_from_file_location("evidence", ROOT / "scripts" / "evidence.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    assert text == script.within(text, page(RECIPE, Ledger(ROOT / "docs" / "runs.jsonl")))
