@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from equal_time import TIMED, epochs_at_equal_time, summary_of, table, train
 
-from cosub.cli import main, spin_less
+from cosub.cli import main
+from cosub.runs import cpu
 from cosub.runs.drawing import new_figure, tidy
 
 OUT = Path("out/demo")
@@ -113,6 +114,6 @@ def population(run: Path, number: int) -> tuple[list[int], list[float], list[flo
 
 
 if __name__ == "__main__":
-    spin_less()  # before torch is imported
+    cpu.settle()  # before torch is imported
     demo(["digits"], OUT)
     raise SystemExit(main(["evaluate", str(OUT / "cosub"), "--show", "24"]))

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from cosub import __version__
 from cosub.errors import CosubError, InputError, nearest
+from cosub.runs import cpu
 from cosub.runs.names import printable_everywhere
 
-SPINS = "1000"  # about 10 microseconds; by itself GNU's OpenMP spins 300,000 times
 VERBS = {
     "train": "train a recipe, or continue it; without a recipe: digits",
     "evaluate": "accuracy of a network, or of a submodel of it",
@@ -34,7 +34,7 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb. Returns the exit status: 0 done, 2 wrong input, 3 cannot continue, 75 stopped, 1 internal error."""
     printable_everywhere()
-    spin_less()
+    cpu.settle()
     words = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or words[0] in ("-h", "--help", "--help-all"):
         print(usage())
@@ -58,16 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cosub: interrupted", file=sys.stderr)
         return 130
-
-
-def spin_less() -> None:
-    """Let waiting threads of OpenMP sleep sooner: spinning, they starve one another on CPUs that are not idle.
-
-    Read where torch is loaded, here and in processes that are started. A setting of the user's own stays as it is.
-    Results do not depend on it, as they do on the number of threads. scripts/spinning.py measures it.
-    """
-    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def _at_home(word: str) -> str:

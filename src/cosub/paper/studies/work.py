@@ -16,6 +16,7 @@ from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, commit
 from cosub.recipes.changes import changed
 from cosub.recipes.recipe import Recipe
+from cosub.runs import cpu
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint
 from cosub.train.signals import StopRequest
@@ -171,6 +172,7 @@ def _train(recipe: Recipe, calibrated: bool, log: str, threads: int) -> None:
 
     from cosub.train.launch import train
 
+    cpu.keep_freed_memory()
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
