@@ -12,7 +12,7 @@ from cosub.recipes import get
 from cosub.runs.folder import write_atomically
 
 START, END = "<!-- results: scripts/evidence.py -->", "<!-- end of results -->"
-RECIPE = "cifar10-1000"
+RECIPE = "cifar10-500"
 
 
 def results(ledger: Path) -> str:

@@ -2,7 +2,7 @@
 
     python scripts/family.py --runs out/studies [--seeds 5] [--heal 10]
 
-Needs the run folders of `cosub study arms --recipe cifar10-1000`. Adds a line for each network to docs/family.jsonl;
+Needs the run folders of `cosub study arms --recipe cifar10-500`. Adds a line for each network to docs/family.jsonl;
 what has a line is not made again.
 """
 
@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     known = [json.loads(line) for line in options.ledger.read_text().splitlines()] if options.ledger.exists() else []
     done = {Member(**{name: line[name] for name in Member.__annotations__}) for line in known}
-    study = arms(get("cifar10-1000"))
+    study = arms(get("cifar10-500"))
     for member in members(options.seeds, options.heal):
         if member in done:
             continue

@@ -16,7 +16,7 @@ from cosub.recipes import get
 from cosub.recipes.files import overrides
 
 ROOT = Path(__file__).parents[2]
-RECIPE = get("cifar10-1000")
+RECIPE = get("cifar10-500")
 
 
 def line(run, top1, **more):

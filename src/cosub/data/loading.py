@@ -117,6 +117,10 @@ class TrainingSet(Dataset[Any]):
         pixels = self.examples.image(index, self.transform.read)
         return self.transform.change(pixels), self.examples.labels[index]
 
+    def batches(self, sampler: StepSampler, workers: int, device: torch.device) -> Iterator[Batch]:
+        """The sampler's batches, in memory that is pinned for a GPU."""
+        return iter(training_loader(self, sampler, workers, device.type == "cuda"))
+
     def blank(self, index: int) -> tuple[Any, Any]:
         """A blank image in place of one, where no replacement can be read either."""
         return self.transform(Image.new("RGB", (32, 32))), self.examples.labels[index]

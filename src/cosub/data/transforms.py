@@ -143,11 +143,10 @@ def _as_is(pixels: Tensor) -> Tensor:
 
 def simple_crop(resolution: int, flip: float, interpolation: Interpolation = "bicubic") -> transforms.Compose:
     """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels (fewer at low resolution), crop."""
-    padding = min(4, max(1, resolution // 8))
     return transforms.Compose(
         [
-            transforms.Resize(resolution, interpolation=_resampling(interpolation)),
-            transforms.RandomCrop(resolution, padding=padding, padding_mode="reflect"),
+            resize(resolution, interpolation),
+            transforms.RandomCrop(resolution, padding=padding_of(resolution), padding_mode="reflect"),
             transforms.RandomHorizontalFlip(flip),
         ]
     )
@@ -156,15 +155,21 @@ def simple_crop(resolution: int, flip: float, interpolation: Interpolation = "bi
 def _center_crop(resolution: int, flip: float, interpolation: Interpolation) -> transforms.Compose:
     return transforms.Compose(
         [
-            transforms.Resize(resolution, interpolation=_resampling(interpolation)),
+            resize(resolution, interpolation),
             transforms.CenterCrop(resolution),
             transforms.RandomHorizontalFlip(flip),
         ]
     )
 
 
-def _resampling(interpolation: Interpolation) -> transforms.InterpolationMode:
-    return transforms.InterpolationMode(interpolation)
+def padding_of(resolution: int) -> int:
+    """Of a simple random crop, in pixels."""
+    return min(4, max(1, resolution // 8))
+
+
+def resize(resolution: int, interpolation: Interpolation) -> transforms.Resize:
+    """The shorter side to the resolution."""
+    return transforms.Resize(resolution, interpolation=transforms.InterpolationMode(interpolation))
 
 
 def evaluation(resolution: int, inputs: Inputs = _IMAGENET) -> Transform:

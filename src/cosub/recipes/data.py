@@ -25,6 +25,8 @@ class Data(Strict):
     """Whether `path` is a file that lists images, and not a folder."""
     PACKED: ClassVar[bool] = False
     """Whether images may lie inside other files, such as Parquet or tar files."""
+    on_device: bool = False
+    """A field of those whose images may lie on the device."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Sampled(Data):
     """Seed of the choice of training images, where not all are used."""
     balanced: bool = False
     """Choose as many training images of each class."""
+    on_device: bool = False
+    """Keep all training images on the device, and augment them there in batches: for small square images, at
+    --augment.crop simple or center, with 3-Augment or no policy."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _PLACES = ("path", "index")  # fields of the data that say where they are
 _VERSIONS = ("pixels", "reading")  # fields of the data that files from before them lack: version 1 there
 # Fields that earlier files lack, with the default that means as before: of the recipe, and of its data.
 _PLAIN: dict[str, Any] = {"head": "model"}
-_PLAIN_DATA = {"range": "type", "orientation": False, "balanced": False}
+_PLAIN_DATA = {"range": "type", "orientation": False, "balanced": False, "on_device": False}
 
 # pydantic refuses lone surrogates (bytes of a path that are not UTF-8): code points of the last plane replace them.
 _HIDDEN = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}

@@ -29,6 +29,13 @@ class Classification(BaseTask):
 
     kind: Fixed[Suppress[Literal["classification"]]] = "classification"
 
+    def check(self, recipe: Any) -> None:
+        if recipe.data.on_device:
+            remedy = "is not done on the device: {}, or leave data.on_device out"
+            crop, policy = recipe.augment.crop, recipe.augment.policy
+            require(crop != "random-resized", "augment.crop", crop, remedy.format("take simple or center"))
+            require(policy in ("", "3a"), "augment.policy", policy, remedy.format("take 3a or an empty one"))
+
 
 @dataclass(frozen=True)
 class Segmentation(BaseTask):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from cosub.data.loading import Batch, training_loader
+from cosub.data.loading import Batch
 from cosub.data.sources import Examples, Source
 from cosub.errors import Stopped
 from cosub.evaluation.classification import check_bad
@@ -147,7 +147,7 @@ class Trainer:
         ahead = range(self.state.step, min(self.state.step + steps, self.total_steps))
         workers = self.recipe.runtime.workers if workers is None else workers
         sampler = sampler_of(self.recipe, len(self.source.train.labels), self.share, ahead)
-        return iter(training_loader(self.dataset, sampler, workers, self.world.device.type == "cuda"))
+        return self.dataset.batches(sampler, workers, self.world.device)
 
     def save(self) -> None:
         """Write a checkpoint, whose weights must be finite. All processes call it."""

@@ -17,7 +17,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits-few": few.digits_few,
     "digits32-few": few.digits32_few,
     "cifar10-few": few.cifar10_few,
-    "cifar10-1000": few.cifar10_1000,
+    "cifar10-500": few.cifar10_500,
     "cifar10-hour": few.cifar10_hour,
     **{name: function(entry) for name, entry in PAPER.items()},
 }

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cosub.data.imagenet import IMAGENET, IMAGES
 from cosub.data.loading import TrainingSet
 from cosub.data.mixing import mix_groups
+from cosub.data.on_device import OnDevice
 from cosub.data.sources import Examples
 from cosub.data.transforms import normalize, training
 from cosub.evaluation.classification import Result, evaluate
@@ -46,8 +47,12 @@ class ClassificationTask(Task):
     def pretrained(self, network: nn.Module) -> nn.Module:
         return network
 
-    def training_set(self) -> TrainingSet:
+    def training_set(self) -> TrainingSet | OnDevice:
         recipe = self.recipe
+        if recipe.data.on_device:
+            return OnDevice(
+                self.source.train, recipe.resolution, recipe.inputs.interpolation, recipe.augment, recipe.seed
+            )
         transform = training(recipe.resolution, recipe.augment, recipe.inputs.interpolation)
         return TrainingSet(self.source.train, transform, recipe.seed)
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from cosub.data.loading import TrainingSet
+from cosub.data.on_device import OnDevice
 from cosub.data.sources import Examples, Source, open_source, with_validation
 from cosub.evaluation.metric import Metric
 from cosub.recipes.recipe import Recipe
@@ -83,7 +84,7 @@ class Task(ABC):
         """The part of a network that published weights are for."""
 
     @abstractmethod
-    def training_set(self) -> TrainingSet: ...
+    def training_set(self) -> TrainingSet | OnDevice: ...
 
     @abstractmethod
     def prepare(self, images: Tensor, labels: Tensor, step: int, groups: range) -> tuple[Tensor, Tensor]:
