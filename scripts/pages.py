@@ -37,7 +37,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """All commands, from their parsers, and the tree are pages among the others."""
     files.append(File.generated(config, "commands.md", content=commands()))
-    files.append(File.generated(config, "tree.md", content=tree.page()))
+    files.append(File.generated(config, "tree.md", content=f"---\nsearch: {{exclude: true}}\n---\n{tree.page()}"))
     return files
 
 
