@@ -1,4 +1,4 @@
-# One environment serves all: make demo, make test, make check, make slow, make faults, make docs.
+# One environment serves all: make demo, make test, make check, make slow, make faults, make docs, make dist.
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST ?= .venv-oldest
@@ -6,7 +6,7 @@ CONTRACT := $(patsubst %,tests/%.py,test_submodel test_residual test_losses test
 	architectures/test_models recipes/test_recipes data/test_loading evaluation/test_evaluation train/test_methods \
 	train/test_optim train/test_checkpoint train/test_trainer)
 
-.PHONY: demo test slow faults docs test-oldest check format clean
+.PHONY: demo test slow faults docs dist test-oldest check format clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,6 +30,11 @@ faults: .venv/installed
 docs: .venv/installed
 	$(BIN)/mkdocs build --strict
 
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 # The contract tests on the oldest versions that pyproject.toml promises, in an environment of their own. Shapes are
 # not checked there: jaxtyping 0.3.0 installs its check after conftest.py has been imported.
 $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
@@ -51,4 +56,4 @@ format: .venv/installed
 	$(BIN)/ruff check --fix src tests scripts examples
 
 clean:
-	rm -rf .venv .venv-oldest out
+	rm -rf .venv .venv-oldest out dist

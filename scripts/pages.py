@@ -1,4 +1,4 @@
-"""Hooks of MkDocs for the site (make docs): equations as MathML, the README as a page, links between pages."""
+"""Hooks of MkDocs for the site (make docs): equations as MathML, pages of the commands and the tree."""
 
 import html
 import os
@@ -37,7 +37,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """All commands, from their parsers, and the tree are pages among the others."""
     files.append(File.generated(config, "commands.md", content=commands()))
-    files.append(File.generated(config, "tree.md", content=tree.page()))
+    files.append(File.generated(config, "tree.md", content=f"---\nsearch: {{exclude: true}}\n---\n{tree.page()}"))
     return files
 
 
@@ -60,15 +60,12 @@ def _help(words: list[str]) -> str:
 
 
 def on_page_content(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Convert inline equations, and link pages that are named by their file, as in `docs/results.md`."""
-
-    def link(named: re.Match[str]) -> str:
-        there = files.get_file_from_path(f"{named[1]}.md")
-        return f'<a href="{there.url}">{named[0]}</a>' if there else named[0]
-
-    text = re.sub(r"\$<code>(.*?)</code>\$", lambda found: convert(html.unescape(found[1])), text)
-    return re.sub(r"<code>docs/([\w-]+)\.md</code>", link, text)
+    """Convert inline equations."""
+    return re.sub(r"\$<code>(.*?)</code>\$", lambda found: convert(html.unescape(found[1])), text)
 
 
 def _equation(source: str, *_: Any, **__: Any) -> str:
-    return f"<p>{convert(source, display='block')}</p>"
+    """Cut at wide spaces and new lines, because browsers break no line of MathML: phones show a part below another."""
+    parts = [re.split(r"\n", part.strip()) for part in re.split(r"\\q?quad\b", source)]
+    groups = ("".join(convert(line, display="block") for line in lines) for lines in parts)
+    return '<div class="equation">' + "".join(f"<div>{group}</div>" for group in groups) + "</div>"

@@ -9,7 +9,7 @@ loss = cosub.cosub_loss(model(images), targets, weight=0.5)
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> module. Nothing heavy is imported before it is used.
 _PUBLIC = {
