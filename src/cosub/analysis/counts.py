@@ -1,11 +1,11 @@
 """Appendix D.1: how many submodels have a given number of residual layers, and how often training draws them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.analysis.drawing import panels, save, style
+from cosub.runs.drawing import looks, panels, save, shades
 from cosub.runs.names import caption
 
 
@@ -39,17 +39,20 @@ def counts(name: str, rates: Sequence[float]) -> list[Count]:
     ]
 
 
-def draw(found: Sequence[Count], target: Path) -> None:
-    """Draw the number of submodels on a logarithmic scale, and beside it the probability."""
-    figure, axes = panels(1, 2)
-    numbers, probabilities = axes[0]
-    for index, name in enumerate(dict.fromkeys(count.name for count in found)):
+def draw(found: Sequence[Count], ways: Mapping[str, str], target: Path) -> None:
+    """Draw the number of submodels on a logarithmic scale, and beside it the probability. `ways` are those of runs, by
+    name; there are none where drop rates are drawn."""
+    title = "How many submodels there are, and how often training draws them"
+    figure, ((numbers, probabilities),) = panels(8, 3.2, title, columns=2)
+    names = list(dict.fromkeys(count.name for count in found))
+    styles = looks([ways[name] for name in names]) if ways else shades(len(names))
+    for name, style in zip(names, styles, strict=True):
         mine = [count for count in found if count.name == name]
         kept = [count.kept for count in mine]
-        look = {**style(index), "markevery": max(1, len(mine) // 12)}
+        look = {**style, "markevery": max(1, len(mine) // 12)}
         numbers.plot(kept, [float(count.submodels) for count in mine], **look)
         probabilities.plot(kept, [count.probability for count in mine], label=_label(mine[0]), **look)
-    numbers.set(xlabel="residual layers kept", ylabel="submodels", yscale="log")
+    numbers.set(xlabel="residual layers kept", ylabel="number of submodels", yscale="log")
     probabilities.set(xlabel="residual layers kept", ylabel="probability in training", ylim=(0, None))
     save(figure, target)
 
