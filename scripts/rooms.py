@@ -54,7 +54,7 @@ def levels() -> list[list[str]]:
 def draw() -> None:
     stack, where = levels(), rooms()
     title = "Rooms of cosub. Each imports only from rooms below it. Blue: the library; sand: runs and tools"
-    figure, ((axes,),) = panels(WIDTH, 0.68 * len(stack) + 0.3, title)
+    figure, ((axes,),) = panels(WIDTH, 0.66 * len(stack) + 0.3, title)
     for height, names in enumerate(stack):
         width = (WIDTH - GAP * (len(names) - 1)) / len(names)
         for place, name in enumerate(names):
@@ -63,9 +63,9 @@ def draw() -> None:
             colour = "#dbe9f6" if library else "#f3eadb"
             axes.add_patch(Rectangle((left, height), width, 0.82, facecolor=colour, edgecolor="#444444"))
             middle = left + width / 2
-            axes.text(middle, height + 0.66, name, ha="center", va="center", fontsize=10, weight="bold")
-            words = textwrap.fill(purpose(where[name]).replace("`", ""), int(18 * width))
-            axes.text(middle, height + 0.28, words, ha="center", va="center", fontsize=7)
+            axes.text(middle, height + 0.65, name, ha="center", va="center", fontsize=10, weight="bold")
+            words = textwrap.fill(purpose(where[name]).replace("`", ""), int(19 * width))
+            axes.text(middle, height + 0.5, words, ha="center", va="top", fontsize=6.4, linespacing=1.1)
     axes.set(xlim=(-0.05, WIDTH + 0.05), ylim=(-0.1, len(stack)))
     axes.axis("off")
     save(figure, PICTURE)

@@ -1,5 +1,6 @@
 """The pictures of studies: error bars are named, methods have their colours, nothing lies on the frame."""
 
+import numpy as np
 import pytest
 from looking import capture, legend, note
 
@@ -61,5 +62,12 @@ def test_a_row_has_the_colour_of_its_method(drawn):
 def test_series_along_an_axis_have_the_names_and_colours_of_their_methods(drawn):
     figure, _ = drawn("images", 3)
     assert legend(figure) == ["supervised", "co-training"]
-    colours = [container.lines[0].get_color() for container in figure.axes[0].containers]
+    (axes,) = figure.axes
+    colours = [container.lines[0].get_color() for container in axes.containers]
     assert colours == [WAYS["supervised"].colour, WAYS["cosub"].colour]
+    points = np.concatenate([container.lines[0].get_xydata() for container in axes.containers])
+    places = axes.transLimits.transform(axes.transScale.transform(points))
+    assert ((places > 0) & (places < 1)).all()  # all of it is seen
+    np.testing.assert_allclose(points[:, 1], 91)
+    np.testing.assert_allclose(points[:, 0], [75, 150, 300] * 2, rtol=0.02)
+    assert (points[:3, 0] < points[3:, 0]).all()  # beside each other

@@ -17,7 +17,7 @@ def test_all_colours_differ_as_far_as_there_is_room(number, least):
 
 
 def test_neighbours_differ_much_however_many_there_are():
-    assert distances(palette(150) / 255).diagonal(1).min() > 10
+    assert distances(palette(150) / 255).diagonal(1).min() > 7
 
 
 def test_a_class_keeps_its_colour_and_none_is_black_as_void_is():

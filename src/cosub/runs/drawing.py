@@ -9,17 +9,16 @@ from cosub.runs.names import caption
 from cosub.runs.ways import WAYS
 
 _RESOLUTION = 100  # dots per inch
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.formatter.limits": (-5, 7),
     "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 10,
     "grid.alpha": 0.3,
 }
-_TITLE, _TEXT = 11, 8  # font sizes, in points
+_TITLE, _PANEL, _TEXT = 11, 9.5, 8  # font sizes, in points
 _LETTER = 0.6 / 72  # mean width of a letter, in inches a point
 _LINE = 0.18  # height of a line of the legend, in inches
 _MARKERS = "osD^vPX*<"
@@ -101,8 +100,10 @@ def save(figure: Any, target: Path, note: str = "", handles: Sequence[Any] = ())
     note = _wrapped(note, width, _TEXT)
     lines = -(-len(shown) // columns) + len(note.splitlines())
     figure.set_figheight(figure.get_figheight() + _LINE * lines)
+    for axes in figure.axes:
+        axes.title.set_fontsize(_PANEL)
     if lines:
-        figure.legend(
+        legend = figure.legend(
             handles=shown,
             loc="outside lower center",
             ncols=columns,
@@ -111,6 +112,7 @@ def save(figure: Any, target: Path, note: str = "", handles: Sequence[Any] = ())
             title=note or None,
             title_fontsize=_TEXT,
         )
+        legend.get_title().set_multialignment("center")
     figure.savefig(target, dpi=_RESOLUTION, metadata={"Software": None}, pil_kwargs={"optimize": True})
 
 

@@ -92,7 +92,7 @@ def _legend(classes: Sequence[str], colours: np.ndarray, maps: list[Tensor]) -> 
     counts = torch.bincount(torch.cat([values.flatten() for values in maps]), minlength=IGNORE + 1)
     there = [index for index in counts[:IGNORE].argsort(descending=True).tolist() if counts[index]]
     patches = [
-        Patch(color=tuple((colours[index] / 255).tolist()), label=caption(classes[index]))
+        Patch(color=tuple((colours[index] / 255).tolist()), label=caption(classes[int(index)]))
         for index in sorted(there[:_LEGEND])
     ]
     void = [Patch(color="black", label="void: no label, not scored")] if counts[IGNORE] else []

@@ -66,7 +66,7 @@ def plot_runs(runs: Sequence[Path], target: Path, summary: dict[str, Any] | None
     for course, way, style in zip(courses, ways, looks(ways), strict=True):
         loss.plot(*_columns(course.losses), **{**style, "marker": None})
         accuracy.plot(*_columns(course.points), label=named(course.name, way), **style)
-        star = {**style, "marker": "*", "linestyle": "none", "markersize": 13, "markeredgecolor": "white"}
+        star = {**style, "marker": "*", "linestyle": "none", "markersize": 15, "markeredgecolor": "white", "zorder": 3}
         accuracy.plot(*_columns(course.chosen), **star)
     logarithmic(loss, "y")
     loss.set(xlabel="epoch", ylabel="training loss")

@@ -72,7 +72,7 @@ def _draw_reliability(axes: Any, measured: Scored, found: Calibration) -> None:
     counts = reliability(measured.confidence, measured.right)[2]
     places = (np.arange(BINS) + 0.5) / BINS
     bars = {"width": 0.9 / BINS, "color": "black", "alpha": 0.12, "zorder": 0}
-    axes.bar(places, counts / len(measured) / 4, **bars, label="images of a bin (full height: four times all)")
+    axes.bar(places, counts / len(measured), **bars, label="share of the images in a bin, as it is")
 
 
 def _draw_rejection(axes: Any, measured: Scored, found: Calibration) -> None:

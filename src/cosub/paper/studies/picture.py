@@ -8,7 +8,7 @@ from cosub.paper.studies.grid import Study
 from cosub.paper.studies.report import Row, what_of
 from cosub.paper.studies.statistics import Estimate
 from cosub.runs.drawing import logarithmic, looks, panels, save
-from cosub.runs.ways import WAYS, way_of
+from cosub.runs.ways import WAYS, Way, way_of
 
 _WIDTH = 7.2  # inches
 _TOP1 = "top-1 on test images, %"
@@ -22,7 +22,7 @@ def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
     shown = [row for row in found if row.test is not None]
     if not shown:
         return False
-    height = 3.2 if study.axis or study.points > 2 else 0.8 + 0.26 * len(shown)
+    height = 3.2 if study.axis or study.points > 2 else 1.0 + 0.28 * len(shown)
     figure, ((axes,),) = panels(_WIDTH, height, f"{study.title} ({study.cells[0].recipe.name})")
     note = intervals(len(row.lines) for row in shown)
     if study.points > 2:
@@ -56,21 +56,21 @@ def gains(rows: Sequence[Row], target: Path) -> None:
 
     Bars are 95 % intervals of paired differences; a marker is filled where the interval leaves out zero.
     """
-    figure, ((axes,),) = panels(_WIDTH, 0.8 + 0.22 * len(rows), "What co-training adds to supervised training")
+    figure, ((axes,),) = panels(_WIDTH, 1.0 + 0.22 * len(rows), "What co-training adds to supervised training")
     axes.axvline(0, color="black", linewidth=1)
     for place, row in enumerate(rows):
         differs = bool(row.difference and row.difference.differs)
-        _bar(axes, place, row.difference, WAYS["cosub"].colour, hollow=not differs)
+        _bar(axes, place, row.difference, WAYS["cosub"], hollow=not differs)
     _name(axes, [f"{what_of(row)} ({len(row.lines)})" for row in rows])
     axes.set(xlabel="co-training minus supervised, top-1 on test images, points")
     note = "bars: 95 % intervals (Student's t) of differences at the same seed; in brackets: seeds"
     save(figure, target, f"{note}\nfilled: the interval leaves out zero")
 
 
-def _bar(axes: Any, place: int, found: Estimate | None, colour: str, hollow: bool) -> None:
+def _bar(axes: Any, place: int, found: Estimate | None, way: Way, hollow: bool, label: str | None = None) -> None:
     mean, half = _percent(found)
-    face = "white" if hollow else colour
-    axes.errorbar([mean], [place], xerr=[half], marker="o", color=colour, markerfacecolor=face, capsize=3)
+    look = {"marker": "o", "color": way.colour, "markerfacecolor": "white" if hollow else way.colour, "capsize": 3}
+    axes.errorbar([mean], [place], xerr=[half], label=label, **look)
 
 
 def _name(axes: Any, names: Sequence[str]) -> None:
@@ -80,33 +80,38 @@ def _name(axes: Any, names: Sequence[str]) -> None:
 
 
 def _along(axes: Any, study: Study, rows: Sequence[Row]) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
     series = list(dict.fromkeys(row.cell.series for row in rows))
     groups = [sorted((r for r in rows if r.cell.series == name), key=lambda row: row.cell.x or 0.0) for name in series]
     ways = [way_of(group[0].cell.recipe) for group in groups]
+    ticks = sorted({row.cell.x for row in rows if row.cell.x is not None})
     for index, (group, way, style) in enumerate(zip(groups, ways, looks(ways), strict=True)):
-        beside = ScaledTranslation((index - (len(groups) - 1) / 2) / 18, 0, axes.figure.dpi_scale_trans)
+        aside = 0.012 * (index - (len(groups) - 1) / 2)  # so that the bars of two series do not hide each other
         axes.errorbar(
-            [row.cell.x for row in group],
+            [_moved(row.cell.x or 0.0, aside, ticks, study.log) for row in group],
             [_percent(row.test)[0] for row in group],
             yerr=[_percent(row.test)[1] for row in group],
             capsize=3,
             label=WAYS[way].title,
-            transform=axes.transData + beside,  # so that the bars of two series do not hide each other
             **style,
         )
     if study.log:
         logarithmic(axes, "x")
-    ticks = sorted({row.cell.x for row in rows if row.cell.x is not None})
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set(xlabel=study.axis, ylabel=_TOP1)
 
 
+def _moved(x: float, aside: float, ticks: Sequence[float], log: bool) -> float:
+    """A place moved by a share of the axis."""
+    return x * (ticks[-1] / ticks[0]) ** aside if log else x + aside * (ticks[-1] - ticks[0])
+
+
 def _dots(axes: Any, rows: Sequence[Row]) -> None:
-    baselines = {row.cell.baseline for row in rows}
+    baselines, named = {row.cell.baseline for row in rows}, set[str]()
     for place, row in enumerate(rows):
-        _bar(axes, place, row.test, WAYS[way_of(row.cell.recipe)].colour, hollow=row.cell.name in baselines)
+        way = WAYS[way_of(row.cell.recipe)]
+        label = None if way.title in named else way.title
+        _bar(axes, place, row.test, way, row.cell.name in baselines, label)
+        named.add(way.title)
     _name(axes, [row.cell.name for row in rows])
     axes.set(xlabel=_TOP1)
 
