@@ -4,6 +4,7 @@ python scripts/rooms.py
 """
 
 import ast
+import re
 import textwrap
 from collections import defaultdict
 from pathlib import Path
@@ -64,7 +65,7 @@ def draw() -> None:
             axes.add_patch(Rectangle((left, height), width, 0.82, facecolor=colour, edgecolor="#444444"))
             middle = left + width / 2
             axes.text(middle, height + 0.65, name, ha="center", va="center", fontsize=10, weight="bold")
-            words = textwrap.fill(purpose(where[name]).replace("`", ""), int(19 * width))
+            words = textwrap.fill(re.sub(r"`| \(section.*?\)", "", purpose(where[name])), int(18 * width))
             axes.text(middle, height + 0.5, words, ha="center", va="top", fontsize=6.4, linespacing=1.1)
     axes.set(xlim=(-0.05, WIDTH + 0.05), ylim=(-0.1, len(stack)))
     axes.axis("off")
