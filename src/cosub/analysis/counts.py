@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.runs.drawing import looks, panels, save, shades
-from cosub.runs.names import caption
+from cosub.runs.drawing import logarithmic, looks, named, panels, save, shades
+
+_PLAIN = 10**6  # submodels up to which their number is written without powers of ten
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def draw(found: Sequence[Count], ways: Mapping[str, str], target: Path) -> None:
         kept = [count.kept for count in mine]
         look = {**style, "markevery": max(1, len(mine) // 12)}
         numbers.plot(kept, [float(count.submodels) for count in mine], **look)
-        probabilities.plot(kept, [count.probability for count in mine], label=_label(mine[0]), **look)
+        probabilities.plot(
+            kept,
+            [count.probability for count in mine],
+            label=f"{named(name, ways[name])}, drop rate {mine[0].drop_rate:.3g}" if ways else name,
+            **look,
+        )
     numbers.set(xlabel="residual layers kept", ylabel="number of submodels", yscale="log")
+    if max(count.submodels for count in found) < _PLAIN:
+        logarithmic(numbers, "y")
     probabilities.set(xlabel="residual layers kept", ylabel="probability in training", ylim=(0, None))
     save(figure, target)
-
-
-def _label(count: Count) -> str:
-    rate = f"drop rate {count.drop_rate:.3g}"
-    return rate if count.name.startswith("drop rate") else f"{caption(count.name)}, {rate}"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from cosub.analysis.subjects import Subject
 from cosub.choices import Rounding
-from cosub.runs.drawing import looks, panels, save, shades
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save, shades
 from cosub.submodel import count
 
 # Rounding bernoulli is not here: on average it has the nominal rate. Appendix C can be read in two ways: its text
@@ -80,7 +79,9 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], ways: Mapping[str, str], 
         for item, style in zip(marks, looks([ways[mark.run] for mark in marks]), strict=True):
             if item.rounding == rounding:
                 look = {**style, "linestyle": "none", "markerfacecolor": "none", "markersize": 9}
-                panel.plot(item.asked, item.effective, label=f"{caption(item.run)}, {item.rows} rows", **look)
+                panel.plot(
+                    item.asked, item.effective, label=f"{named(item.run, ways[item.run])}, {item.rows} rows", **look
+                )
         panel.set(xlabel="nominal drop rate", title=title)
     for panel in axes[:, 0]:
         panel.set(ylabel="effective drop rate")

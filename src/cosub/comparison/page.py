@@ -122,6 +122,7 @@ def draw(found: Result, target: Path) -> None:
         _points(left, place, arm.row.test, arm.half, style)
         _points(right, place, arm.row.difference, arm.half_difference, style)
     right.axvline(0, color="black", linewidth=1)
+    right.locator_params(axis="x", nbins=6)
     left.set_yticks(range(len(arms)), [textwrap.fill(arm.title, 26) for arm in arms])
     images = "test" if found.plan.test_images else "validation"
     left.set(ylim=(len(arms) - 0.4, -0.6), xlabel=f"top-1 on {images} images, %")
