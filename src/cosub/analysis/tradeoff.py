@@ -122,6 +122,7 @@ def draw(points: Sequence[Point], ways: Mapping[str, str], target: Path) -> None
                 panel.annotate(str(point.resolution), place, **note)
         panel.set(xlabel=title)
         panel.margins(0.15)
+        panel.locator_params(axis="x", nbins=4)
     axes[0].set(ylabel="top-1, %")
     note = "; numbers at the marks: resolution in pixels" if several else ""
     save(figure, target, f"FLOPs: multiply-accumulates of a forward pass, as in the paper{note}")

@@ -57,10 +57,10 @@ def logarithmic(axes: Any, name: Literal["x", "y"]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def look(place: int, again: int = 0) -> dict[str, Any]:
-    """Colour, marker and line of the curve with this index, for the first time or again: each differs in black and
-    white too."""
-    number = place + again
+def look(place: int, number: int | None = None) -> dict[str, Any]:
+    """The colour with this place in the table of ways, and marker and line of the curve with this number in a picture:
+    curves differ in black and white too."""
+    number = place if number is None else number
     return {
         "color": list(WAYS.values())[place % len(WAYS)].colour,
         "marker": _MARKERS[number % len(_MARKERS)],
@@ -71,8 +71,8 @@ def look(place: int, again: int = 0) -> dict[str, Any]:
 
 
 def looks(ways: Sequence[str]) -> list[dict[str, Any]]:
-    """Looks of curves that were trained in these ways: a way has its colour, marker and line tell its curves apart."""
-    return [look(list(WAYS).index(way), list(ways[:index]).count(way)) for index, way in enumerate(ways)]
+    """Looks of curves that were trained in these ways: those of one way have its colour, and all differ in marker."""
+    return [look(list(WAYS).index(way), index) for index, way in enumerate(ways)]
 
 
 def named(run: str, way: str) -> str:
