@@ -68,6 +68,7 @@ def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: i
     images = next(iter(slimmed.values()))["num_images"]
     curves.set(xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network")
     depths.set(xlabel="residual layers kept", title="With fewer layers")
+    depths.xaxis.get_major_locator().set_params(integer=True)
     save(figure, target, f"one seed, {images} test images (one is {100 / images:.2f} points): a point or two is chance")
 
 

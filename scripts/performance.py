@@ -83,7 +83,7 @@ _TITLES = {"drop rate": "32 images, 24 blocks", "images": "rate 0.45, 24 blocks"
 
 
 def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
-    title = "Activation memory of a training step, relative to timm's masked drop path: ViT-L, 224 pixels, float32"
+    title = "Activation memory of a training step, relative to masking (ViT-L, 224 pixels, float32)"
     figure, (axes,) = panels(9, 3.1, title, columns=3, sharey=True)
     for panel, (name, points) in zip(axes, curves.items(), strict=True):
         for (key, (_, label)), style in zip(_DRAWN.items(), looks([way for way, _ in _DRAWN.values()]), strict=True):
@@ -92,7 +92,7 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
             )
         panel.axhline(1, color=WAYS["masking"].colour, label="timm's masked drop path")
         panel.set(xlabel=name, title=_TITLES[name], ylim=(0, None))
-    axes[0].set(ylabel="activation memory / masked")
+    axes[0].set(ylabel="activation memory / masking")
     save(figure, target)
 
 
