@@ -17,15 +17,12 @@ from equal_time import TIMED, epochs_at_equal_time, summary_of, table, train
 
 from cosub.cli import main
 from cosub.runs import cpu
-from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.drawing import looks, panels, save
 
 OUT = Path("out/demo")
 KEEP = 10  # residual layers of the slimmed networks
 SUBMODELS = 8  # at random, of each depth
-LOOKS: dict[str, dict[str, Any]] = {
-    "co-training": {"color": "tab:blue", "marker": "o", "linestyle": "-"},
-    "supervised": {"color": "black", "marker": "s", "linestyle": "--", "markerfacecolor": "white"},
-}
+WAYS_OF_RUNS = ("cosub", "supervised")
 
 
 def demo(words: Sequence[str], out: Path, keep: int = KEEP, submodels: int = SUBMODELS, timed: float = TIMED) -> None:
@@ -60,38 +57,28 @@ def facts(about: dict[str, Any]) -> str:
 
 def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: int, target: Path) -> None:
     """Accuracy against the time, the same for both, and against layers kept: random submodels, slimmed networks."""
-    figure = new_figure(10, 4)
-    curves, depths = figure.subplots(1, 2)
-    for name, run in runs.items():
-        curves.plot(*curve(run), label=name, markersize=4, **LOOKS[name])
+    figure, ((curves, depths),) = panels(9, 3.5, "Digits: two networks trained for the same time", columns=2)
+    for (name, run), style in zip(runs.items(), looks(WAYS_OF_RUNS), strict=True):
+        curves.plot(*curve(run), label=f"{name}: full network; random submodels, mean and range", **style)
         kept, means, low, high = population(run, submodels)
-        depths.plot(kept, means, label=f"{name}: random submodels, mean and range", markersize=4, **LOOKS[name])
-        depths.fill_between(kept, low, high, color=LOOKS[name]["color"], alpha=0.12, linewidth=0)
+        depths.plot(kept, means, **style)
+        depths.fill_between(kept, low, high, color=style["color"], alpha=0.12, linewidth=0)
         about = slimmed[name]
-        star = {**LOOKS[name], "marker": "*", "linestyle": "none", "markersize": 15}
+        star = {**style, "marker": "*", "linestyle": "none", "markersize": 15, "markeredgecolor": "white"}
         depths.plot([about["slim"]["layers"]], [100 * about["top1"]], label=f"{name}: slimmed", zorder=3, **star)
     images = next(iter(slimmed.values()))["num_images"]
-    curves.set(
-        xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network, for the same time"
-    )
+    curves.set(xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network")
     depths.set(xlabel="residual layers kept", title="With fewer layers")
-    for axes in (curves, depths):
-        axes.legend(frameon=False, fontsize="small", loc="lower right")
-    figure.supxlabel(
-        f"one seed, {images} test images (one is {100 / images:.2f} points): a point or two is chance", fontsize="small"
-    )
-    tidy([curves, depths])
-    figure.savefig(target, dpi=100)
+    depths.xaxis.get_major_locator().set_params(integer=True)
+    save(figure, target, f"one seed, {images} test images (one is {100 / images:.2f} points): a point or two is chance")
 
 
 def curve(run: Path) -> tuple[list[float], list[float]]:
     """Percent of the time, and top-1 in percent."""
-    from cosub.train.logs import read
+    from cosub.train.plot import read_course
 
-    summary, lines = summary_of(run), read(run)
-    last = max(line["epoch"] for line in lines)
-    points = [(line["epoch"], line["top1"]) for line in lines if "top1" in line] + [(last, summary["top1"])]
-    return [100 * epoch / last for epoch, _ in points], [100 * top1 for _, top1 in points]
+    points = read_course(run).points
+    return [100 * epoch / points[-1][0] for epoch, _ in points], [top1 for _, top1 in points]
 
 
 def population(run: Path, number: int) -> tuple[list[int], list[float], list[float], list[float]]:

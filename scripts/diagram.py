@@ -5,9 +5,10 @@ python scripts/diagram.py
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+from cosub.runs.drawing import panels, save
 
 PICTURE = Path(__file__).parents[1] / "docs" / "diagram.png"
 ROWS = {1.55: (1, 0, 1, 1, 0, 1), 0.45: (0, 1, 1, 0, 1, 1)}  # height of a submodel, and which layers it keeps
@@ -44,7 +45,7 @@ def submodel(axes: Axes, height: float, kept: tuple[int, ...]) -> float:
 
 
 def draw() -> None:
-    figure, axes = plt.subplots(figsize=(9.4, 2.0), layout="constrained")
+    figure, ((axes,),) = panels(9, 2.2, "Submodel co-training: two random submodels of one network teach each other")
     axes.set(xlim=(0, 10.7), ylim=(-0.1, 2.1), aspect="equal")
     axes.axis("off")
     axes.add_patch(Rectangle((0.05, 0.68), 0.64, 0.64, facecolor="#f0e442", edgecolor=INK, linewidth=0.8))
@@ -65,7 +66,7 @@ def draw() -> None:
     arrow(axes, (x + 1.6, 0.76), (x + 0.64, lower + 0.05), bend=-0.2, color="#009e73")
     axes.text(FIRST + 2.5 * STEP, 1.0, "two submodels of one network, one set of weights", ha="center",
               va="center", fontsize=9, style="italic", color=INK)  # fmt: skip
-    figure.savefig(PICTURE, dpi=110, facecolor="white", pil_kwargs={"optimize": True})
+    save(figure, PICTURE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the figure of the README from three runs of scripts/equal_time.py.
+"""Draw the figure of docs/index.md from three runs of scripts/equal_time.py.
 
 python scripts/figures.py out/cifar docs/cifar10.png
 """
@@ -6,32 +6,30 @@ python scripts/figures.py out/cifar docs/cifar10.png
 import sys
 from pathlib import Path
 
-from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.drawing import looks, panels, save
 from cosub.runs.folder import RunFolder
-from cosub.train.logs import read
+from cosub.train.plot import read_course
 
 RUNS = {
-    "cosub": ("co-training", "tab:blue", "-"),
-    "supervised-equal-epochs": ("supervised, equal epochs", "tab:orange", "--"),
-    "supervised-equal-time": ("supervised, equal time", "tab:green", ":"),
+    "cosub": ("cosub", "co-training"),
+    "supervised-equal-epochs": ("supervised", "supervised, equal epochs"),
+    "supervised-equal-time": ("supervised", "supervised, equal time"),
 }
 
 
 def draw(folder: Path, target: Path) -> None:
-    figure = new_figure(9, 3.4)
-    curves, depths = figure.subplots(1, 2)
-    for name, (label, color, line) in RUNS.items():
+    title = "CIFAR-10, a ViT of 6 blocks: the full network and its submodels"
+    figure, ((curves, depths),) = panels(9, 3.3, title, columns=2)
+    styles = looks([way for way, _ in RUNS.values()])
+    for (name, (_, label)), style in zip(RUNS.items(), styles, strict=True):
+        epochs, values = zip(*read_course(folder / name).points, strict=True)
+        curves.plot(epochs, values, label=label, **style)
         summary = RunFolder(folder / name).read_summary()
-        points = [(row["epoch"], row["top1"]) for row in read(folder / name) if "top1" in row]
-        points.append((max(row["epoch"] for row in read(folder / name)), summary["top1"]))
-        curves.plot([x for x, _ in points], [y for _, y in points], line, color=color, label=label, marker="o", ms=3)
         shares = {"1": summary["top1"], **summary["top1_submodels"]}
-        depths.plot([float(s) for s in shares], list(shares.values()), line, color=color, label=label, marker="o", ms=4)
-    curves.set(xlabel="epoch", ylabel="top-1 on test images", title="the full network")
-    depths.set(xlabel="share of the blocks kept", title="submodels of the same network", xticks=[0.5, 0.75, 1.0])
-    tidy([curves, depths])
-    depths.legend(frameon=False, fontsize="small")
-    figure.savefig(target, dpi=100)
+        depths.plot([100 * float(share) for share in shares], [100 * top1 for top1 in shares.values()], **style)
+    curves.set(xlabel="epoch", ylabel="top-1 on test images, %", title="the full network")
+    depths.set(xlabel="blocks kept, %", title="submodels of the same network", xticks=[50, 75, 100])
+    save(figure, target, "a curve is one run: one seed, no error bars")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,18 @@ python scripts/rooms.py
 """
 
 import ast
+import re
 import textwrap
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
 from tree import SOURCE, purpose
 
+from cosub.runs.drawing import panels, save
+
 PICTURE = SOURCE.parents[1] / "docs" / "rooms.png"
-WIDTH, GAP = 10.0, 0.12  # width of a row, and gap between its boxes
+WIDTH, GAP = 9.0, 0.12  # width of a row, and gap between its boxes
 
 
 def rooms() -> dict[str, Path]:
@@ -51,26 +54,22 @@ def levels() -> list[list[str]]:
 
 def draw() -> None:
     stack, where = levels(), rooms()
-    figure, axes = plt.subplots(figsize=(WIDTH, 0.62 * len(stack)), layout="constrained")
+    title = "Rooms of cosub. Each imports only from rooms below it. Blue: the library; sand: runs and tools"
+    figure, ((axes,),) = panels(WIDTH, 0.66 * len(stack) + 0.3, title)
     for height, names in enumerate(stack):
         width = (WIDTH - GAP * (len(names) - 1)) / len(names)
         for place, name in enumerate(names):
             left = place * (width + GAP)
             library = where[name].name != "__init__.py" or name in ("twins", "architectures", "weights")
             colour = "#dbe9f6" if library else "#f3eadb"
-            axes.add_patch(plt.Rectangle((left, height), width, 0.82, facecolor=colour, edgecolor="#444444"))
+            axes.add_patch(Rectangle((left, height), width, 0.82, facecolor=colour, edgecolor="#444444"))
             middle = left + width / 2
-            axes.text(middle, height + 0.55, name, ha="center", va="center", fontsize=10, weight="bold")
-            words = textwrap.fill(
-                purpose(where[name]).replace("`", ""), int(14 * width), max_lines=2, placeholder=" ..."
-            )
-            axes.text(middle, height + 0.24, words, ha="center", va="center", fontsize=6.5)
+            axes.text(middle, height + 0.65, name, ha="center", va="center", fontsize=10, weight="bold")
+            words = textwrap.fill(re.sub(r"`| \(section.*?\)", "", purpose(where[name])), int(18 * width))
+            axes.text(middle, height + 0.5, words, ha="center", va="top", fontsize=6.4, linespacing=1.1)
     axes.set(xlim=(-0.05, WIDTH + 0.05), ylim=(-0.1, len(stack)))
-    axes.set_title(
-        "Rooms of cosub. Each imports only from rooms below it. Blue: the library; sand: runs and tools", fontsize=10
-    )
     axes.axis("off")
-    figure.savefig(PICTURE, dpi=110)
+    save(figure, PICTURE)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from looking import capture, legend
 from matplotlib.figure import Figure
 from pictures import picture
 from tiny import run, tiny
@@ -108,13 +109,10 @@ def test_captions_show_the_name_and_stay_in_the_legend(name):
 
 
 def test_a_run_with_such_a_name_is_in_the_legend_of_its_plot(finished, monkeypatch, tmp_path):
-    seen: list[str] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_given, **_more: seen.extend(
-        text.get_text() for axes in self.axes if axes.get_legend() for text in axes.get_legend().get_texts()
-    ))  # fmt: skip
+    figures = capture(monkeypatch)
     monkeypatch.chdir(finished)
     assert main(["plot", ".", str(finished), "--out", str(tmp_path / "both.png")]) == 0
-    assert seen == [" _run\\$\\foo\\$"] * 2
+    assert legend(figures[0]) == [" _run\\$\\foo\\$ (co-training)"] * 2
 
 
 def test_classes_with_such_names_are_drawn(finished, tmp_path):

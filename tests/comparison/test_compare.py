@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from looking import capture, legend, note
 from PIL import Image
 from tiny import TINY, tiny
 
@@ -13,7 +14,7 @@ from cosub.choices import ArmName
 from cosub.cli import main
 from cosub.comparison import plan as planning
 from cosub.comparison.course import PILOT, short_runs, whole_runs
-from cosub.comparison.page import notes, page, table
+from cosub.comparison.page import draw, notes, page, table
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT, Plan, pace_of
 from cosub.comparison.request import THREE, Request
 from cosub.comparison.result import result
@@ -25,6 +26,7 @@ from cosub.paper.studies.ledger import Ledger
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.folder import RunFolder
+from cosub.runs.ways import WAYS
 from cosub.train.machine import Machine
 from cosub.train.pace import Paces
 from cosub.train.planning import plan
@@ -241,6 +243,20 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     optimistic = compared({}, test_images=0)
     assert not any(line.startswith("test") for line in table(optimistic))
     assert "validation numbers are optimistic" in page(optimistic, drawn=False)
+
+
+def test_the_picture_names_its_bars_and_gives_each_arm_the_colour_of_its_method(compared, monkeypatch, tmp_path):
+    figures = capture(monkeypatch)
+    draw(compared({"co-training": [0.1, 0.11, 0.12]}), tmp_path / "a.png")
+    draw(compared({}, seeds=1), tmp_path / "b.png")
+    assert "95 % intervals (Student's t) over 3 seeds" in note(figures[0])
+    assert "one seed: no interval" in note(figures[1])
+    left, right = figures[0].axes
+    assert [tick.get_text().replace("\n", " ") for tick in left.get_yticklabels()] == [ARMS[arm].title for arm in THREE]
+    assert left.get_xlabel() == "top-1 on test images, %"
+    colours = {container.lines[0].get_color() for container in right.containers}
+    assert colours == {WAYS["supervised"].colour, WAYS["cosub"].colour}
+    assert legend(figures[0]) == ["full network", "half of its blocks", "a seed"]
 
 
 def test_nothing_is_said_before_there_is_something_to_compare(folder, tmp_path):

@@ -1,12 +1,13 @@
 """Appendix D.1: how many submodels have a given number of residual layers, and how often training draws them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.analysis.drawing import panels, save, style
-from cosub.runs.names import caption
+from cosub.runs.drawing import logarithmic, looks, named, panels, save, shades
+
+_PLAIN = 10**6  # submodels up to which their number is written without powers of ten
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,26 @@ def counts(name: str, rates: Sequence[float]) -> list[Count]:
     ]
 
 
-def draw(found: Sequence[Count], target: Path) -> None:
-    """Draw the number of submodels on a logarithmic scale, and beside it the probability."""
-    figure, axes = panels(1, 2)
-    numbers, probabilities = axes[0]
-    for index, name in enumerate(dict.fromkeys(count.name for count in found)):
+def draw(found: Sequence[Count], ways: Mapping[str, str], target: Path) -> None:
+    """Draw the number of submodels on a logarithmic scale, and beside it the probability. `ways` are those of runs, by
+    name; there are none where drop rates are drawn."""
+    title = "How many submodels there are, and how often training draws them"
+    figure, ((numbers, probabilities),) = panels(8, 3.2, title, columns=2)
+    names = list(dict.fromkeys(count.name for count in found))
+    styles = looks([ways[name] for name in names]) if ways else shades(len(names))
+    for name, style in zip(names, styles, strict=True):
         mine = [count for count in found if count.name == name]
         kept = [count.kept for count in mine]
-        look = {**style(index), "markevery": max(1, len(mine) // 12)}
+        look = {**style, "markevery": max(1, len(mine) // 12)}
         numbers.plot(kept, [float(count.submodels) for count in mine], **look)
-        probabilities.plot(kept, [count.probability for count in mine], label=_label(mine[0]), **look)
-    numbers.set(xlabel="residual layers kept", ylabel="submodels", yscale="log")
+        probabilities.plot(
+            kept,
+            [count.probability for count in mine],
+            label=f"{named(name, ways[name])}, drop rate {mine[0].drop_rate:.3g}" if ways else name,
+            **look,
+        )
+    numbers.set(xlabel="residual layers kept", ylabel="number of submodels", yscale="log")
+    if max(count.submodels for count in found) < _PLAIN:
+        logarithmic(numbers, "y")
     probabilities.set(xlabel="residual layers kept", ylabel="probability in training", ylim=(0, None))
     save(figure, target)
-
-
-def _label(count: Count) -> str:
-    rate = f"drop rate {count.drop_rate:.3g}"
-    return rate if count.name.startswith("drop rate") else f"{caption(count.name)}, {rate}"

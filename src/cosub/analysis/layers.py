@@ -3,16 +3,15 @@
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cosub.analysis.drawing import panels, save, short, style
-from cosub.analysis.subjects import Subject
+from cosub.analysis.subjects import Subject, short
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save
 
 Unit = Literal["block", "layer"]
 
@@ -103,36 +102,41 @@ def _spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float | 
     return (None, None) if math.isnan(rho) else (rho, p)
 
 
-def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], target: Path) -> None:
-    """Draw a row for each run: top-1 and loss without each unit, and the losses on the two sets against each other."""
-    figure, axes = panels(len(agreements), 3)
-    for row, agreed in zip(axes, agreements, strict=True):
+def draw(found: Sequence[Ablation], agreements: Sequence[Agreement], ways: Mapping[str, str], target: Path) -> None:
+    """Draw a row for each run: top-1 and loss without each unit, and the losses on the two sets against each other.
+
+    `ways` are those in which the runs were trained, by name.
+    """
+    unit = agreements[0].unit
+    title = f"The network without one {unit if unit == 'block' else 'residual layer'}"
+    figure, axes = panels(9, 2.7 * len(agreements) + 0.2, title, len(agreements), 3)
+    styles = looks([ways[agreed.run] for agreed in agreements])
+    for row, agreed, style in zip(axes, agreements, styles, strict=True):
         mine = [item for item in found if item.run == agreed.run]
-        for panel, value in zip(row, ("top1", "loss"), strict=False):
-            for index, name in enumerate(agreed.sets):
+        for panel, value, factor in zip(row, ("top1", "loss"), (100, 1), strict=False):
+            for line, face, name in zip(("-", ":"), (style["color"], "white"), agreed.sets, strict=True):
                 part = [item for item in mine if item.set == name]
-                values = [getattr(item, value) for item in part if item.missing]
+                look = {**style, "linestyle": line, "markerfacecolor": face}
+                values = [factor * getattr(item, value) for item in part if item.missing]
                 panel.plot(
-                    range(len(values)), values, label=f"without one {agreed.unit}, {short(name)}", **style(index)
+                    range(len(values)), values, label=f"{named(agreed.run, ways[agreed.run])}, {short(name)}", **look
                 )
-                full = next(getattr(item, value) for item in part if not item.missing)
-                look = {**style(index), "marker": None}
-                panel.axhline(full, alpha=0.6, **{**look, "linewidth": 0.8}, label=f"full network, {short(name)}")
+                full = next(factor * getattr(item, value) for item in part if not item.missing)
+                panel.axhline(full, color=style["color"], linestyle=line, linewidth=0.8, alpha=0.6)
             panel.xaxis.get_major_locator().set_params(integer=True)
-            panel.set(xlabel=f"{agreed.unit} left out", ylabel="top-1 accuracy" if value == "top1" else "loss")
-        row[0].set_title(caption(agreed.run))
-        _against(row[2], mine, agreed)
-    save(figure, target)
+            panel.set(xlabel=f"{unit} left out", ylabel="top-1, %" if value == "top1" else "loss")
+        _against(row[2], mine, agreed, style)
+    note = "with markers: without one, by its index; level line: the full network"
+    save(figure, target, f"{note}\nright: the losses on both sets, and Spearman's rank correlation (rho)")
 
 
-def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement) -> None:
+def _against(panel: Any, mine: Sequence[Ablation], agreed: Agreement, style: Mapping[str, Any]) -> None:
     """Draw the losses on two sets against each other, each unit with its index."""
     first, second = ([item.loss for item in mine if item.set == name and item.missing] for name in agreed.sets)
-    panel.plot(first, second, **style(0, line=False))
+    panel.plot(first, second, **{**style, "linestyle": "none"})
     for index, place in enumerate(zip(first, second, strict=True)):
-        note = {"xytext": (4, 2), "textcoords": "offset points", "fontsize": 6}
-        panel.annotate(str(index), place, **note)
-    panel.xaxis.get_major_locator().set_params(nbins=4)
+        panel.annotate(str(index), place, xytext=(4, 2), textcoords="offset points", fontsize=7)
+    panel.locator_params(axis="x", nbins=4)
     rho = "not defined" if agreed.loss_rho is None else f"{agreed.loss_rho:.2f}"
     x, y = map(short, agreed.sets)
-    panel.set(xlabel=f"loss, {x}", ylabel=f"loss, {y}", title=f"Spearman's rho {rho}")
+    panel.set(xlabel=f"loss, {x}", ylabel=f"loss, {y}", title=f"rho {rho}")

@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.analysis.drawing import panels, save, short, style
-from cosub.analysis.subjects import Subject
+from cosub.analysis.subjects import Subject, short
 from cosub.data.sources import Examples
 from cosub.evaluation.classification import Result, evaluate
 from cosub.runs.distributed import World
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,23 @@ def overfitting(
     return found
 
 
-def draw(found: Sequence[Accuracy], target: Path) -> None:
-    """Draw a panel for each set but the first: accuracy on it against that on the first, and the line of equality."""
+def draw(found: Sequence[Accuracy], ways: Mapping[str, str], target: Path) -> None:
+    """Draw a panel for each set but the first: accuracy on it against that on the first, and the line of equality.
+
+    `ways` are those in which the runs were trained, by name.
+    """
     first, *others = dict.fromkeys(item.set for item in found)
-    values = {(item.run, item.set): item.top1 for item in found}
+    values = {(item.run, item.set): 100 * item.top1 for item in found}
     runs = list(dict.fromkeys(item.run for item in found))
     low, high = min(values.values()), max(values.values())
-    room = max(0.05 * (high - low), 0.005)
-    figure, axes = panels(1, len(others))
+    room = max(0.05 * (high - low), 0.5)
+    size = max(3.4 * len(others), 4.6), 3.4
+    figure, axes = panels(*size, "Top-1 of full networks on several sets of images", columns=len(others))
     for panel, other in zip(axes[0], others, strict=True):
         ends = [low - room, high + room]
         panel.plot(ends, ends, color="gray", linewidth=0.8, label="equal")
-        for index, run in enumerate(runs):
-            look = {**style(index, line=False), "markersize": 7}
-            panel.plot(values[run, first], values[run, other], label=caption(run), **look)
-        panel.set(xlabel=f"top-1 on {short(first)}", ylabel=f"top-1 on {short(other)}", xlim=ends, ylim=ends)
+        for run, style in zip(runs, looks([ways[run] for run in runs]), strict=True):
+            look = {**style, "linestyle": "none", "markersize": 7}
+            panel.plot(values[run, first], values[run, other], label=named(run, ways[run]), **look)
+        panel.set(xlabel=f"top-1 on {short(first)}, %", ylabel=f"top-1 on {short(other)}, %", xlim=ends, ylim=ends)
     save(figure, target)

@@ -3,23 +3,22 @@
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save
 from cosub.seeds import derive
 
 SCALES = {"1": 1.0, "L/k": "expectation"}
-_TITLES = {"1": "branches unscaled", "L/k": "branches times L / layers kept"}
+_TITLES = {"1": "branches unscaled", "L/k": "branches times all layers / layers kept"}
 
 
 @dataclass(frozen=True)
@@ -145,26 +144,27 @@ def _depth(group: Sequence[Member], num_layers: int) -> Depth:
     )
 
 
-def draw(depths: Sequence[Depth], target: Path) -> None:
-    """Draw a panel for each factor: mean with first and last decile (lines), and the best submodel (hollow)."""
-    figure, axes = panels(1, len(SCALES), sharey=True)
+def draw(depths: Sequence[Depth], ways: Mapping[str, str], target: Path) -> None:
+    """Draw a panel for each factor: mean with first and last decile (lines), and the best submodel (hollow).
+
+    `ways` are those in which the runs were trained, by name.
+    """
+    title = f"Random submodels, at most {max(depth.submodels for depth in depths)} of each number of layers"
+    figure, (axes,) = panels(8, 3.2, title, columns=len(SCALES), sharey=True)
     runs = list(dict.fromkeys(depth.run for depth in depths))
-    for panel, scale in zip(axes[0], SCALES, strict=True):
-        for index, run in enumerate(runs):
+    for panel, scale in zip(axes, SCALES, strict=True):
+        for index, (run, look) in enumerate(zip(runs, looks([ways[run] for run in runs]), strict=True)):
             curve = [depth for depth in depths if (depth.run, depth.scale) == (run, scale)]
-            look = style(index)
             # Shifted, so that the bars of two runs do not overlap.
             places = [depth.kept + 0.16 * (index - (len(runs) - 1) / 2) for depth in curve]
-            means = [depth.mean for depth in curve]
-            bars = [max(0, depth.mean - depth.low) for depth in curve], [max(0, d.high - d.mean) for d in curve]
-            panel.errorbar(
-                places, means, bars, label=f"{caption(run)}: mean, deciles", capsize=2.5, elinewidth=0.8, **look
-            )
+            means = [100 * depth.mean for depth in curve]
+            bars = [[100 * max(0, d.mean - d.low) for d in curve], [100 * max(0, d.high - d.mean) for d in curve]]
+            panel.errorbar(places, means, bars, label=named(run, ways[run]), capsize=2.5, elinewidth=0.8, **look)
             hollow = {**look, "linestyle": "none", "markerfacecolor": "white", "markersize": 6}
-            panel.plot(places, [depth.best for depth in curve], label=f"{caption(run)}: best", **hollow)
+            panel.plot(places, [100 * depth.best for depth in curve], **hollow)
         ticks = sorted({depth.kept for depth in depths})
         panel.set(xlabel="residual layers kept", title=_TITLES[scale])
         if len(ticks) <= 10:
             panel.set_xticks(ticks)
-    axes[0, 0].set(ylabel="top-1 accuracy")
-    save(figure, target)
+    axes[0].set(ylabel="top-1, %")
+    save(figure, target, "bars: from the first to the last decile of the submodels, not of seeds; hollow: the best")

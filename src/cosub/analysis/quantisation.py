@@ -1,13 +1,12 @@
 """Appendix C.1: the number of kept rows is rounded, so the effective drop rate differs from the nominal one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.subjects import Subject
 from cosub.choices import Rounding
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save, shades
 from cosub.submodel import count
 
 # Rounding bernoulli is not here: on average it has the nominal rate. Appendix C can be read in two ways: its text
@@ -64,21 +63,26 @@ def mark(subject: Subject) -> Mark:
     return Mark(subject.name, subject.recipe.rounding, subject.rows, asked, effective)
 
 
-def draw(rates: Sequence[Rate], marks: Sequence[Mark], target: Path) -> None:
-    """Draw a panel per rounding: effective against nominal rate, a line per number of rows, a marker per run."""
-    roundings = tuple(_TITLES)
-    figure, axes = panels(1, len(roundings), sharey=True)
-    for panel, rounding in zip(axes[0], roundings, strict=True):
+def draw(rates: Sequence[Rate], marks: Sequence[Mark], ways: Mapping[str, str], target: Path) -> None:
+    """Draw a panel per rounding: effective against nominal rate, a line per number of rows, a marker per run.
+
+    `ways` are those in which the runs were trained, by name.
+    """
+    figure, axes = panels(8, 6, "What rounding the number of kept rows makes of the drop rate", 2, 2, sharey=True)
+    numbers = list(dict.fromkeys(rate.rows for rate in rates))
+    for panel, (rounding, title) in zip(axes.flat, _TITLES.items(), strict=True):
         panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="nominal")
-        mine = [rate for rate in rates if rate.rounding == rounding]
-        for index, rows in enumerate(dict.fromkeys(rate.rows for rate in mine)):
-            curve = [rate for rate in mine if rate.rows == rows]
-            look = {**style(index), "marker": None, "drawstyle": "steps-mid"}
+        for rows, style in zip(numbers, shades(len(numbers)), strict=True):
+            curve = [rate for rate in rates if (rate.rounding, rate.rows) == (rounding, rows)]
+            look = {**style, "marker": None, "drawstyle": "steps-mid"}
             panel.plot([rate.asked for rate in curve], [rate.effective for rate in curve], label=f"{rows} rows", **look)
-        for index, item in enumerate(marks):
+        for item, style in zip(marks, looks([ways[mark.run] for mark in marks]), strict=True):
             if item.rounding == rounding:
-                look = {**style(index, line=False), "markerfacecolor": "none", "markersize": 8 + 3 * index}
-                panel.plot(item.asked, item.effective, label=f"{caption(item.run)}, {item.rows} rows", **look)
-        panel.set(xlabel="nominal drop rate", title=_TITLES[rounding])
-    axes[0, 0].set(ylabel="effective drop rate")
-    save(figure, target)
+                look = {**style, "linestyle": "none", "markerfacecolor": "none", "markersize": 9}
+                panel.plot(
+                    item.asked, item.effective, label=f"{named(item.run, ways[item.run])}, {item.rows} rows", **look
+                )
+        panel.set(xlabel="nominal drop rate", title=title)
+    for panel in axes[:, 0]:
+        panel.set(ylabel="effective drop rate")
+    save(figure, target, "rows: images of a group times submodels of an image")

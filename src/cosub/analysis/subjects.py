@@ -13,6 +13,8 @@ from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
 from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import load_classifier
+from cosub.runs.names import caption
+from cosub.runs.ways import way_of
 from cosub.train.methods import build
 
 
@@ -88,6 +90,16 @@ def images_of_runs(subjects: Sequence[Subject], names: Sequence[str], path: str 
                 f"(classes {_few(first.classes)} and {_few(subject.classes)}); analyse them one by one"
             )
     return opened
+
+
+def ways_of(subjects: Sequence[Subject]) -> dict[str, str]:
+    """In which way each run was trained, by its name."""
+    return {subject.name: way_of(subject.recipe) for subject in subjects}
+
+
+def short(name: str) -> str:
+    """The name of a set for a label: the last two parts of a path."""
+    return caption("/".join(Path(name).parts[-2:]))
 
 
 def cautions(subjects: Sequence[Subject]) -> list[str]:

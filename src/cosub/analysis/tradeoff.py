@@ -2,28 +2,27 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cosub.analysis.drawing import panels, save, style
 from cosub.analysis.overfitting import accuracy
 from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
 from cosub.runs.counting import Ledger
 from cosub.runs.distributed import World
-from cosub.runs.names import caption
+from cosub.runs.drawing import looks, named, panels, save
 from cosub.runs.network import build_network
 from cosub.runs.timing import time_in_turns
 from cosub.weights.loading import load_weights
 
 _MEASURES = {
-    "parameters_m": "parameters (millions)",
-    "gflops": "FLOPs per image (billions)",
-    "ms_per_image": "time per image (ms)",
+    "parameters_m": "parameters, millions",
+    "gflops": "FLOPs per image, billions",
+    "ms_per_image": "time per image, ms",
 }
 
 
@@ -105,19 +104,25 @@ def _batch(subject: Subject, images: int) -> Tensor:
     return torch.zeros(images, 3, pixels, pixels, device=next(subject.network.parameters()).device)
 
 
-def draw(points: Sequence[Point], target: Path) -> None:
-    """Draw a panel per measure of cost; a line joins the resolutions of a run, which label its points."""
-    figure, axes = panels(1, len(_MEASURES), sharey=True)
-    several = len({(point.run, point.resolution) for point in points}) > len({point.run for point in points})
-    for panel, (measure, title) in zip(axes[0], _MEASURES.items(), strict=True):
-        for index, run in enumerate(dict.fromkeys(point.run for point in points)):
+def draw(points: Sequence[Point], ways: Mapping[str, str], target: Path) -> None:
+    """Draw a panel per measure of cost; a line joins the resolutions of a run, which label its points.
+
+    `ways` are those in which the runs were trained, by name.
+    """
+    figure, (axes,) = panels(9, 3.2, "Accuracy of full networks, and their cost", columns=len(_MEASURES), sharey=True)
+    runs = list(dict.fromkeys(point.run for point in points))
+    several = len({(point.run, point.resolution) for point in points}) > len(runs)
+    for panel, (measure, title) in zip(axes, _MEASURES.items(), strict=True):
+        for index, (run, style) in enumerate(zip(runs, looks([ways[run] for run in runs]), strict=True)):
             mine = [point for point in points if point.run == run]
-            places = [(getattr(point, measure), point.top1) for point in mine]
-            panel.plot(*zip(*places, strict=True), label=caption(run), **style(index))
+            places = [(getattr(point, measure), 100 * point.top1) for point in mine]
+            panel.plot(*zip(*places, strict=True), label=named(run, ways[run]), **style)
             for point, place in zip(mine if several else (), places, strict=False):
                 note = {"xytext": (5, 4 if index % 2 else -9), "textcoords": "offset points", "fontsize": 7}
                 panel.annotate(str(point.resolution), place, **note)
         panel.set(xlabel=title)
         panel.margins(0.15)
-    axes[0, 0].set(ylabel="top-1 accuracy")
-    save(figure, target)
+        panel.locator_params(axis="x", nbins=4)
+    axes[0].set(ylabel="top-1, %")
+    note = "; numbers at the marks: resolution in pixels" if several else ""
+    save(figure, target, f"FLOPs: multiply-accumulates of a forward pass, as in the paper{note}")

@@ -1,18 +1,21 @@
 """The page of a comparison: the sentence, the table, the picture, and what must be known to read them."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
 from cosub.comparison.request import THREE
 from cosub.comparison.result import Result
-from cosub.paper.studies.arms import FIRST
+from cosub.paper.studies.arms import ARMS, FIRST
+from cosub.paper.studies.picture import intervals
 from cosub.paper.studies.statistics import Estimate
-from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.drawing import looks, panels, save
 from cosub.runs.folder import write_atomically
 from cosub.runs.tables import align
+from cosub.runs.ways import way_of
 
 PAGE, PICTURE = "comparison.md", "comparison.png"
 
@@ -109,43 +112,33 @@ def _all(values: Any) -> str:
 
 
 def draw(found: Result, target: Path) -> None:
-    """Write a PNG: accuracy of each arm, full network and half of its blocks, and the differences to masking.
-
-    Bars are 95 % intervals; small dots are seeds.
-    """
+    """Write a PNG: accuracy of each arm, full network and half of its blocks, and the differences to masking."""
     arms = found.arms
-    figure = new_figure(9, 1.4 + 0.5 * len(arms))
-    left, right = figure.subplots(1, 2, sharey=True)
-    for place, arm in enumerate(arms):
+    title = f"{Path(found.plan.recipe.data.path).name}: ways to train, each for {found.plan.seconds:.0f} s"  # pyright: ignore[reportAttributeAccessIssue]
+    figure, ((left, right),) = panels(9, 1.0 + 0.6 * len(arms), title, columns=2, sharey=True)
+    for place, (arm, style) in enumerate(zip(arms, looks([way_of(arm.row.cell.recipe) for arm in arms]), strict=True)):
         seeds = [100 * line["top1"] for line in arm.row.lines.values()]
-        left.plot(seeds, [place - 2 * _SHIFT] * len(seeds), ".", color="tab:gray", markersize=4, zorder=1)
-    _points(left, [arm.row.test for arm in arms], "full network")
-    _points(left, [arm.half for arm in arms], "half of its blocks")
-    _points(right, [arm.row.difference for arm in arms], "full network")
-    _points(right, [arm.half_difference for arm in arms], "half of its blocks")
-    right.axvline(0, color="tab:gray", linewidth=1)
-    left.set_yticks(range(len(arms)), [arm.row.cell.name for arm in arms])
+        left.plot(seeds, [place - 2 * _SHIFT] * len(seeds), ".", color=style["color"], markersize=4)
+        _points(left, place, arm.row.test, arm.half, style)
+        _points(right, place, arm.row.difference, arm.half_difference, style)
+    right.axvline(0, color="black", linewidth=1)
+    right.locator_params(axis="x", nbins=6)
+    left.set_yticks(range(len(arms)), [textwrap.fill(arm.title, 26) for arm in arms])
     images = "test" if found.plan.test_images else "validation"
-    left.set(ylim=(len(arms) - 0.5, -0.5), xlabel=f"top-1 on {images} images, %")
-    right.set(xlabel=f"points above {FIRST}, 95 % intervals")
-    left.legend(frameon=False, fontsize="small")
-    tidy([left, right])
-    figure.savefig(target, dpi=110, metadata={"Software": None})
+    left.set(ylim=(len(arms) - 0.4, -0.6), xlabel=f"top-1 on {images} images, %")
+    right.set(xlabel=f"points above {ARMS[FIRST].title}")
+    for what, mark in {"full network": _FULL, "half of its blocks": _HALF, "a seed": {"marker": "."}}.items():
+        left.plot([], [], color="black", linestyle="none", label=what, **mark)
+    save(figure, target, f"{intervals(len(arm.row.lines) for arm in arms)}; right: of differences at the same seed")
 
 
-_SHIFT = 0.12
-_LOOKS: dict[str, dict[str, Any]] = {
-    "full network": {"marker": "o", "color": "black"},
-    "half of its blocks": {"marker": "s", "color": "tab:blue", "markerfacecolor": "white"},
-}
+_SHIFT = 0.14
+_FULL, _HALF = {"marker": "o"}, {"marker": "s", "markerfacecolor": "white"}
 
 
-def _points(axes: Any, values: Sequence[Estimate | None], what: str) -> None:
-    """A mean with its interval for each arm that has one; the full network's lies a little higher."""
-    shift = -_SHIFT if what == "full network" else _SHIFT
-    found = [
-        (100 * value.mean, place + shift, 100 * (value.half or 0.0)) for place, value in enumerate(values) if value
-    ]
-    if found:
-        means, places, halves = zip(*found, strict=True)
-        axes.errorbar(means, places, xerr=halves, linestyle="none", capsize=3, label=what, **_LOOKS[what])
+def _points(axes: Any, place: int, full: Estimate | None, half: Estimate | None, style: Mapping[str, Any]) -> None:
+    """Means with their intervals; the full network's lies a little higher."""
+    for value, shift, mark in ((full, -_SHIFT, _FULL), (half, _SHIFT, _HALF)):
+        if value:
+            bar = {"xerr": 100 * (value.half or 0.0), "capsize": 3, "color": style["color"], **mark}
+            axes.errorbar([100 * value.mean], [place + shift], linestyle="none", **bar)

@@ -11,8 +11,10 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.classification import logits_of
 from cosub.recipes.inputs import Inputs
-from cosub.runs.drawing import new_figure
+from cosub.runs.drawing import panels, save
 from cosub.runs.names import caption
+
+WRONG = "#D55E00"  # vermilion: read by all eyes
 
 
 def show_examples(
@@ -25,7 +27,7 @@ def show_examples(
     target: Path,
     layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a PNG of `number` test images, evenly spaced over the set; wrong predictions have a red title.
+    """Write a PNG of `number` test images, evenly spaced over the set; wrong predictions have two lines, in colour.
 
     `layers` are the residual layers of a submodel; by default the full network is used.
 
@@ -49,17 +51,17 @@ def show_examples(
         probabilities = logits_of(network, normalize(batch, inputs), layers).softmax(1).cpu()
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
-    figure = new_figure(1.5 * columns, 1.75 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, (image, label), row in zip(axes, shown, probabilities, strict=False):
+    title = f"{len(shown)} of {total:,} images: the predicted class and its probability; where wrong, the true class"
+    figure, axes = panels(max(1.5 * columns, 4.5), 1.75 * rows, title, rows, columns)
+    for panel, (image, label), row in zip(axes.flat, shown, probabilities, strict=False):
         predicted = int(row.argmax())
         panel.imshow(image)
         panel.set_title(
             f"{caption(classes[predicted])} {row[predicted]:.0%}"
             + ("" if predicted == label else f"\nis {caption(classes[int(label)])}"),
             fontsize=7,
-            color="black" if predicted == label else "firebrick",
+            color="black" if predicted == label else WRONG,
         )
-    for panel in axes:
+    for panel in axes.flat:
         panel.axis("off")
-    figure.savefig(target, dpi=100)
+    save(figure, target)

@@ -1,21 +1,21 @@
 """Scenes with their labels and a network's predictions, in colours."""
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from cosub.data.decoding import BadImage
 from cosub.errors import InputError
+from cosub.runs.drawing import panels, save
 from cosub.runs.names import caption
 from cosub.segmentation.evaluation import Viewer, drive_alone
 from cosub.segmentation.losses import IGNORE
+from cosub.segmentation.palette import palette
 from cosub.segmentation.scenes import SceneExamples
 
 _OPACITY = 0.6
@@ -34,45 +34,33 @@ def show_scenes(
 ) -> None:
     """Write a PNG of `number` scenes, evenly spaced over the set: the image, its labels, the network's prediction.
 
-    Ignored pixels are black in the labels. Without `photographs` there are only the two maps. `layers` are the residual
-    layers of a submodel; by default the full network is used.
+    Ignored pixels are black in the labels, and void in the legend. Without `photographs` there are only the two maps.
+    `layers` are the residual layers of a submodel; by default the full network is used.
 
     Raises:
         InputError: if none of them can be read.
     """
-    from matplotlib.figure import Figure
-
     shown = _read(examples, number)
     if not shown:
         raise InputError(f"show: {number}: none of these scenes can be read; leave it out")
     probabilities = [drive_alone(look.probabilities(image), network, look, layers) for image, _ in shown]
     predictions = [found.argmax(0).byte().cpu() for found in probabilities]
     colours = palette(len(classes))
-    titles = ["image", "labels", "prediction"] if photographs else ["labels", "prediction"]
+    titles = ["photograph", "labels", "prediction"] if photographs else ["labels", "prediction"]
     ratio = shown[0][0].shape[1] / shown[0][0].shape[2]
-    figure = Figure(figsize=(2.4 * len(titles), (2.4 * ratio + 0.05) * len(shown) + 0.7), layout="constrained")
-    axes = figure.subplots(len(shown), len(titles), squeeze=False)
+    size = 2.4 * len(titles), (2.4 * ratio + 0.05) * len(shown) + 0.6
+    figure, axes = panels(*size, f"{len(shown)} scenes: {', '.join(titles)}", len(shown), len(titles))
     for row, (image, labels), prediction in zip(axes, shown, predictions, strict=True):
         under = image.permute(1, 2, 0).numpy()
-        panels = [under] if photographs else []
-        panels += [painted(under if photographs else None, values, colours) for values in (labels, prediction)]
-        for panel, pixels in zip(row, panels, strict=True):
+        pictures = [under] if photographs else []
+        pictures += [painted(under if photographs else None, values, colours) for values in (labels, prediction)]
+        for panel, pixels in zip(row, pictures, strict=True):
             panel.imshow(pixels, interpolation="nearest")
             panel.axis("off")
     for panel, title in zip(axes[0], titles, strict=True):
-        panel.set_title(title, fontsize=9)
-    _legend(figure, classes, colours, [labels for _, labels in shown] + predictions, columns=2 * len(titles))
-    figure.savefig(target, dpi=100)
-
-
-def palette(number: int) -> UInt8[np.ndarray, "C 3"]:
-    """Colours that differ in hue and brightness."""
-    golden = 0.618034
-    values = [
-        colorsys.hsv_to_rgb(index * golden % 1, 0.85 - 0.35 * (index % 2), 0.95 - 0.2 * (index % 3))
-        for index in range(number)
-    ]
-    return (np.array(values) * 255).astype(np.uint8)
+        panel.set_title(title)
+    patches, more = _legend(classes, colours, [labels for _, labels in shown] + predictions)
+    save(figure, target, more, patches)
 
 
 def _read(examples: SceneExamples, number: int) -> list[tuple[Tensor, Tensor]]:
@@ -97,15 +85,16 @@ def painted(under: np.ndarray | None, labels: Tensor, colours: np.ndarray) -> np
     return (_OPACITY * painted + (1 - _OPACITY) * under).astype(np.uint8)
 
 
-def _legend(figure: Any, classes: Sequence[str], colours: np.ndarray, maps: list[Tensor], columns: int) -> None:
-    """A legend of the classes with the most pixels."""
+def _legend(classes: Sequence[str], colours: np.ndarray, maps: list[Tensor]) -> tuple[list[Any], str]:
+    """Patches of the classes with the most pixels and of ignored pixels, and a word where there are more classes."""
     from matplotlib.patches import Patch
 
-    everything = torch.cat([values.flatten() for values in maps])
-    counts = torch.bincount(everything, minlength=IGNORE + 1)[:IGNORE]
-    most = [index for index in counts.argsort(descending=True).tolist() if counts[index]][:_LEGEND]
-    handles = [
+    counts = torch.bincount(torch.cat([values.flatten() for values in maps]), minlength=IGNORE + 1)
+    there = [index for index in counts[:IGNORE].argsort(descending=True).tolist() if counts[index]]
+    patches = [
         Patch(color=tuple((colours[index] / 255).tolist()), label=caption(classes[int(index)]))
-        for index in sorted(most)
+        for index in sorted(there[:_LEGEND])
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
+    void = [Patch(color="black", label="void: no label, not scored")] if counts[IGNORE] else []
+    more = f"the {_LEGEND} classes with the most pixels, of {len(there)}" if len(there) > _LEGEND else ""
+    return patches + void, more

@@ -16,11 +16,12 @@ from cosub.data.decoding import BadImage
 from cosub.data.pixels import decoded, rule_of
 from cosub.errors import InputError
 from cosub.evaluation.networks import Candidate, layers_kept
-from cosub.runs.drawing import new_figure
+from cosub.runs.drawing import new_figure, save
 from cosub.runs.folder import require_free
 from cosub.runs.names import caption
 from cosub.segmentation.evaluation import SINGLE, drive_alone, viewer
-from cosub.segmentation.overlays import painted, palette
+from cosub.segmentation.overlays import painted
+from cosub.segmentation.palette import palette
 
 _NAMED = 0.01  # share of an image from which on a class has its name written
 
@@ -136,7 +137,4 @@ def _draw_legend(classes: Sequence[str], colours: np.ndarray, path: Path) -> Non
         Patch(color=tuple((colour / 255).tolist()), label=f"{value}  {caption(name)}")
         for value, (name, colour) in enumerate(zip(classes, colours, strict=True), 1)
     ]
-    columns = -(-len(handles) // 25)
-    figure = new_figure(2.4 * columns, 0.6 + 0.22 * min(len(handles), 25))
-    figure.legend(handles=handles, loc="center", ncols=columns, fontsize=8, frameon=False, title="value and class")
-    figure.savefig(path, dpi=110)
+    save(new_figure(6.4, 0.5, "Classes of the maps, each with its value in the PNG"), path, handles=handles)

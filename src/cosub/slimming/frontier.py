@@ -9,11 +9,11 @@ from cosub.choices import SlimUnit, Strategy
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
-from cosub.runs.drawing import new_figure, tidy
+from cosub.runs.drawing import look, panels, save
 from cosub.runs.folder import aside
-from cosub.runs.names import caption
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.tables import align
+from cosub.runs.ways import WAYS, way_of
 from cosub.slimming.images import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
@@ -25,16 +25,16 @@ FULL = "full network"
 COLUMNS: tuple[str, ...] = ("strategy", "layers", "top1", "milliseconds", "params", "factor", "loss", "kept_layers",
                             "unit", "keep")  # fmt: skip
 
-# Told apart by shape as well as by colour; the one to beat is black.
+# Marker, and place in the table of colours; the one to beat is black.
 _STYLES = {
-    "every-other": ("o", "black"),
-    "ends": ("v", "#999999"),
-    "layerscale": ("P", "#cc79a7"),
-    "cosine": ("^", "#56b4e9"),
-    "leave-one-out": ("D", "#e69f00"),
-    "greedy": ("s", "#d55e00"),
-    "search": ("*", "#0072b2"),
-    FULL: ("X", "black"),
+    "every-other": ("o", 1),
+    "ends": ("v", 2),
+    "layerscale": ("P", 5),
+    "cosine": ("^", 7),
+    "leave-one-out": ("D", 4),
+    "greedy": ("s", 3),
+    "search": ("*", 0),
+    FULL: ("X", 1),
 }
 
 
@@ -152,28 +152,33 @@ def _write(points: Sequence[dict[str, Any]], target: Path) -> None:
 
 def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
     """Write a PNG: top-1 against milliseconds, and against parameters."""
-    figure = new_figure(9, 4)
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, (axes,) = panels(9, 3.8, title, columns=2, sharey=True)
     for strategy in dict.fromkeys(point["strategy"] for point in points):
         mine = [point for point in points if point["strategy"] in (strategy, FULL)]
-        marker, colour = _STYLES[strategy]
-        rival = strategy == "every-other"
-        look: dict[str, Any] = {"marker": marker, "color": colour, "linestyle": "--" if rival else "-"}
-        look |= {
-            "linewidth": 2 if rival else 1,
-            "markersize": 8 if marker in "*X" else 5.5,
-            "zorder": 3 + rival + 2 * (strategy == FULL),
-        }
-        for axes, key, unit in zip(panels, ("milliseconds", "params"), (1, 1e6), strict=True):
-            path = sorted(mine, key=lambda point: (point["layers"], point["params"]))
+        path = sorted(mine, key=lambda point: (point["layers"], point["params"]))
+        for panel, key, unit in zip(axes, ("milliseconds", "params"), (1, 1e6), strict=True):
             values = [point[key] / unit for point in path], [100 * point["top1"] for point in path]
-            axes.plot(*values, label=strategy, markeredgecolor="white", markeredgewidth=0.5, **look)
-    panels[0].set(xlabel="milliseconds a forward pass", ylabel="top-1 on test images, %")
-    panels[1].set(xlabel="parameters, millions")
-    tidy(panels)
-    panels[1].legend(frameon=False, fontsize="small", loc="lower right")
-    figure.suptitle(title, fontsize="medium")
-    figure.savefig(target, dpi=110)
+            panel.plot(*values, label=strategy, markeredgecolor="white", markeredgewidth=0.5, **_look(strategy))
+    axes[0].set(xlabel="time of a forward pass, ms", ylabel="top-1 on test images, %")
+    axes[1].set(xlabel="parameters, millions")
+    save(
+        figure,
+        target,
+        "one trained network, slimmed in several ways and not trained anew; black and bold: the baseline",
+    )
+
+
+def _look(strategy: str) -> dict[str, Any]:
+    marker, place = _STYLES[strategy]
+    baseline = strategy == "every-other"
+    return {
+        "color": look(place)["color"],
+        "marker": marker,
+        "linestyle": "--" if baseline else "-",
+        "linewidth": 2 if baseline else 1,
+        "markersize": 8 if marker in "*X" else 5.5,
+        "zorder": 3 + baseline + 2 * (strategy == FULL),
+    }
 
 
 def lines(result: dict[str, Any]) -> list[str]:
@@ -198,5 +203,5 @@ def _row(points: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _title(request: Request, recipe: Recipe, test: Images) -> str:
-    batch = f"{request.latency_batch} image{'s' if request.latency_batch > 1 else ''} a pass"
-    return f"{caption(Path(request.run).name)}: {recipe.method.kind}, {len(test):,} test images, {batch}"
+    batch = f"{request.latency_batch} image{'s' if request.latency_batch > 1 else ''} per pass"
+    return f"{Path(request.run).name} ({WAYS[way_of(recipe)].title}), slimmed: {len(test):,} test images, {batch}"

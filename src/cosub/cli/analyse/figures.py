@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.analysis import counts, layers, overfitting, population, quantisation, tradeoff
-from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subjects
+from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subjects, ways_of
 from cosub.analysis.tables import plain, write_csv
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
@@ -28,7 +28,7 @@ def _population(options: Population, files: dict[str, Path]) -> dict[str, Any]:
             found = population.population(subject, images, planned, options.batch_size, advance)
             depths += population.by_depth(found, subject.num_layers)
             members, bad = members + found, len(images.bad)
-    _write(files, depths, lambda target: population.draw(depths, target), members=members)
+    _write(files, depths, lambda target: population.draw(depths, ways_of(subjects), target), members=members)
     return _counted(examples, bad) | {"depths": _plain(depths)}
 
 
@@ -51,7 +51,7 @@ def _layers(options: Layers, files: dict[str, Path]) -> dict[str, Any]:
             mine = layers.ablate(subject, images, options.unit, options.batch_size, advance)
             agreements.append(layers.agreement(mine))
             found, bad = found + mine, sum(len(part.bad) for part in images.values())
-    _write(files, found, lambda target: layers.draw(found, agreements, target))
+    _write(files, found, lambda target: layers.draw(found, agreements, ways_of(subjects), target))
     counted = {"num_images": number - bad, "bad_images": bad}
     return {**counted, "spearman": _plain(agreements), "ablations": _plain(found)}
 
@@ -61,14 +61,15 @@ def _counts(options: Counts, files: dict[str, Path]) -> dict[str, Any]:
     rates = {subject.name: subject.drop_rates for subject in subjects}
     rates = rates or {f"drop rate {rate:g}": (rate,) * options.layers for rate in options.drop_rate}
     found = [count for name, values in rates.items() for count in counts.counts(name, values)]
-    _write(files, found, lambda target: counts.draw(found, target))
+    _write(files, found, lambda target: counts.draw(found, ways_of(subjects), target))
     return {"counts": _plain(found)}
 
 
 def _quantisation(options: Quantisation, files: dict[str, Path]) -> dict[str, Any]:
-    marks = [quantisation.mark(subject) for subject in load_subjects(options.runs)]
+    subjects = load_subjects(options.runs)
+    marks = [quantisation.mark(subject) for subject in subjects]
     rates = quantisation.quantisation(options.rows, options.layers)
-    _write(files, rates, lambda target: quantisation.draw(rates, marks, target))
+    _write(files, rates, lambda target: quantisation.draw(rates, marks, ways_of(subjects), target))
     return {"rates": _plain(rates), "marks": _plain(marks)}
 
 
@@ -78,7 +79,7 @@ def _overfitting(options: Overfitting, files: dict[str, Path]) -> dict[str, Any]
     world = distributed.join(options.device)
     with progress("images", len(subjects) * sum(len(examples.labels) for examples in sets.values())) as advance:
         found = overfitting.overfitting(subjects, sets, world, options.batch_size, options.workers, advance)
-    _write(files, found, lambda target: overfitting.draw(found, target))
+    _write(files, found, lambda target: overfitting.draw(found, ways_of(subjects), target))
     return {"accuracies": _plain(found)}
 
 
@@ -97,7 +98,7 @@ def _tradeoff(options: Tradeoff, files: dict[str, Path]) -> dict[str, Any]:
         points = tradeoff.tradeoff(
             subjects, examples, world, options.repeats, options.batch_size, options.workers, advance=advance
         )
-    _write(files, points, lambda target: tradeoff.draw(points, target))
+    _write(files, points, lambda target: tradeoff.draw(points, ways_of(subjects), target))
     machine = {"device": str(world.device), "threads": torch.get_num_threads(), "batch_size": options.batch_size}
     return {**machine, "points": _plain(points)}
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cosub.runs.drawing import new_figure
+from cosub.runs.drawing import panels, save
 from cosub.runs.names import caption
 
 _NUMBERED = 15  # classes at most whose cells have their numbers
@@ -79,12 +79,11 @@ def draw_matrix(matrix: Int[Tensor, "C C"], classes: Sequence[str], title: str, 
         counts, counts.sum(1, keepdims=True), out=np.zeros_like(counts), where=counts.sum(1, keepdims=True) > 0
     )
     side = min(4.0 + 0.28 * len(classes), 16.0)
-    figure = new_figure(side + 1.2, side)
-    axes = figure.subplots()
+    figure, ((axes,),) = panels(side + 1.2, side, title)
+    axes.grid(visible=False)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label=f"share of the true class's {unit}", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(title, fontsize=10)
     if len(classes) <= _NAMED:
         names = [caption(name if len(name) <= _LONG else f"{name[: _LONG - 1]}…") for name in classes]
         size = 8 if len(classes) <= 30 else 6
@@ -96,4 +95,4 @@ def draw_matrix(matrix: Int[Tensor, "C C"], classes: Sequence[str], title: str, 
                 colour = "black" if share > 0.5 else "white"
                 text = f"{int(counts[row, column]):,}" if unit == "images" else f"{share:.0%}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=110)
+    save(figure, path)
