@@ -22,7 +22,7 @@ from cosub.recipes.files import dump, identity, read
 from cosub.submodel import count
 from cosub.train import launch
 from cosub.train.few_images import batch_for, epochs_for, warmup_for
-from cosub.train.finetuning import BEGUN
+from cosub.train.finetuning import BEGUN, training_images
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,11 @@ def test_a_dry_run_plans_for_the_images_that_are_stated_or_lie_there(more, epoch
     planned = json.loads(out)
     assert (status, planned["recipe"]["epochs"], planned["recipe"]["batch_size"]) == (0, epochs, batch)
     assert planned["steps"] == epochs * planned["steps_per_epoch"]
+
+
+def test_embedded_images_are_counted_without_a_path():
+    assert training_images(get("digits"), local=True) == 1437
+    assert training_images(dataclasses.replace(get("digits"), data=Folder(path="nowhere")), local=True) is None
 
 
 def test_a_large_set_is_not_probed(start, folder, capsys):

@@ -16,7 +16,6 @@ from cosub.attachment import active, state
 from cosub.choices import Checkpointing, OptimizerName
 from cosub.cli import main
 from cosub.cli.dry_run import _duration, _pointless
-from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.paper.recipes.catalogue import PAPER
 from cosub.recipes import get, recipes
@@ -201,11 +200,16 @@ def test_steps_rows_and_rates():
     assert all(rate.rate == learning_rate(recipe, rate.step, 15) for rate in planned.learning_rates)
 
 
-@pytest.mark.parametrize("test_share", [0.2, 0.33])
-def test_the_images_of_the_digits_are_known(test_share):
-    data = Digits(test_share=test_share)
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [(Digits(), 1437), (Digits(test_share=0.33), 1203), (Digits(train_images=200), 200),
+     (Digits(validation_images=100), 1337)],
+)  # fmt: skip
+def test_the_images_of_the_digits_are_counted(data, images):
     size = plan(small(data=data), Machine()).size
-    assert (size.images, size.classes, size.known) == (len(open_source(data).train.labels), 10, "source")
+    assert (size.images, size.classes, size.known) == (images, 10, "source")
+    given = plan(small(data=data), Machine(), images=640).size
+    assert (given.images, given.classes, given.known) == (640, 10, "given")
 
 
 def test_a_folder_that_is_there_is_counted(tmp_path):

@@ -217,4 +217,4 @@ def _own(candidate: Any, path: str) -> Any:
 
     data = candidate.recipe.data
     examples = images_of_run(data, candidate.classes, path or "test")
-    return EvaluationSet("test", path or getattr(data, "path", "digits"), examples)
+    return EvaluationSet("test", path or data.place or data.kind, examples)

@@ -14,6 +14,7 @@ from cosub.api.parsing import parse, take
 from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.data import SOURCES, DataConfig, Folder
 from cosub.recipes.ranges import Checked, NonNegativeInt, require
+from cosub.recipes.tasks import TASKS
 
 DESCRIPTION = """List what is wrong with the images of a data set, one per line: damaged ones, odd ones (CMYK, 16-bit,
 palette, alpha, animated, wrong extension, EXIF that cannot be parsed or rotates the image), those with the same pixels
@@ -36,8 +37,8 @@ class Check(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.table:
-            path, folder = Path(self.table), self.data.kind == "folder"
-            require(folder, "table", self.table, "is for a folder; leave it out, or name --source folder")
+            path, remedy = Path(self.table), "is for a folder; leave it out, or name --source folder"
+            require(self.data.CLASS_FOLDERS, "table", self.table, remedy)
             require(not path.exists(), "table", self.table, "exists; name another file")
             made = path.absolute().parent.is_dir()
             require(made, "table", self.table, "its folder does not exist; make it first, or name another file")
@@ -53,7 +54,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.runs.progress import counted
 
     config = plain(options.data)  # pixels as stored in the files
-    source = open_source(dataclasses.replace(config, path=options.path))  # pyright: ignore[reportCallIssue]
+    source = open_source(config.at(options.path))
     number = sum(len(examples.labels) for examples in splits(source).values())
     rule, report = rule_of(options.data), Report()
     for look in counted(looks(source, options.workers or os.cpu_count() or 1, rule), number, "images"):
@@ -62,7 +63,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         "path": options.path,
         "images": dict(report.images),
         "splits": dict(source.places),
-        "classes": {} if options.data.kind == "scenes" else balance(source),
+        "classes": balance(source) if TASKS[config.TASK].PER_IMAGE else {},
         "skipped": [item._asdict() for item in source.left_out],
         "damaged": report.damaged,
         "odd": report.odd,
@@ -82,7 +83,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 def _understand(words: list[str]) -> Check:
     words = list(words)
-    kinds = [name for name in SOURCES if name != "digits"]
+    kinds = [name for name, source in SOURCES.items() if not source.EMBEDDED]
     kind = take(words, "--source")
     if kind is None:
         from cosub.data.sources.detection import detect_kind
@@ -95,7 +96,7 @@ def _understand(words: list[str]) -> Check:
     options = parse(Check, words, "cosub check-data", Check(data=SOURCES[kind]()), description)
     if not options.path:
         raise InputError("PATH: is missing; name the folder of the data set")
-    if kind == "folder" and not Path(options.path).expanduser().is_dir():
+    if options.data.CLASS_FOLDERS and not Path(options.path).expanduser().is_dir():
         raise InputError(f"PATH: {options.path}: is not a folder; name that of the data set")
     return options
 

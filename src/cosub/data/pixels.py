@@ -44,15 +44,12 @@ def rule_of(config: DataConfig) -> Rule | None:
     """The rule for pixels of a recipe's data; None where Pillow's conversion is the rule (`data.pixels` 1)."""
     if not isinstance(config, Pictures) or config.pixels == 1:
         return None
-    return Rule(config.range, getattr(config, "orientation", False), cut=config.CROP_LONG)
+    return Rule(config.range, config.orientation, cut=config.CROP_LONG)
 
 
 def plain(config: DataConfig) -> DataConfig:
     """The same data, with pixels as Pillow opens them."""
-    if not isinstance(config, Pictures):
-        return config
-    upright = {"orientation": False} if isinstance(config, Photographs) else {}
-    return replace(config, range="type", pixels=1, **upright)  # pyright: ignore[reportArgumentType]
+    return replace(config.turned(False), range="type", pixels=1) if isinstance(config, Pictures) else config
 
 
 def as_read(config: Photos, like: DataConfig) -> Photos:

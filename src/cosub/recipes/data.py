@@ -1,7 +1,8 @@
 """Where images come from: the sources, and how each is read."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+import os
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from tyro.conf import Fixed, FlagConversionOff, Suppress
@@ -21,10 +22,34 @@ class Data(Strict):
     PREFIX = "data."
     TASK: ClassVar[str] = "classification"
     """Kind of the task that its labels are for."""
+    EMBEDDED: ClassVar[bool] = False
+    """Whether the images come with a library: there is no `path`."""
+    CLASS_FOLDERS: ClassVar[bool] = False
+    """Whether `path` holds a folder of image files for each class, which `check-data` can list in a table."""
     PATH_IS_FILE: ClassVar[bool] = False
     """Whether `path` is a file that lists images, and not a folder."""
     PACKED: ClassVar[bool] = False
     """Whether images may lie inside other files, such as Parquet or tar files."""
+    orientation: bool = False
+    """A field of those whose images may be rotated as their EXIF tag says."""
+
+    @property
+    def place(self) -> str:
+        """The path; empty where there is none."""
+        return getattr(self, "path", "")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the images can be opened on this machine; those of a name on the Hub are not here."""
+        return self.EMBEDDED or os.path.exists(os.path.expanduser(self.place))
+
+    def at(self, path: str) -> Self:
+        """The same data at another path, where one is named. Embedded data have none."""
+        return replace(self, path=path) if path and not self.EMBEDDED else self
+
+    def turned(self, orientation: bool) -> Self:
+        """The same data, with images rotated as their EXIF tag says, or not, where that can be chosen."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,8 @@ class Sampled(Data):
 @dataclass(frozen=True)
 class Digits(Sampled):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: real, embedded, offline."""
+
+    EMBEDDED = True
 
     kind: Fixed[Suppress[Literal["digits"]]] = "digits"
     test_share: OpenShare = 0.2
@@ -84,10 +111,15 @@ class Photographs(Sampled, Pictures):
     orientation: FlagConversionOff[bool] = False
     """Rotate images as their EXIF tag says. The paper's recipes do not, as torchvision does not."""
 
+    def turned(self, orientation: bool) -> Self:
+        return replace(self, orientation=orientation)
+
 
 @dataclass(frozen=True)
 class Folder(Photographs):
     """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
+
+    CLASS_FOLDERS = True
 
     kind: Fixed[Suppress[Literal["folder"]]] = "folder"
     path: str = ""

@@ -18,7 +18,6 @@ from cosub.data.atomic import written_atomically
 from cosub.errors import InputError
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 from cosub.recipes.recipe import Recipe
-from cosub.recipes.tasks import Classification
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def load_classifier(run: str | os.PathLike[str]) -> Trained:
 
 def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
     """Raise InputError for a run of another task than classification."""
-    if not isinstance(recipe.task, Classification):
+    if not recipe.task.PER_IMAGE:
         raise InputError(
             f"run: {run}: is a {recipe.task.kind} run, and this is for classification; `cosub evaluate {run} --show N` "
             "evaluates it and draws its predictions"
@@ -234,6 +233,6 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
         raise InputError(
             f"run: {folder.weights}: does not fit {folder.recipe} ({str(error).splitlines()[1].strip()})"
         ) from error
-    if isinstance(recipe.task, Classification):
+    if recipe.task.PER_IMAGE:
         describe(network, recipe, classes)
     return Trained(recipe, classes, network)

@@ -235,12 +235,9 @@ def healing(request: Request, folder: RunFolder) -> Recipe:
     """
     recipe = read(folder.recipe)
     loss = "bce-soft" if recipe.method.targets == "bce" else "ce-soft"
-    data = recipe.data
-    if request.data.path and data.kind != "digits":
-        data = dataclasses.replace(data, path=request.data.path)
     return dataclasses.replace(
         recipe,
-        data=data,
+        data=recipe.data.at(request.data.path),
         weights=str(folder.path),
         method=Distill(teacher=request.run, loss=loss),
         drop_rate=0.0,

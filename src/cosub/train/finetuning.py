@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ from timm.models import get_pretrained_cfg
 
 from cosub.errors import InputError, nearest
 from cosub.recipes.changes import changed
-from cosub.recipes.data import Photographs
 from cosub.recipes.files import is_run, read
 from cosub.recipes.finetune import like
 from cosub.recipes.recipe import Recipe
@@ -115,10 +113,8 @@ def begun(recipe: Recipe, folder: Path) -> Recipe | None:
 
 def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
-    there = read(folder / "recipe.json").data if is_run(folder) else recipe.data
-    if not (isinstance(there, Photographs) and isinstance(recipe.data, Photographs)):
-        return recipe
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, orientation=there.orientation))
+    there = read(folder / "recipe.json") if is_run(folder) else recipe
+    return dataclasses.replace(recipe, data=recipe.data.turned(there.data.orientation))
 
 
 def follow(recipe: Recipe) -> Inferred:
@@ -204,7 +200,7 @@ def training_images(recipe: Recipe, local: bool) -> int | None:
 
     With `local` nothing but a path on this machine is opened.
     """
-    if local and not os.path.exists(os.path.expanduser(getattr(recipe.data, "path", ""))):
+    if local and not recipe.data.is_here:
         return None
     try:
         return len(task_type(recipe).open(recipe).train.labels)

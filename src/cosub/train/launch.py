@@ -100,7 +100,7 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
         InputError: if other data are there.
     """
     if gone(recipe.data):
-        where = getattr(recipe.data, "path", "") or "not given"
+        where = recipe.data.place or "not given"
         reporter.warn(f"data.path: {where}: there are no data now, and a finished run needs none")
         return
     source = task_type(recipe).open(recipe)
