@@ -262,7 +262,7 @@ _MOMENTS: dict[str, tuple[tuple[str, int], ...]] = {
     ),
     "inside an evaluation": (
         ("cosub.train.trainer.Trainer.evaluate", 2),
-        ("cosub.evaluation.classification.normalize", 4),
+        ("cosub.evaluation.accuracy.normalize", 4),
     ),
     "in the first second": (),
     "at the end": (

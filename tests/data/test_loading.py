@@ -22,7 +22,7 @@ from cosub.data.sources import open_source
 from cosub.data.sources.folder import Files
 from cosub.data.transforms import RandomResizedCrop, evaluation, reduction, training
 from cosub.errors import RunError
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder
 

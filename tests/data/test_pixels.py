@@ -16,7 +16,7 @@ from tiny import run
 from cosub.api.configuring import configure
 from cosub.cli import main
 from cosub.data.decoding import readable
-from cosub.data.depth import depth_cautions, resolve_range
+from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation

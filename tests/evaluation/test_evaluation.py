@@ -17,8 +17,8 @@ from cosub.cli import main
 from cosub.data.imagenet import class_indices, synsets
 from cosub.data.sources import open_source
 from cosub.errors import InputError
-from cosub.evaluation.classification import best_target, evaluate
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.accuracy import best_target, evaluate
+from cosub.evaluation.candidates import open_network
 from cosub.evaluation.sets import open_set
 from cosub.recipes.data import Folder
 from cosub.recipes.files import dump

@@ -20,11 +20,11 @@ from variants import VARIANTS
 import cosub
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError
-from cosub.export import graph, hub
+from cosub.export import graph, upload
 from cosub.export.card import Facts, timm_usage
 from cosub.export.checks import real_images, require_same
-from cosub.export.folder import write_timm
 from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
+from cosub.export.writing import write_timm
 from cosub.recipes import get
 from cosub.recipes.files import dump
 from cosub.runs import standalone
@@ -393,7 +393,7 @@ def test_unreadable_images_are_left_out_of_the_comparison(tmp_path):
 @pytest.fixture
 def pushed(monkeypatch):
     calls = []
-    monkeypatch.setattr(hub, "push_to_hf_hub", lambda model, repo_id, **settings: calls.append((repo_id, settings)))
+    monkeypatch.setattr(upload, "push_to_hf_hub", lambda model, repo_id, **settings: calls.append((repo_id, settings)))
     return calls
 
 
@@ -414,7 +414,7 @@ def test_what_the_hub_says_is_one_line(finished, capsys, monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no\nnetwork")
 
-    monkeypatch.setattr(hub, "push_to_hf_hub", refuse)
+    monkeypatch.setattr(upload, "push_to_hf_hub", refuse)
     status, _, err = call(capsys, "export", finished, "--format", "hub", "--repo", "me/mine")
     assert status == 3
     assert "did not take it (no network)" in err

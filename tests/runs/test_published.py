@@ -20,7 +20,7 @@ from cosub.cli import main
 from cosub.cli.train import understand
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.candidates import open_network
 from cosub.recipes import get
 from cosub.recipes.data import Folder
 from cosub.recipes.files import read

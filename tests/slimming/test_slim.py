@@ -25,7 +25,7 @@ from cosub.recipes.inputs import Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
 from cosub.slimming.making import make, recalibrate
-from cosub.slimming.scoring import Scorer
+from cosub.slimming.scorer import Scorer
 from cosub.slimming.strategies import choose, cost, ends, every_other
 from cosub.train.teachers import load_teacher
 from cosub.twins import TWINS

@@ -96,7 +96,7 @@ def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, afte
 def _evaluate(out: str, results: str) -> None:
     """Evaluation of a sharded network in batches of which some processes have fewer than others."""
     from cosub.data.sources import open_source
-    from cosub.evaluation.classification import evaluate, shares_of
+    from cosub.evaluation.accuracy import evaluate, shares_of
     from cosub.runs.distributed import join
     from cosub.runs.folder import load_run
     from cosub.train.sharding import shard

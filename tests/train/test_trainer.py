@@ -15,7 +15,7 @@ from tiny import before_steps, run, run_and_kill, tiny, weights
 import cosub
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError, Stopped
-from cosub.evaluation.classification import evaluate
+from cosub.evaluation.accuracy import evaluate
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.distributed import World

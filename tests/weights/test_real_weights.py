@@ -19,7 +19,7 @@ from timm.data import create_transform, resolve_model_data_config
 from cosub.cli import main
 from cosub.data.imagenet import synsets
 from cosub.data.transforms import evaluation, normalize
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.candidates import open_network
 
 pytestmark = pytest.mark.slow
 

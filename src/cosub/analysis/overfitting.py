@@ -7,7 +7,7 @@ from pathlib import Path
 from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
-from cosub.evaluation.classification import Result, evaluate
+from cosub.evaluation.accuracy import Result, evaluate
 from cosub.runs.distributed import World
 from cosub.runs.names import caption
 

@@ -97,7 +97,7 @@ def evaluate(options: Evaluate, as_json: bool = True) -> dict[str, Any] | None:
 
 
 def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:
-    from cosub.evaluation.networks import layers_kept, open_network
+    from cosub.evaluation.candidates import layers_kept, open_network
     from cosub.runs import distributed
 
     folder = folder_of(options.report, options.run) if options.report else None
@@ -153,7 +153,7 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set: its name and path, accuracies in [0, 1], numbers of images scored, unreadable and without label."""
-    from cosub.evaluation.classification import evaluate
+    from cosub.evaluation.accuracy import evaluate
     from cosub.runs.progress import counted
 
     def watch(batches: Any, total: int) -> Any:

@@ -40,8 +40,8 @@ def export(options: Export) -> dict[str, Any]:
     _refuse(options, folder)
     from cosub.evaluation.images import images_of_run
     from cosub.export.checks import SAME, answers, real_images, require_same
+    from cosub.export.exported import open_run
     from cosub.export.plain import plain_model
-    from cosub.export.source import open_run
     from cosub.export.words import loading_words
     from cosub.runs.progress import Terminal
 
@@ -56,7 +56,7 @@ def export(options: Export) -> dict[str, Any]:
     values: dict[str, Any] = {"run": options.run, "format": options.format, "images": len(images)}
     values["module"] = plain.needs_module
     if options.format == "timm":
-        from cosub.export.folder import write_timm
+        from cosub.export.writing import write_timm
 
         difference = write_timm(plain, source.facts, folder, images, logits)
     elif options.format == "onnx":
@@ -64,7 +64,7 @@ def export(options: Export) -> dict[str, Any]:
 
         difference = write_onnx(plain, source.facts, folder, images, logits, say)
     else:
-        from cosub.export.hub import push
+        from cosub.export.upload import push
 
         values["to"] = push(plain, source.facts, options.repo, options.private)
     values = {"to": str(folder), **values, "difference": difference}
@@ -74,7 +74,7 @@ def export(options: Export) -> dict[str, Any]:
 def _refuse(options: Export, folder: Path) -> None:
     """Raise for what is wrong before anything is read."""
     if options.format == "hub":
-        from cosub.export.hub import require_name
+        from cosub.export.upload import require_name
 
         require_name(options.repo)
         if options.out:

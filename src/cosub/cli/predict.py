@@ -54,7 +54,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     paths, left_out = _paths(options.images)
     from cosub.data.sources.walking import told
-    from cosub.evaluation.networks import open_network
+    from cosub.evaluation.candidates import open_network
     from cosub.runs import distributed
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
@@ -80,7 +80,7 @@ def _classify(
     """For each image its most likely classes with their probabilities; and what cannot be read."""
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
-    from cosub.evaluation.networks import layers_kept
+    from cosub.evaluation.candidates import layers_kept
     from cosub.evaluation.prediction import probabilities
 
     if options.out:

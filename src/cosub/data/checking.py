@@ -11,9 +11,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cosub.data.decoding import BadImage, rgb
-from cosub.data.depth import extent_of
 from cosub.data.loading import leave_signals_to_the_trainer
 from cosub.data.overview import splits
+from cosub.data.pixel_range import extent_of
 from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, digest, is_deep, is_deep_colour, limits_of, prepared
 from cosub.data.sources import Examples, Source
 

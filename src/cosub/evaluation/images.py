@@ -11,7 +11,7 @@ from cosub.data.pixels import digest
 from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.data import DataConfig
 from cosub.recipes.inputs import Inputs
 from cosub.seeds import derive

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, onnx_usage, readme
 from cosub.export.checks import NEAR, answers, require_same
-from cosub.export.folder import settings
 from cosub.export.plain import Plain
+from cosub.export.writing import settings
 from cosub.runs.folder import aside
 from cosub.runs.names import write_text
 

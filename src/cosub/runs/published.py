@@ -26,7 +26,7 @@ from cosub.errors import InputError
 from cosub.recipes.files import is_run, read
 from cosub.recipes.inputs import Inputs
 from cosub.recipes.recipe import Recipe
-from cosub.weights.hub import FILE, require_hub_name
+from cosub.weights.hub_names import FILE, require_hub_name
 
 CONFIG = "config.json"
 

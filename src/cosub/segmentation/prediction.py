@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from cosub.data.decoding import BadImage
 from cosub.data.pixels import decoded, rule_of
 from cosub.errors import InputError
-from cosub.evaluation.networks import Candidate, layers_kept
+from cosub.evaluation.candidates import Candidate, layers_kept
 from cosub.runs.drawing import new_figure
 from cosub.runs.folder import require_free
 from cosub.runs.names import caption

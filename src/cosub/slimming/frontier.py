@@ -14,10 +14,10 @@ from cosub.runs.folder import aside
 from cosub.runs.names import caption
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.tables import align
-from cosub.slimming.images import load_at_random
+from cosub.slimming.calibration_set import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
-from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
+from cosub.slimming.scorer import Layers, accuracy_of, milliseconds
 from cosub.slimming.slim import Opened, open_run, params_of
 from cosub.slimming.strategies import cost, layer_scales
 

@@ -12,7 +12,7 @@ import cosub
 from cosub.choices import Strategy
 from cosub.data.sources import Source
 from cosub.errors import InputError
-from cosub.evaluation.classification import evaluate, shares_of
+from cosub.evaluation.accuracy import evaluate, shares_of
 from cosub.evaluation.images import source_of_run
 from cosub.recipes.files import read
 from cosub.recipes.methods import Distill
@@ -21,10 +21,10 @@ from cosub.runs import distributed
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
-from cosub.slimming.images import calibration_images
+from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
-from cosub.slimming.scoring import Layers, Scorer, milliseconds
+from cosub.slimming.scorer import Layers, Scorer, milliseconds
 from cosub.slimming.strategies import choose, cost
 from cosub.slimming.units import Units, counted_by, units_of
 from cosub.train.checkpoint import save_weights

@@ -11,7 +11,7 @@ from cosub.choices import SlimUnit
 from cosub.errors import InputError
 from cosub.runs.folder import Trained
 from cosub.runs.network import create, settings_of
-from cosub.slimming.scoring import Layers, blocks_of
+from cosub.slimming.scorer import Layers, blocks_of
 from cosub.twins import TWINS, removal
 from cosub.twins.classes import class_of
 from cosub.twins.depth import depth_without

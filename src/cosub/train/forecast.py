@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cosub.data.transforms import normalize
-from cosub.evaluation.classification import SHARES
+from cosub.evaluation.accuracy import SHARES
 from cosub.train.choosing import chooses_before, evaluation_due
 from cosub.train.finite import copied_buffers, restore_buffers
 from cosub.train.trainer import Trainer

@@ -17,12 +17,12 @@ from torch import Tensor
 import cosub
 from cosub.attachment import state
 from cosub.data.atomic import written_atomically
-from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.marks import about, gone, mark
 from cosub.data.overview import overview
+from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.sources import fingerprint
 from cosub.errors import CosubError, InputError, RunError, Stopped
-from cosub.evaluation.classification import shares_of
+from cosub.evaluation.accuracy import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed

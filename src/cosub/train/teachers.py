@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cosub.attachment import attach, state
 from cosub.errors import InputError, nearest
-from cosub.evaluation.networks import TAKEN_OUT, take_out
+from cosub.evaluation.candidates import TAKEN_OUT, take_out
 from cosub.recipes.files import is_run, read
 from cosub.recipes.inputs import Inputs
 from cosub.runs.network import create, settings_of

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cosub.data.loading import Batch, training_loader
 from cosub.data.sources import Examples, Source
 from cosub.errors import Stopped
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
@@ -34,10 +34,10 @@ from cosub.train.networks import STUDENT, Networks
 from cosub.train.nonfinite import NonFiniteSteps
 from cosub.train.optim import build_optimizer, learning_rate, set_learning_rate
 from cosub.train.parallel import Runners, parallel, synchronised
+from cosub.train.run_state import RunState
 from cosub.train.same_data import DataMark
 from cosub.train.sharding import shard_all
 from cosub.train.signals import StopRequest
-from cosub.train.state import RunState
 from cosub.train.steps import images_of_epoch, sampler_of, share, steps_per_epoch
 from cosub.train.tasks import Score, task_type
 

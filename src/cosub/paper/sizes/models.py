@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach, layers_per_block
-from cosub.paper.sizes.tables import ROWS, SizeRow
+from cosub.paper.sizes.rows import ROWS, SizeRow
 from cosub.runs.network import create
 from cosub.runs.timing import start_peak, time_in_turns
 
