@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from cosub.data.atomic import written_atomically
@@ -210,8 +211,6 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
     Raises:
         InputError: if the folder holds no finished run, or its weights do not fit its recipe.
     """
-    from safetensors.torch import load_file
-
     from cosub.runs.network import build_network
     from cosub.runs.published import describe
 
