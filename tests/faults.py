@@ -683,7 +683,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def run_cases(names: list[str], quick: bool) -> list[tuple[str, Case, float]]:
     import torch
 
-    torch.set_num_threads(1)  # the bits hang on it
+    torch.set_num_threads(1)  # the bits depend on it
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
     with tempfile.TemporaryDirectory() as folder:

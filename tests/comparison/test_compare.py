@@ -236,7 +236,7 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     assert lines["seconds of training"] == ["2", "2", "2"]
     assert " ".join(lines["above masking"]) == "+0.00 ± 0.00 +10.00 ± 0.00"
     assert max(map(len, table(found))) <= 80
-    assert any("8 test images chose nothing" in note for note in notes(found))
+    assert any("8 test images are not used for model selection" in note for note in notes(found))
     assert notes(found)[-1] == f"`cosub compare {folder} --minutes 15 --seeds 3` (commit abc, cpu, 1 thread)"
     optimistic = compared({}, test_images=0)
     assert not any(line.startswith("test") for line in table(optimistic))

@@ -45,19 +45,19 @@ def test_16_bit_photographs_give_the_same_network_to_the_bit(tmp_path, suffix):
     assert all((eight[key] == sixteen[key]).all() for key in eight)
 
 
-def test_all_doors_see_16_bits_as_8(tmp_path, capsys):
+def test_all_commands_read_16_bits_as_8(tmp_path, capsys):
     images = photographs()
     deep = write(tmp_path / "16", images.astype(np.uint16) * 257)
     plain = write(tmp_path / "8", images)
     run(recipe(plain, tmp_path / "run"))
-    answers = []
+    results = []
     for root in (plain, deep):
         assert main(["predict", str(tmp_path / "run"), str(root / "val" / "a"), "--json"]) == 0
         predicted = json.loads(capsys.readouterr().out)["predictions"]
         assert main(["evaluate", str(tmp_path / "run"), "--set", f"val={root / 'val'}", "--json"]) == 0
         scored = json.loads(capsys.readouterr().out)["sets"][0]
-        answers.append(([item["classes"] for item in predicted], scored["top1"]))
-    assert answers[0] == answers[1]
+        results.append(([item["classes"] for item in predicted], scored["top1"]))
+    assert results[0] == results[1]
     flat = all_images(Folder(path=str(deep / "train")), ("a", "b"))
     assert flat is not None
     assert (np.asarray(flat.image(0)) == pixels_of(deep / "train" / "a" / "00.png")).all()

@@ -1,4 +1,4 @@
-"""Exported networks answer as their source does, in processes that have no cosub."""
+"""Exported networks give the logits of their run, in processes that have no cosub."""
 
 import copy
 import dataclasses
@@ -56,7 +56,7 @@ def every(model):
 
 
 def submodel_logits(model, images, kept, scale):
-    """What the full network answers with layers off, by the operation that all else is compared with."""
+    """The logits of the full network without some layers, by the operation that all else is compared with."""
     attached = cosub.attach(copy.deepcopy(model).eval(), drop_rate=0.2)
     with torch.no_grad(), cosub.active(attached, cosub.keep_layers(kept, len(every(model)), len(images), scale)):
         return attached(images)
@@ -544,7 +544,7 @@ def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
     plain = plain_model(model, kept, 1.25)
     said = []
     graph._export(plain.model, photographs[:2], tmp_path / "model.onnx", said.append)
-    found = graph.answers(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
+    found = graph.logits_of(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
     difference = require_same(found, expected, 1e-4, family)
     spread = float(expected.std())
     assert difference < 1e-4 * spread  # small networks with small heads have small logits

@@ -185,7 +185,7 @@ def pictures(folder, names=("a", "b", "c")):
     return sorted(folder.glob("val/*/*.png"))
 
 
-def answers(candidate, paths):
+def logits_of(candidate, paths):
     transform = evaluation(candidate.recipe.resolution, candidate.recipe.inputs)
     images = torch.stack([torch.as_tensor(transform(Image.open(path))) for path in paths])
     with torch.inference_mode():
@@ -203,7 +203,7 @@ def test_a_folder_that_timm_wrote_answers_as_timm_does_image_by_image(tmp_path, 
         theirs = model(torch.stack([torch.as_tensor(transform(Image.open(path).convert("RGB"))) for path in paths]))
     ours = open_network(str(folder))
     assert ours.classes == ("a", "b", "c")
-    torch.testing.assert_close(answers(ours, paths), theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_of(ours, paths), theirs, rtol=0, atol=1e-5)
     assert main(["evaluate", str(folder), "--set", f"val={tmp_path / 'images'}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     right = theirs.argmax(1) == torch.tensor([0] * 4 + [1] * 4 + [2] * 4)

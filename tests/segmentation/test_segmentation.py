@@ -74,7 +74,7 @@ STRIDES = {
 
 
 @pytest.mark.parametrize("family", sorted(STRIDES))
-def test_two_copies_give_the_maps_of_the_doubled_input_and_what_they_hang_on_learns(family, images: Tensor, table):
+def test_two_copies_give_the_maps_of_the_repeated_input_and_what_they_depend_on_learns(family, images: Tensor, table):
     network = segmenter(family).eval()
     layers, rows = len(cosub.state(network).rates), 2 * len(images)
     with torch.no_grad(), cosub.active(network, table(layers, rows)):
@@ -360,15 +360,15 @@ def test_scores_are_those_of_scikit_learn():
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, jaccard_score
 
     generator = torch.Generator().manual_seed(0)
-    truth, answer = (torch.randint(4, (500,), generator=generator) for _ in range(2))
-    matrix = torch.from_numpy(confusion_matrix(truth, answer, labels=range(5)))
+    truth, prediction = (torch.randint(4, (500,), generator=generator) for _ in range(2))
+    matrix = torch.from_numpy(confusion_matrix(truth, prediction, labels=range(5)))
     result = score(matrix, ["a", "b", "c", "d", "absent"], 1, [])
     assert [one.iou for one in result.classes[:4]] == pytest.approx(
-        jaccard_score(truth, answer, average=None), abs=1e-6
+        jaccard_score(truth, prediction, average=None), abs=1e-6
     )
-    assert result.miou == pytest.approx(jaccard_score(truth, answer, average="macro"), abs=1e-6)
-    assert result.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, answer), abs=1e-6)
-    assert result.accuracy == pytest.approx(accuracy_score(truth, answer), abs=1e-6)
+    assert result.miou == pytest.approx(jaccard_score(truth, prediction, average="macro"), abs=1e-6)
+    assert result.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, prediction), abs=1e-6)
+    assert result.accuracy == pytest.approx(accuracy_score(truth, prediction), abs=1e-6)
     assert (result.classes[4].iou, result.classes[4].accuracy, result.classes[4].pixels) == (None, None, 0)
 
 
@@ -381,7 +381,7 @@ def test_windows_cover_an_image():
 @pytest.fixture
 def network() -> Segmenter:
     network = build_network(recipe(), 3, copies=1).eval()
-    for module in network.modules():  # so that answers differ
+    for module in network.modules():  # so that predictions differ
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.bias)
     return network

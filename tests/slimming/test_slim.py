@@ -1,4 +1,4 @@
-"""Slimmed networks: what is taken out is gone, what stays answers as before, and what stays is well chosen."""
+"""Slimmed networks: what is taken out is gone, what stays gives the same logits, and is well chosen."""
 
 import csv
 import dataclasses

@@ -19,7 +19,7 @@ from test_attach import (  # noqa: F401, the contract, here with the networks of
     test_averaged_model_evaluates_the_full_network,
     test_batch_norm_sees_the_kept_rows_alone,
     test_bfloat16_autocast,
-    test_copies_at_the_door_equal_the_doubled_input,
+    test_copies_equal_the_repeated_input,
     test_copies_of_the_model_have_a_state_of_their_own,
     test_detach_restores_the_timm_model,
     test_evaluation_draws_nothing,

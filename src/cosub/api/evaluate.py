@@ -156,7 +156,7 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
     from cosub.evaluation.accuracy import evaluate
     from cosub.runs.progress import counted
 
-    def watch(batches: Any, total: int) -> Any:
+    def show_progress(batches: Any, total: int) -> Any:
         return counted(batches, total, chosen.protocol) if world.main else batches
 
     recipe = candidate.recipe
@@ -172,7 +172,7 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
         batch_size=options.batch_size,
         workers=options.workers,
         bad_share=recipe.bad_share,
-        progress=watch,
+        progress=show_progress,
     )
     say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
     row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}

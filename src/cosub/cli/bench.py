@@ -72,7 +72,7 @@ class Models:
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help", ALL):
-        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help tells more")
+        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help lists its options")
         raise SystemExit(0)
     if what not in BENCHMARKS:
         raise InputError(f"bench: {what!r}: must be {', '.join(BENCHMARKS)}{nearest(what, list(BENCHMARKS))}")
@@ -195,7 +195,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError("PATH: is missing; name a folder of images after bench loader")
     from cosub.bench.loader import AUGMENTS, Case, decoding, difference, files_of, measure
     from cosub.data.sources.source import existing
-    from cosub.data.sources.walking import told
+    from cosub.data.sources.walking import list_left_out
 
     files, left_out = files_of(existing(options.path))
     rows, differences = [], []
@@ -216,7 +216,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
     if not as_json:
         _print_loader(result)
         if left_out:
-            print(f"not read: {told(left_out)}", file=sys.stderr)
+            print(f"not read: {list_left_out(left_out)}", file=sys.stderr)
     return result
 
 

@@ -104,24 +104,25 @@ def _understand(words: list[str]) -> Check:
 def _print(result: dict[str, Any], table: dict[str, str]) -> None:
     """Findings on standard output; splits, classes and numbers of findings on standard error."""
     for item in result["skipped"]:
-        print(f"skipped  {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
+        print(f"skipped   {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
     for line in result["damaged"]:
-        print(f"damaged  {line}")
+        print(f"damaged   {line}")
     for name, notes in result["odd"].items():
-        print(f"odd      {name}: {'; '.join(notes)}")
+        print(f"odd       {name}: {'; '.join(notes)}")
     for pair in result["doubled"]:
-        print(f"doubled  {pair['image']} is {pair['is']}")
+        print(f"duplicate {pair['image']} is {pair['is']}")
     for name, value in table.items():
         print(f"{name}: {value}", file=sys.stderr)
     for split, classes in result["classes"].items():
         print(f"{split}: {_balance(classes)}", file=sys.stderr)
     images = ", ".join(f"{number:,} {split}" for split, number in result["images"].items())
-    found = {kind: len(result[kind]) for kind in ("damaged", "odd", "doubled")}
+    found = {kind: len(result[kind]) for kind in ("damaged", "odd")}
+    found["duplicate"] = len(result["doubled"])
     found["skipped"] = sum(item["number"] for item in result["skipped"])
     print(f"{images}: {', '.join(f'{number:,} {kind}' for kind, number in found.items())}", file=sys.stderr)
 
 
 def _balance(classes: dict[str, int]) -> str:
     """The smallest and the largest classes, with their numbers of images."""
-    told = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
-    return ", ".join(told if len(told) <= 6 else [*told[:3], "...", *told[-3:]])
+    shown = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "...", *shown[-3:]])

@@ -53,7 +53,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     paths, left_out = _paths(options.images)
-    from cosub.data.sources.walking import told
+    from cosub.data.sources.walking import list_left_out
     from cosub.evaluation.candidates import open_network
     from cosub.runs import distributed
 
@@ -69,7 +69,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not as_json:
         _print(predictions, options.top)
         say([f"cannot be read: {name}" for name in bad])
-        say([f"not read: {told(left_out)}"] if left_out else [])
+        say([f"not read: {list_left_out(left_out)}"] if left_out else [])
     skipped = [item._asdict() for item in left_out]
     return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
 
@@ -117,7 +117,7 @@ def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
 def _images(name: str, notes: "Notes") -> list[Path]:
     """The images that a word names: a file, those of a folder, or those of what matches a pattern."""
     from cosub.data.decoding import EXTENSIONS, readable, remedy
-    from cosub.data.sources.walking import Branch, told
+    from cosub.data.sources.walking import Branch, list_left_out
 
     path = Path(name)
     if path.is_file():
@@ -125,7 +125,7 @@ def _images(name: str, notes: "Notes") -> list[Path]:
     if path.is_dir():
         inside = Branch(path, notes)
         if not inside.everything:
-            left = told(notes.left_out())
+            left = list_left_out(notes.left_out())
             but = f", but {left}" if left else ""
             raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
         return inside.everything

@@ -72,7 +72,7 @@ def notes(found: Result) -> list[str]:
     """What must be known to read the table."""
     plan = found.plan
     grid = f"rates {_all(RATES)}, learning rates {_all(plan.recipe.lr * factor for factor in LEARNING_RATES)}"
-    told = [
+    lines = [
         "Top-1 in percent: the mean over seeds, ± half of its 95 % interval (Student's t). Differences are between "
         "runs of the same seed. An arm is called ahead or behind where the interval leaves out zero by more than one "
         f"image ({100 / plan.images:.2f} points). Other images would differ besides.",
@@ -82,17 +82,20 @@ def notes(found: Result) -> list[str]:
         f"runs of {SHORT:g} times the length from a seed that is not used again.",
     ]
     if plan.test_images:
-        told.append(f"The {plan.test_images:,} test images chose nothing: they are looked at once, in this table.")
+        lines.append(
+            f"The {plan.test_images:,} test images are not used for model selection: they are evaluated once, for this "
+            "table."
+        )
     else:
-        told.append(
+        lines.append(
             "There are no test images: validation numbers are optimistic, for all arms, since the same images chose "
             "rate and learning rate. A folder test beside train and val is looked at once."
         )
     if found.left:
-        told.append(f"The time was over with {found.left} runs left; the same command goes on.")
+        lines.append(f"The time was over with {found.left} runs left; the same command goes on.")
     made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
     by = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
-    return [*told, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
+    return [*lines, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
 
 
 def command(asked: Mapping[str, Any]) -> str:

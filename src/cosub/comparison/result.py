@@ -62,7 +62,7 @@ def _clause(arm: ArmResult, images: int) -> str:
     seeds = f"{_word(found.number)} seed{'s' * (found.number > 1)}"
     points = f"{arm.title} {found.percent('+')} points"
     if found.half is None:
-        return f"{points}, which one seed cannot tell from chance"
+        return f"{points}, which a single seed cannot distinguish from chance"
     if abs(found.mean) - found.half <= 1 / images:
         return f"{points}, no difference that {seeds} could show"
     return f"{points}, {'ahead' if found.mean > 0 else 'behind'} in {seeds}"

@@ -57,7 +57,7 @@ print(config["label_names"][logits[0].argmax()])
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card tells of a run."""
+    """What a card says of a run."""
 
     recipe: Recipe
     classes: tuple[str, ...]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, onnx_usage, readme
-from cosub.export.checks import NEAR, answers, require_same
+from cosub.export.checks import NEAR, logits_of, require_same
 from cosub.export.plain import Plain
 from cosub.export.writing import settings
 from cosub.runs.folder import aside
@@ -44,14 +44,14 @@ def write_onnx(
 ) -> float:
     """Write FOLDER/model.onnx from "images" `(B, 3, H, W)` to "logits" `(B, K)`, with a config and a card.
 
-    Where the exporter cannot take fused attention, it gets attention in plain words, and `say` is told.
+    Where the exporter cannot take fused attention, it gets attention in plain operations, and `say` gets a message.
 
     Returns:
         The largest difference between the logits of onnxruntime and the run's, over batches of several sizes.
 
     Raises:
         InputError: if something is there already, or a package is missing.
-        RunError: if torch cannot export the model, or the result does not answer as the run does.
+        RunError: if torch cannot export the model, or the result gives other logits than the run.
     """
     require_packages()
     with aside(folder) as place:
@@ -60,7 +60,7 @@ def write_onnx(
         config = str(place / "config.json")
         save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
         write_text(place / "README.md", readme(facts, plain, onnx_usage()))
-        found = answers(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
+        found = logits_of(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")
 
 

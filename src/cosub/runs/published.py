@@ -57,7 +57,7 @@ class Published:
     messages: tuple[str, ...] = ()
 
 
-def told(inputs: Inputs) -> str:
+def describe_inputs(inputs: Inputs) -> str:
     """Inputs as text for messages."""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (inputs.mean, inputs.std))
     return f"mean {mean}, std {std}, crop_ratio {inputs.crop_ratio:g} ({inputs.interpolation})"
@@ -93,8 +93,8 @@ def prepared_otherwise(recipe: Recipe) -> str:
     if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return ""
     return (
-        f"the weights expect images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
-        "set --mean and --std, or name the weights with --weights to use theirs"
+        f"the weights expect images with {describe_inputs(theirs)} ({found.origin}), and this recipe has "
+        f"{describe_inputs(ours)}: set --mean and --std, or name the weights with --weights to use theirs"
     )
 
 

@@ -55,7 +55,7 @@ def write_report(
         look: how the network sees a scene.
         name: of the network, for people.
         folder: where to write.
-        layers: the residual layers of a submodel; by default the full network answers.
+        layers: the residual layers of a submodel; by default the full network.
 
     Returns:
         the numbers, which are those of report.json.
@@ -97,8 +97,10 @@ def _count(
         except BadImage as error:
             bad.append(str(error))
             continue
-        answer = drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers).argmax(0).cpu()
-        matrix = multiclass_confusion_matrix(answer[None], labels[None].long(), number, ignore_index=IGNORE)
+        prediction = (
+            drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers).argmax(0).cpu()
+        )
+        matrix = multiclass_confusion_matrix(prediction[None], labels[None].long(), number, ignore_index=IGNORE)
         total += matrix
         if int(matrix.sum()):
             accuracy[place] = float(matrix.diagonal().sum() / matrix.sum())
@@ -128,4 +130,4 @@ def _page(
         shares = (f"{a} taken for {b} ({n / pixels:.2%} of the pixels)" for a, b, n in pairs)
         yield f"Most frequent mistakes: {'; '.join(shares)}.\n"
     yield "## The scenes with the lowest pixel accuracy\n\nscenes.csv names all, the worst first.\n"
-    yield "![The worst scenes: image, truth, answer](worst.png)"
+    yield "![The worst scenes: image, annotation, prediction](worst.png)"

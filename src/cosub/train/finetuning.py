@@ -16,7 +16,7 @@ from cosub.recipes.files import is_run, read
 from cosub.recipes.finetune import like
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import create, settings_of
-from cosub.runs.published import Published, look_up, told
+from cosub.runs.published import Published, describe_inputs, look_up
 from cosub.train.few_images import batch_for, epochs_for, warmup_for
 from cosub.train.probing import MOST
 from cosub.train.tasks import task_type
@@ -48,7 +48,7 @@ class Inferred:
         return {name for name in fields if _value(final, name) != _value(self.recipe, name)}
 
     def lines(self, final: Recipe | None = None) -> list[str]:
-        """What a person is told: values are those of the final recipe, and what is not inferred is named."""
+        """What is printed: values are those of the final recipe, and what is not inferred is named."""
         final = final or self.recipe
         given = self.given(final)
         lines = list(self.messages)
@@ -74,7 +74,7 @@ class Inferred:
         values = {name: _value(run, name) for name in fields if _value(run, name) != _value(self.recipe, name)}
         if not values:
             return self
-        now = f": {told(run.inputs)}" if "inputs" in values else ""
+        now = f": {describe_inputs(run.inputs)}" if "inputs" in values else ""
         kept = [note for note in self.notes if not any(name.startswith(tuple(values)) for name in note.fields)]
         found = dataclasses.replace(self, notes=tuple(kept))
         return found.joined(values, lambda _: f"{', '.join(values)} as in {folder}, which has begun{now}")
@@ -128,7 +128,7 @@ def follow(recipe: Recipe) -> Inferred:
 
 def _prepared(recipe: Recipe, found: Published) -> Inferred:
     recipe = dataclasses.replace(recipe, inputs=found.inputs)
-    note = Note(_INPUTS, lambda final: f"{told(final.inputs)}, from {found.origin}")
+    note = Note(_INPUTS, lambda final: f"{describe_inputs(final.inputs)}, from {found.origin}")
     return Inferred(recipe, (note,), found.messages)
 
 

@@ -52,7 +52,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """Run a recipe, or continue it, and return its summary. A finished run is returned as it is.
 
-    Callbacks are told of what is logged and evaluated as it runs, in the first process.
+    Callbacks are called with what is logged and evaluated as it runs, in the first process.
 
     Raises:
         InputError: if the recipe cannot be run here; nothing was written.

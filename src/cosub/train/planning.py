@@ -1,4 +1,4 @@
-"""What a run will take, told before it runs: steps, FLOPs, time, and memory a device.
+"""What a run will take, before it runs: steps, FLOPs, time, and memory per device.
 
 Data that are there are counted. No model is allocated: one micro-step of the recipe's own method is run on tensors
 without memory.

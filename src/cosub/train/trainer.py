@@ -185,9 +185,9 @@ class Trainer:
         more = {**self.evaluate_training(), "distinct_images": images_of_epoch(self.recipe, self.steps_per_epoch)}
         if logs is not None:
             logs.write({**place, **headline, **more})
-        watched = "test" if self.source.validation is None else "validation"
-        self.reporter.measured(epochs, watched, self.task.metric.name, headline[self.task.metric.key])
-        self.reporter.evaluated({**place, **named(headline, watched), **more})
+        split = "test" if self.source.validation is None else "validation"
+        self.reporter.measured(epochs, split, self.task.metric.name, headline[self.task.metric.key])
+        self.reporter.evaluated({**place, **named(headline, split), **more})
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
         """Evaluate at the end of an epoch, save a checkpoint when it is due, and stop if a signal requested it."""

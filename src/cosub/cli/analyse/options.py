@@ -1,4 +1,4 @@
-"""What each figure of `cosub analyse` may be told. Nothing heavy is imported here."""
+"""The options of each figure of `cosub analyse`. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal

@@ -11,7 +11,7 @@ from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.folder import Files, held_out
 from cosub.data.sources.source import Source, existing
 from cosub.data.sources.splits import find_splits
-from cosub.data.sources.walking import Branch, Notes, told
+from cosub.data.sources.walking import Branch, Notes, list_left_out
 from cosub.errors import InputError
 from cosub.recipes.data import Folder
 
@@ -148,7 +148,7 @@ def _holds_a_run(folder: Branch) -> bool:
 def _instead(folder: Branch) -> str:
     """What the folder holds that is not read."""
     left_out = folder.notes.left_out(folder.path)
-    return f" but {told(left_out)}" if left_out else ""
+    return f" but {list_left_out(left_out)}" if left_out else ""
 
 
 def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:

@@ -153,13 +153,12 @@ def _refuse_leaks(table: Path, rows: Sequence[TableRow]) -> None:
     first: dict[str, TableRow] = {}
     leaks = {row.group: row for row in rows if first.setdefault(row.group, row).split != row.split}
     if leaks:
+        what = "1 group is" if len(leaks) == 1 else f"{len(leaks)} groups are"
         first_five = ", ".join(
             f"{group} ({first[group].split} in line {first[group].line}, {row.split} in line {row.line})"
             for group, row in list(leaks.items())[:5]
         )
-        raise InputError(
-            f"data.path: {table}: {len(leaks)} groups are in two splits: {first_five}; put each group into one split"
-        )
+        raise InputError(f"data.path: {table}: {what} in two splits: {first_five}; put each group into one split")
 
 
 # --- sets
