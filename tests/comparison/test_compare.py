@@ -217,7 +217,7 @@ def test_the_seed_that_chose_is_not_used_again(folder, compared):
         ([-0.05, -0.06, -0.055], "submodel co-training -5.50 ± 1.24 points, behind in three seeds"),
         ([0.2, -0.1, 0.0], "submodel co-training +3.33 ± 37.95 points, no difference that three seeds could show"),
         ([0.0125] * 3, "submodel co-training +1.25 ± 0.00 points, no difference that three seeds could show"),
-        ([0.2], "submodel co-training +20.00 points, which one seed cannot tell from chance"),
+        ([0.2], "submodel co-training +20.00 points, which a single seed cannot distinguish from chance"),
     ],
 )
 def test_the_sentence_says_what_the_interval_bears_out(compared, gains, said):

@@ -513,7 +513,7 @@ def test_a_failing_exporter_gets_plain_attention(exporter, images, tmp_path):
     model, said = SMALL["vit"](), []
     graph._export(model, images, tmp_path / "model.onnx", said.append)
     assert tried == [{True}, {False}]
-    assert said == ["ONNX: torch cannot export fused attention (no such operator); exporting it in plain words"]
+    assert said == ["ONNX: torch cannot export fused attention (no such operator); exporting it in plain operations"]
     assert model.get_submodule("blocks.0.attn").fused_attn  # a copy was changed
 
 

@@ -130,7 +130,7 @@ def test_timms_rule_refuses_a_model_that_does_not_tell_its_layers():
     import timm
 
     model = cosub.attach(timm.create_model("patchconvnet_s60", embed_dim=24, depth=2, num_classes=5), drop_rate=0.1)
-    with pytest.raises(InputError, match="does not tell timm its layers; take paper"):
+    with pytest.raises(InputError, match="does not list its layers for timm; take paper"):
         rate_scales(model, 0.5, "timm")
 
 

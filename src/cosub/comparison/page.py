@@ -89,7 +89,7 @@ def notes(found: Result) -> list[str]:
     else:
         lines.append(
             "There are no test images: validation numbers are optimistic, for all arms, since the same images chose "
-            "rate and learning rate. A folder test beside train and val is looked at once."
+            "rate and learning rate. A folder test beside train and val is evaluated once."
         )
     if found.left:
         lines.append(f"The time was over with {found.left} runs left; the same command goes on.")

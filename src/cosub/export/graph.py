@@ -70,7 +70,7 @@ def _export(model: nn.Module, images: Float[Tensor, "B 3 H W"], path: Path, say:
     except Exception as error:  # the exporter raises what any of its stages does
         if not any(vars(module).get("fused_attn") for module in model.modules()):
             raise _unexportable(model, error) from error
-        say(f"ONNX: torch cannot export fused attention ({_short(error)}); exporting it in plain words")
+        say(f"ONNX: torch cannot export fused attention ({_short(error)}); exporting it in plain operations")
         try:
             _try(unfused(model), images, path)
         except Exception as again:
