@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from cosub.api.parsing import parse, take
 from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.data import SOURCES, DataConfig, Folder
-from cosub.recipes.ranges import Checked, NonNegativeInt, require
+from cosub.recipes.ranges import Checked, NonNegativeInt, require, require_new_file
 from cosub.recipes.tasks import TASKS
 
 DESCRIPTION = """List what is wrong with the images of a data set, one per line: damaged ones, odd ones (CMYK, 16-bit,
@@ -37,11 +37,9 @@ class Check(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.table:
-            path, remedy = Path(self.table), "is for a folder; leave it out, or name --source folder"
+            remedy = "is for a folder; leave it out, or name --source folder"
             require(self.data.CLASS_FOLDERS, "table", self.table, remedy)
-            require(not path.exists(), "table", self.table, "exists; name another file")
-            made = path.absolute().parent.is_dir()
-            require(made, "table", self.table, "its folder does not exist; make it first, or name another file")
+            require_new_file("table", self.table)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:

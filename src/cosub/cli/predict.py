@@ -13,7 +13,7 @@ from cosub.api.parsing import parse
 from cosub.api.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes import plugins
-from cosub.recipes.ranges import PositiveInt, PositiveShare, require
+from cosub.recipes.ranges import PositiveInt, PositiveShare, require_new_file
 
 if TYPE_CHECKING:
     from cosub.data.sources.walking import LeftOut, Notes
@@ -42,10 +42,7 @@ class Predict(Preparation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.csv:
-            path = Path(self.csv)
-            require(not path.exists(), "csv", self.csv, "exists; name another file")
-            made = path.absolute().parent.is_dir()
-            require(made, "csv", self.csv, "its folder does not exist; make it first, or name another file")
+            require_new_file("csv", self.csv)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from cosub.data.decoding import Read, decode, rgb
 from cosub.errors import InputError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 GROUND = "white"  # background of transparent pixels
 LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since resizing would make them enormous
 
-_ORIENTATION, _BITS = 0x0112, 258
 _SIXTEEN = 65535
 
 Photos = TypeVar("Photos", bound=Photographs)
@@ -94,7 +94,7 @@ def is_deep_colour(image: Image.Image) -> bool:
 def limits_of(image: Image.Image) -> Limits | None:
     """Minimum and maximum of the data type of a grey image; None where that means nothing (32 bits, floats)."""
     tags: Any = getattr(image, "tag_v2", {})
-    bits = max(tags.get(_BITS, (16,)))
+    bits = max(tags.get(Base.BitsPerSample, (16,)))
     if image.mode == "F" or bits > 16:
         return None
     signed = image.mode == "I" and image.format == "TIFF"
@@ -103,7 +103,7 @@ def limits_of(image: Image.Image) -> Limits | None:
 
 def _turned(image: Image.Image) -> bool:
     try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        return image.getexif().get(Base.Orientation, 1) in range(2, 9)
     except Exception:  # EXIF that cannot be parsed is ignored; check-data reports it
         return False
 

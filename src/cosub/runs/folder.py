@@ -110,8 +110,29 @@ class RunFolder:
             raise InputError(f"run: {self.summary}: is not a summary")
         return found
 
+    def read_classes(self, field: str = "run") -> tuple[str, ...]:
+        """The names of the classes, which lie in the file of weights.
+
+        Raises:
+            InputError: if there are no weights yet, or they cannot be read, naming `field`.
+        """
+        if not self.weights.exists():
+            raise InputError(
+                f"{field}: {self.path}: has no model.safetensors yet; finish it with the same train command"
+            )
+        with _readable(self.weights, field), safe_open(self.weights, "pt") as file:
+            return tuple(json.loads((file.metadata() or {})["classes"]))
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+@contextmanager
+def _readable(weights: Path, field: str) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{field}: {weights}: cannot be read ({error})") from error
 
 
 def _locked(descriptor: int) -> bool:
@@ -217,14 +238,9 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
     folder = RunFolder(Path(run).expanduser())
     require_run(folder.path)
     recipe = read(folder.recipe)
-    if not folder.weights.exists():
-        raise InputError(f"run: {folder.path}: has no model.safetensors yet; finish it with the same train command")
-    try:
-        with safe_open(folder.weights, "pt") as file:
-            classes = tuple(json.loads((file.metadata() or {})["classes"]))
+    classes = folder.read_classes()
+    with _readable(folder.weights, "run"):
         weights = load_file(folder.weights)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
     network = build_network(recipe, len(classes), copies=1).eval()
     try:
         network.load_state_dict(weights)

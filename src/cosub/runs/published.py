@@ -23,7 +23,7 @@ from torch import nn
 from cosub.choices import Interpolation
 from cosub.data.pixels import reading
 from cosub.errors import InputError
-from cosub.recipes.files import is_run, read
+from cosub.recipes.files import is_run, read_run
 from cosub.recipes.inputs import Inputs
 from cosub.recipes.recipe import Recipe
 from cosub.weights.hub_names import FILE, require_hub_name
@@ -137,7 +137,7 @@ def describe(network: nn.Module, recipe: Recipe, classes: tuple[str, ...]) -> No
 
 
 def _of_run(folder: Path) -> Published:
-    run = read(folder / "recipe.json")
+    run = read_run(folder)
     return Published(run.inputs, run.resolution, str(folder), run.model, run.model_args)
 
 

@@ -9,6 +9,7 @@ from cosub.choices import SlimUnit, Strategy
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import aside
 from cosub.runs.names import caption
@@ -18,7 +19,7 @@ from cosub.slimming.calibration_set import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scorer import Layers, accuracy_of, milliseconds
-from cosub.slimming.slim import Opened, open_run, params_of
+from cosub.slimming.slim import Opened, open_run
 from cosub.slimming.strategies import cost, layer_scales
 
 FULL = "full network"
@@ -134,7 +135,7 @@ def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: 
         "layers": len(slimmed.layers),
         "top1": round(top1, 6),
         "milliseconds": latency,
-        "params": params_of(slimmed.network),
+        "params": count_parameters(slimmed.network),
         "factor": slimmed.factor,
         "loss": slimmed.loss,
         "kept_layers": list(slimmed.recipe.kept_layers),

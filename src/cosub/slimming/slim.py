@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import cosub
 from cosub.choices import Strategy
 from cosub.data.sources import Source
@@ -18,6 +16,7 @@ from cosub.recipes.files import read
 from cosub.recipes.methods import Distill
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
+from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
@@ -180,7 +179,7 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
         "factor": slimmed.factor,
         "factor_losses": {f"{factor:g}": loss for factor, loss in slimmed.losses.items()},
         "calibration_images": len(opened.scorer.images),
-        **dict(zip(("params", "params_full"), map(params_of, networks), strict=True)),
+        **dict(zip(("params", "params_full"), map(count_parameters, networks), strict=True)),
         **dict(zip(("milliseconds", "milliseconds_full"), times, strict=True)),
         "latency_batch": request.latency_batch,
         "top1_full": opened.top1,
@@ -267,7 +266,3 @@ def table(summary: dict[str, Any]) -> dict[str, str]:
         "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {summary['num_images']:,} test images)",
         "folder": summary["run"],
     }
-
-
-def params_of(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

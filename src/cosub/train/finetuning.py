@@ -12,9 +12,10 @@ from timm.models import get_pretrained_cfg
 
 from cosub.errors import InputError, nearest
 from cosub.recipes.changes import changed
-from cosub.recipes.files import is_run, read
+from cosub.recipes.files import is_run, read_run
 from cosub.recipes.finetune import like
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import Published, describe_inputs, look_up
 from cosub.train.few_images import batch_for, epochs_for, warmup_for
@@ -107,13 +108,13 @@ def begun(recipe: Recipe, folder: Path) -> Recipe | None:
     """The recipe of a run in that folder, if it started from the same weights with the same model."""
     if not is_run(folder):
         return None
-    there = read(folder / "recipe.json")
+    there = read_run(folder)
     return there if (there.weights, there.model) == (recipe.weights, recipe.model) else None
 
 
 def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
-    there = read(folder / "recipe.json") if is_run(folder) else recipe
+    there = read_run(folder) if is_run(folder) else recipe
     return dataclasses.replace(recipe, data=recipe.data.turned(there.data.orientation))
 
 
@@ -214,4 +215,4 @@ def _parameters(recipe: Recipe) -> int:
             model = create(recipe.model, recipe.resolution, 1000, settings_of(recipe))
     except RuntimeError as error:
         raise InputError(f"model: {recipe.model!r}: timm does not know it ({error})") from error
-    return sum(parameter.numel() for parameter in model.parameters())
+    return count_parameters(model)

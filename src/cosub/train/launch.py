@@ -27,6 +27,7 @@ from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
 from cosub.runs.callbacks import Callback
+from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
 from cosub.runs.progress import Reporter, Terminal
@@ -130,7 +131,7 @@ def default_folder(recipe: Recipe) -> str:
 def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check beforehand."""
     recipe = trainer.recipe
-    parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
+    parameters = count_parameters(trainer.network)
     copies = trainer.method.copies
     rows = copies * recipe.group_size
     kept = state(trainer.network).kept(rows)

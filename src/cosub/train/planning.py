@@ -13,6 +13,7 @@ from cosub.choices import Precision
 from cosub.data.transforms import training
 from cosub.recipes.ranges import require
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.compile_choice import Choice
 from cosub.train.estimate import Estimate, Memory, Setting
@@ -141,7 +142,7 @@ def plan(
         recipe=recipe,
         machine=machine,
         precision=estimate.precision,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=count_parameters(network),
         size=size,
         steps_per_epoch=per_epoch,
         learning_rates=tuple(_rates(recipe, per_epoch)),

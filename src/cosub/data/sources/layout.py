@@ -9,7 +9,7 @@ from cosub.data.decoding import EXTENSIONS
 from cosub.data.sources.annotations import annotated
 from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.folder import Files, held_out
-from cosub.data.sources.source import Source, existing
+from cosub.data.sources.source import HELD_OUT, Source, existing
 from cosub.data.sources.splits import find_splits
 from cosub.data.sources.walking import Branch, Notes, list_left_out
 from cosub.errors import InputError
@@ -42,7 +42,7 @@ def open_folder(config: Folder) -> Source:
     places = {role: f"in {splits[role].path}" for role in others} | {"train": f"in {train_root.path}"}
     if not others:
         train, held = held_out(train, classes, config, root.path)
-        others, places["test"] = {"validation": held}, f"held out of {train_root.path}"
+        others, places["test"] = {"validation": held}, f"{HELD_OUT} {train_root.path}"
     validation = others.get("validation")
     test = others.get("test", validation)
     assert test is not None

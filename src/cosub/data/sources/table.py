@@ -12,7 +12,7 @@ import numpy as np
 
 from cosub.data.sources.folder import Files
 from cosub.data.sources.grouping import hold_out
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import HELD_OUT, Source
 from cosub.data.sources.splits import resolve_splits
 from cosub.errors import InputError
 from cosub.recipes.data import Table
@@ -47,7 +47,7 @@ def open_table(config: Table) -> Source:
     places = dict.fromkeys(parts, f"of {config.path}")
     if not parts["validation"] and not parts["test"]:
         train, parts["validation"] = _held_out(train, config)
-        places["test"] = f"held out of {config.path}"
+        places["test"] = f"{HELD_OUT} {config.path}"
     validation = _files(parts["validation"], classes, config.path) if parts["validation"] else None
     test = _files(parts["test"], classes, config.path) if parts["test"] else validation
     assert test is not None
