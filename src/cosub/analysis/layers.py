@@ -6,15 +6,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cosub.analysis.drawing import panels, save, short, style
 from cosub.analysis.subjects import Subject
+from cosub.choices import Unit
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.runs.names import caption
-
-Unit = Literal["block", "layer"]
 
 
 @dataclass(frozen=True)

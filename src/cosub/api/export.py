@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tyro.conf import Positional
 
+from cosub.choices import Format
 from cosub.errors import InputError
 from cosub.recipes.data import DataPath
 from cosub.recipes.files import require_run
@@ -17,7 +18,7 @@ class Export:
 
     run: Positional[str]
     """The run's folder; it may be a slimmed one."""
-    format: Literal["timm", "onnx", "hub"] = "timm"
+    format: Format = "timm"
     """A folder that timm loads (model.safetensors, config.json), ONNX, or a push to the Hugging Face Hub."""
     out: str = ""
     """The folder to write, by default RUN/timm or RUN/onnx; never one with something in it."""

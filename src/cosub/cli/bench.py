@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tyro.conf import Positional
 
 from cosub.api.help import ALL
 from cosub.api.parsing import parse
+from cosub.choices import Way
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 
@@ -49,9 +50,7 @@ class Step(Checked):
     meta: bool = False
     """Count FLOPs and bytes stored for backward, without allocating anything."""
     methods: tuple[
-        Literal[
-            *("all", "masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill")
-        ],
+        Literal["all", Way],
         ...,
     ] = ("masked", "plain", "efficient", "cosub")
     """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
@@ -81,7 +80,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 def _step(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Step, words, "cosub bench step")
-    from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
+    from cosub.bench.step import Case, count, measure
     from cosub.runs import distributed
 
     case = Case(
@@ -91,7 +90,7 @@ def _step(words: list[str], as_json: bool) -> dict[str, Any]:
         options.resolution,
         bf16=options.precision == "bf16",
         compiled=options.compile,
-        ways=(*WAYS, *METHOD_WAYS) if "all" in options.methods else options.methods,
+        ways=get_args(Way) if "all" in options.methods else options.methods,
     )
     result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
     if not as_json:

@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
+from cosub.choices import Range
 from cosub.data.decoding import Read, decode, rgb
 from cosub.errors import InputError
 from cosub.recipes.data import DataConfig, Digits, Folder, Photographs, Pictures
@@ -27,7 +28,6 @@ LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since re
 _SIXTEEN = 65535
 
 Photos = TypeVar("Photos", bound=Photographs)
-Range = Literal["type", "auto"] | tuple[float, float]
 Limits = tuple[float, float]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from tyro.conf import Fixed, FlagConversionOff, Suppress
 
+from cosub.choices import Range
 from cosub.recipes.ranges import NonNegativeInt, OpenShare, Strict, require
 
 
@@ -85,7 +86,7 @@ class Pictures(Data):
     CROP_LONG: ClassVar[bool] = True
     """Whether an image over 16 times as long as wide is cropped: not where an annotation lies on it."""
 
-    range: Literal["type", "auto"] | tuple[float, float] = "type"
+    range: Range = "type"
     """Values that become black and white in grey images of more than 8 bits: two numbers; type, the range of their data
     type (65535 is white); or auto, minimum and maximum over the training images, which the run then keeps."""
     pixels: Fixed[Suppress[Literal[1, 2]]] = 2

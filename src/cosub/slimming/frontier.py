@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cosub.choices import SlimUnit, Strategy
+from cosub.choices import Strategy, Unit
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
@@ -129,7 +129,7 @@ def _measure(request: Request, opened: Opened, chosen: Sequence[Choice], test: I
     return [_point(choice, made[choice.layers], top1[choice.layers], latency[choice.layers], kind) for choice in chosen]
 
 
-def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: SlimUnit) -> dict[str, Any]:
+def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: Unit) -> dict[str, Any]:
     return {
         "strategy": choice.strategy,
         "layers": len(slimmed.layers),
