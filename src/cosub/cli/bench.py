@@ -49,10 +49,7 @@ class Step(Checked):
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
     """Count FLOPs and bytes stored for backward, without allocating anything."""
-    methods: tuple[
-        Literal["all", Way],
-        ...,
-    ] = ("masked", "plain", "efficient", "cosub")
+    methods: tuple[Literal["all", Way], ...] = ("masked", "plain", "efficient", "cosub")
     """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
     repeats: PositiveInt = 10
     """Steps that are timed; the median is given."""
