@@ -1,6 +1,5 @@
 """cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
-import csv
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,11 +142,10 @@ def _images(name: str, notes: "Notes") -> list[Path]:
 
 def _write(predictions: list[dict[str, Any]], path: Path) -> None:
     """A CSV file with a line for each image and class, the likeliest or largest first."""
+    from cosub.runs.names import write_rows
+
     lines = [{"image": found["image"], **item} for found in predictions for item in found["classes"]]
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write_rows(path, lines[0], (line.values() for line in lines))
 
 
 def _print(predictions: list[dict[str, Any]], top: int) -> None:

@@ -1,6 +1,5 @@
 """Accuracy against time and parameters, over depths and strategies, on test images that no choice was made on."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import count_parameters
 from cosub.runs.drawing import new_figure, tidy
 from cosub.runs.folder import aside
-from cosub.runs.names import caption
+from cosub.runs.names import caption, write_rows
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.tables import align
 from cosub.slimming.calibration_set import load_at_random
@@ -145,10 +144,8 @@ def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: 
 
 
 def _write(points: Sequence[dict[str, Any]], target: Path) -> None:
-    with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({**point, "kept_layers": " ".join(map(str, point["kept_layers"]))} for point in points)
+    lines = ({**point, "kept_layers": " ".join(map(str, point["kept_layers"]))} for point in points)
+    write_rows(target, COLUMNS, ([line[column] for column in COLUMNS] for line in lines))
 
 
 def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
