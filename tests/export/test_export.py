@@ -544,7 +544,7 @@ def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
     plain = plain_model(model, kept, 1.25)
     said = []
     graph._export(plain.model, photographs[:2], tmp_path / "model.onnx", said.append)
-    found = graph.logits_of(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
+    found = graph.batched_logits(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
     difference = require_same(found, expected, 1e-4, family)
     spread = float(expected.std())
     assert difference < 1e-4 * spread  # small networks with small heads have small logits

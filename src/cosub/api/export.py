@@ -40,7 +40,7 @@ def export(options: Export) -> dict[str, Any]:
     folder = Path(options.out) if options.out else Path(options.run) / options.format
     _refuse(options, folder)
     from cosub.evaluation.images import images_of_run
-    from cosub.export.checks import SAME, logits_of, real_images, require_same
+    from cosub.export.checks import SAME, batched_logits, real_images, require_same
     from cosub.export.exported import open_run
     from cosub.export.plain import plain_model
     from cosub.export.words import loading_words
@@ -51,9 +51,9 @@ def export(options: Export) -> dict[str, Any]:
     recipe = source.trained.recipe
     examples = images_of_run(recipe.data, source.trained.classes, options.data.path or "test")
     images = real_images(examples, recipe)
-    logits = logits_of(source.trained.network, images)
+    logits = batched_logits(source.trained.network, images)
     plain = plain_model(source.model, source.facts.kept, recipe.kept_scale)
-    difference = require_same(logits_of(plain.model, images), logits, SAME, "the plain model")
+    difference = require_same(batched_logits(plain.model, images), logits, SAME, "the plain model")
     values: dict[str, Any] = {"run": options.run, "format": options.format, "images": len(images)}
     values["module"] = plain.needs_module
     if options.format == "timm":

@@ -7,7 +7,7 @@ from typing import Any
 
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
 from cosub.comparison.request import THREE
-from cosub.comparison.result import Result
+from cosub.comparison.result import Comparison
 from cosub.paper.studies.arms import FIRST
 from cosub.paper.studies.statistics import Estimate
 from cosub.runs.drawing import new_figure, tidy
@@ -17,7 +17,7 @@ from cosub.runs.tables import align
 PAGE, PICTURE = "comparison.md", "comparison.png"
 
 
-def write(found: Result, out: Path) -> None:
+def write(found: Comparison, out: Path) -> None:
     """Write comparison.md and, where runs can be compared, comparison.png."""
     drawn = any(arm.row.test for arm in found.arms)
     if drawn:
@@ -25,7 +25,7 @@ def write(found: Result, out: Path) -> None:
     write_atomically(out / PAGE, page(found, drawn))
 
 
-def page(found: Result, drawn: bool) -> str:
+def page(found: Comparison, drawn: bool) -> str:
     """Markdown."""
     head, *lines = cells(found)
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
@@ -37,13 +37,13 @@ def page(found: Result, drawn: bool) -> str:
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"
 
 
-def table(found: Result) -> list[str]:
+def table(found: Comparison) -> list[str]:
     """For a terminal; no line before there is an arm."""
     lines = cells(found) if found.arms else []
     return align(lines, "<" + ">" * len(found.arms))
 
 
-def cells(found: Result) -> list[list[str]]:
+def cells(found: Comparison) -> list[list[str]]:
     """A column for each arm; what was not run is blank."""
     arms, rows = found.arms, [arm.row for arm in found.arms]
     recipes = [row.cell.recipe for row in rows]
@@ -68,7 +68,7 @@ def _percent(value: Estimate | None, sign: str = "") -> str:
     return value.percent(sign) if value else ""
 
 
-def notes(found: Result) -> list[str]:
+def notes(found: Comparison) -> list[str]:
     """What must be known to read the table."""
     plan = found.plan
     grid = f"rates {_all(RATES)}, learning rates {_all(plan.recipe.lr * factor for factor in LEARNING_RATES)}"
@@ -111,7 +111,7 @@ def _all(values: Any) -> str:
     return " and ".join(f"{value:g}" for value in values)
 
 
-def draw(found: Result, target: Path) -> None:
+def draw(found: Comparison, target: Path) -> None:
     """Write a PNG: accuracy of each arm, full network and half of its blocks, and the differences to masking.
 
     Bars are 95 % intervals; small dots are seeds.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, onnx_usage, readme
-from cosub.export.checks import NEAR, logits_of, require_same
+from cosub.export.checks import NEAR, batched_logits, require_same
 from cosub.export.plain import Plain
 from cosub.export.writing import settings
 from cosub.runs.folder import aside
@@ -60,7 +60,7 @@ def write_onnx(
         config = str(place / "config.json")
         save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
         write_text(place / "README.md", readme(facts, plain, onnx_usage()))
-        found = logits_of(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
+        found = batched_logits(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")
 
 

@@ -14,7 +14,7 @@ from cosub.segmentation.report import write_report
 from cosub.submodel import evenly
 
 
-class Options(Protocol):
+class EvaluateOptions(Protocol):
     """The options of `cosub evaluate`."""
 
     @property
@@ -36,7 +36,9 @@ class Options(Protocol):
     def inputs(self) -> dict[str, Any]: ...
 
 
-def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path | None = None) -> dict[str, Any] | None:
+def evaluate_scenes(
+    options: EvaluateOptions, trained: Any, as_json: bool, report: Path | None = None
+) -> dict[str, Any] | None:
     """Evaluate the run's network as the options say; print and return the results. `report`: a folder for a report.
 
     Raises:

@@ -25,7 +25,7 @@ from cosub.segmentation.overlays import painted, palette
 _NAMED = 0.01  # share of an image from which on a class has its name written
 
 
-class Options(Protocol):
+class PredictOptions(Protocol):
     """What the command line says of it; see `cosub predict --help`."""
 
     @property
@@ -40,7 +40,7 @@ class Options(Protocol):
 
 
 def predict_scenes(
-    options: Options, candidate: Candidate, paths: Sequence[Path], device: torch.device
+    options: PredictOptions, candidate: Candidate, paths: Sequence[Path], device: torch.device
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write a map and an overlay of each image that can be read, and a legend.
 
