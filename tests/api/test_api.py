@@ -198,7 +198,7 @@ def test_fit_gives_what_the_command_line_leaves(run, tmp_path, capsys):
     assert cosub.Run(tmp_path / "run").recipe.drop_rate == 0.25
 
 
-def test_callbacks_are_told_what_the_run_writes_down(run, seen):
+def test_callbacks_get_what_the_run_writes_down(run, seen):
     lines = read(run.folder)
     assert seen.lines == [line for line in lines if "loss" in line]
     assert len(seen.lines) > 20

@@ -109,7 +109,7 @@ def test_evaluate_shows_pictures(finished, capsys):
     assert is_drawn(finished / "examples.png")
 
 
-def test_predict_answers_for_files_and_folders(finished, capsys, tmp_path):
+def test_predict_takes_files_and_folders(finished, capsys, tmp_path):
     for index in range(3):
         pixels = (load_digits().images[index] * 15).astype("uint8")
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")

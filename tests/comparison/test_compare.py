@@ -243,7 +243,7 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     assert "validation numbers are optimistic" in page(optimistic, drawn=False)
 
 
-def test_nothing_is_said_before_there_is_something_to_compare(folder, tmp_path):
+def test_nothing_is_concluded_before_there_is_something_to_compare(folder, tmp_path):
     made = planned(Request(str(folder)))
     found = result(made, short_runs(made), None, ledger_of(tmp_path / "runs.jsonl", []), left=21)
     assert found.verdict.startswith("Nothing can be said yet")

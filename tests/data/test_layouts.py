@@ -96,7 +96,7 @@ def test_the_right_folder_chooses_and_the_other_is_for_the_end(tmp_path):
     }
 
 
-def test_where_validation_images_come_from_is_told(tmp_path):
+def test_where_validation_images_come_from_is_reported(tmp_path):
     words("train", "test")(tmp_path)
     assert overview(with_validation(read(tmp_path)))["validation"] == "3 images held out of train"
     flat = overview(read(tmp_path / "train"))
@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_told_is_refused_with_a_remedy(name, tmp_path):
+def test_what_is_ambiguous_is_refused_with_a_remedy(name, tmp_path):
     make, message = REFUSED[name]
     make(tmp_path)
     with pytest.raises(InputError, match=message):

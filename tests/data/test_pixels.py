@@ -121,7 +121,7 @@ def test_a_range_is_black_to_white_and_what_is_outside_is_clipped(tmp_path):
     assert pixels_of(tmp_path / "8.png", Rule((1000.0, 2000.0)))[0, 0, 0] == 7
 
 
-def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
+def test_a_set_that_uses_little_of_its_type_is_reported(tmp_path):
     xrays = write(tmp_path, photographs().astype(np.uint16) * 16)  # 12 bits
     config = Folder(path=str(xrays))
     (line,) = depth_cautions(config, open_source(config).train)
@@ -135,7 +135,7 @@ def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
     assert (image == photographs()[int(source.train.name(0)[-6:-4])]).all()
 
 
-def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_told(tmp_path):
+def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_reported(tmp_path):
     deep = Folder(path=str(write(tmp_path / "deep", photographs().astype(np.uint16) * 257)))
     config = Folder(path=str(write(tmp_path / "plain", photographs())))
     assert depth_cautions(deep, open_source(deep).train) == []

@@ -191,7 +191,7 @@ def test_real_needs_imagenets_classes(real):
         open_set("real", str(real[0]), ("cat", "dog"), real[1])
 
 
-def test_the_best_answer_stands_for_its_list():
+def test_the_best_target_stands_for_its_list():
     logits = torch.tensor([[0.1, 0.9, 0.5], [0.1, 0.9, 0.5]])
     assert best_target(logits, torch.tensor([[0, 2], [1, 1]])).tolist() == [2, 1]
 
@@ -340,7 +340,7 @@ def test_a_name_of_timms_weights(monkeypatch):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(imagenet_run, capsys, words, message):
+def test_errors_are_one_line(imagenet_run, capsys, words, message):
     status, out, err = call(capsys, "evaluate", *[word.replace("RUN", str(imagenet_run)) for word in words])
     assert (status, out) == (2, "")
     assert message in err

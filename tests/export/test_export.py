@@ -362,7 +362,7 @@ def test_patchconvnet_brings_itself_along(tmp_path, images):
     assert write_timm(plain, small_facts(), tmp_path / "out", images, expected) < 1e-5
 
 
-def test_what_answers_otherwise_is_not_written(tmp_path, images):
+def test_what_gives_other_logits_is_not_written(tmp_path, images):
     torch.manual_seed(0)
     model = SMALL["vit"]().eval()
     plain = plain_model(model, every(model))
@@ -518,7 +518,7 @@ def test_a_failing_exporter_gets_plain_attention(exporter, images, tmp_path):
 
 
 @pytest.mark.parametrize(("family", "times"), [("vit", 2), ("resnet18", 1)])
-def test_what_cannot_be_exported_is_said(exporter, images, tmp_path, family, times):
+def test_what_cannot_be_exported_is_reported(exporter, images, tmp_path, family, times):
     tried, fails = exporter
     fails |= {True, False}
     with pytest.raises(RunError, match=r"format: onnx: torch .* cannot export \w+ \(no such operator\)"):
@@ -530,7 +530,7 @@ def test_what_cannot_be_exported_is_said(exporter, images, tmp_path, family, tim
 
 
 @pytest.mark.slow
-def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
+def test_onnx_gives_the_logits_of_the_run(family, build, data, tmp_path, capsys):
     """Half of the residual layers and a factor, 100 photographs, batches of several sizes."""
     from cosub.data.sources import Folder, open_source
 

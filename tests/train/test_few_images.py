@@ -166,7 +166,7 @@ def test_an_inferred_rate_is_no_surprise_and_a_given_one_is(start, folder, tuned
     assert "below 0.1 saves memory" in call(capsys, "train", *words(start, folder, *more))[2]
 
 
-def test_the_time_is_said_before_the_first_step(tuned):
+def test_the_time_is_reported_before_the_first_step(tuned):
     (line,) = [line for line in tuned[1].splitlines() if line.startswith("time:")]
     assert re.fullmatch(
         r"time: about [\d.]+ s on this machine, as busy as it is now: 15 steps of [\d.]+ s, and [\d.]+ s for .*", line

@@ -316,7 +316,7 @@ def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):
 # --- teachers
 
 
-def test_a_teacher_answers_as_its_own_network_does(teacher):
+def test_a_teacher_gives_the_logits_of_its_own_network(teacher):
     found, said = load_teacher(str(teacher), tuple(map(str, range(10))), 8, teacher.with_name("other"))
     assert said == ["teacher: its images are resized from 8 to 16 pixels"]
     images = torch.randn(3, 3, 8, 8)
@@ -328,7 +328,7 @@ def test_a_teacher_answers_as_its_own_network_does(teacher):
 @pytest.mark.parametrize(
     "kept", [(), pytest.param((0, 1, 3), marks=pytest.mark.slow)], ids=["whole", "half a block gone"]
 )
-def test_an_exported_folder_and_the_hub_teach_as_the_run_does(teacher, tmp_path, monkeypatch, kept):
+def test_an_exported_folder_and_the_hub_are_the_teacher_that_the_run_is(teacher, tmp_path, monkeypatch, kept):
     source, images = teacher, torch.randn(3, 3, 8, 8)
     if kept:
         source = Path(shutil.copytree(teacher, tmp_path / "slim"))

@@ -254,7 +254,7 @@ def needing(share: float, **changes):
     return recipe, plan(recipe, Machine(device_memory_gb=share * total / 1e9))
 
 
-def test_what_is_said_to_fit_does():
+def test_what_is_planned_to_fit_does():
     recipe, planned = needing(0.5)
     assert not planned.fits
     assert [(setting.sharded, setting.checkpointing) for setting in planned.settings] == [

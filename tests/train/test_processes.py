@@ -166,7 +166,7 @@ def test_each_signal_ends_a_run_after_its_step(tmp_path, number):
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 4
 
 
-def test_a_slow_checkpoint_is_said(tmp_path, monkeypatch, capfd):
+def test_a_slow_checkpoint_is_reported(tmp_path, monkeypatch, capfd):
     run(recipe(tmp_path / "quick"))
     assert "the checkpoint took" not in capfd.readouterr().err
     monkeypatch.setattr(trainers, "SLOW_CHECKPOINT", -1)

@@ -152,7 +152,7 @@ def test_blocks_without_a_twin_are_named():
         cosub.attach(transformers.SwinModel(config), drop_rate=0.5)
 
 
-def test_detectors_take_one_submodel_an_image():
+def test_detectors_take_one_submodel_per_image():
     backbone = nn.Sequential(OUTSIDE["torchvision-swin"]())
     detector = GeneralizedRCNN(
         backbone, nn.Identity(), nn.Identity(), GeneralizedRCNNTransform(32, 32, [0.5] * 3, [0.5] * 3)

@@ -47,7 +47,7 @@ def test_a_submodel_is_timm_with_a_mask(variant, images, table):
     assert_same(gradients(model, logits), gradients(reference, expected))
 
 
-def test_one_that_is_slimmed_and_exported_answers_as_the_submodel(variant, images):
+def test_one_that_is_slimmed_and_exported_gives_the_logits_of_the_submodel(variant, images):
     full = cosub.attach(variant().eval(), drop_rate=0.5)
     kept, total = range(1, layers_of(full), 2), layers_of(full)
     with torch.no_grad(), cosub.active(full, cosub.keep_layers(kept, total, len(images))):
