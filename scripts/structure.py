@@ -70,9 +70,9 @@ def _circles(graph: networkx.DiGraph) -> int:
     return sum(len(part) > 1 for part in networkx.strongly_connected_components(graph))
 
 
-def _lengths(trees: dict[Path, ast.Module], kind: type) -> list[int]:
+def _lengths(trees: dict[Path, ast.Module], kind: type[ast.FunctionDef] | type[ast.ClassDef]) -> list[int]:
     nodes = (node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, kind))
-    return [node.end_lineno - node.lineno + 1 for node in nodes]
+    return [(node.end_lineno or node.lineno) - node.lineno + 1 for node in nodes]
 
 
 def _summary(lengths: list[int]) -> str:

@@ -87,7 +87,7 @@ def _step(words: list[str], as_json: bool) -> dict[str, Any]:
         options.resolution,
         bf16=options.precision == "bf16",
         compiled=options.compile,
-        ways=get_args(Way) if "all" in options.methods else options.methods,
+        ways=get_args(Way) if "all" in options.methods else tuple(way for way in options.methods if way != "all"),
     )
     result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
     if not as_json:

@@ -45,8 +45,8 @@ class Data(Strict):
         return self.EMBEDDED or os.path.exists(os.path.expanduser(self.place))
 
     def at(self, path: str) -> Self:
-        """The same data at another path, where one is named. Embedded data have none."""
-        return replace(self, path=path) if path and not self.EMBEDDED else self
+        """The same data at another path, where one is named and they have any."""
+        return self
 
     def turned(self, orientation: bool) -> Self:
         """The same data, with images rotated as their EXIF tag says, or not, where that can be chosen."""
@@ -94,6 +94,9 @@ class Pictures(Data):
     than 8 bits and drops alpha. 2: `range`; transparency becomes white; images over 16 times as long as wide are
     cropped
     to that."""
+
+    def at(self, path: str) -> Self:
+        return replace(self, path=path) if path else self
 
     def __post_init__(self) -> None:
         super().__post_init__()
