@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tiny import SPAWN, before_steps, run, tiny, weights
+from tiny import SPAWN, before_steps, recipe_flags, run, tiny, weights
 
-from cosub.api.parsing import recipe_flags
 from cosub.cli import main
 from cosub.errors import CosubError
 from cosub.recipes.data import Digits

@@ -16,12 +16,11 @@ import torch
 from pictures import make_folder
 from PIL import Image
 from sklearn.datasets import load_digits
-from tiny import TINY
+from tiny import TINY, recipe_flags
 
 import cosub
 from cosub.api.configuring import configure
 from cosub.api.keywords import flag_of, words_of
-from cosub.api.parsing import recipe_flags
 from cosub.cli import main
 from cosub.errors import InputError
 from cosub.recipes import get

@@ -12,11 +12,10 @@ import pytest
 from pictures import make_folder, parquet, picture
 from PIL import Image
 from sklearn.datasets import load_digits
-from tiny import call, run, tiny
+from tiny import call, recipe_flags, run, tiny
 
 import cosub
 from cosub.api.configuring import configure
-from cosub.api.parsing import recipe_flags
 from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
