@@ -447,8 +447,10 @@ def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, c
 def test_classes_belong_to_the_recipe_and_the_dry_run_reads_them(capsys):
     name = next(name for name, recipe in recipes().items() if recipe().classes == 1000)
     assert configure([name, "--source", "folder", "--classes", "3"]).classes == 3
-    status, out, _ = call(capsys, "train", "--dry-run", "--classes", "7", "--json")
+    status, out, _ = call(capsys, "train", "--dry-run", "--source", "folder", "--classes", "7", "--json")
     assert (status, json.loads(out)["size"]["classes"]) == (0, 7)
+    status, _, err = call(capsys, "train", "--dry-run", "--classes", "7")  # the digits, as in training
+    assert (status, "classes: 7" in err) == (2, True)
 
 
 def test_the_promised_flags_of_a_dry_run_are_those_of_its_help(capsys):
