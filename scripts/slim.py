@@ -14,7 +14,7 @@ import torch
 import cosub
 from cosub.evaluation.images import Images
 from cosub.recipes.inputs import Inputs
-from cosub.slimming.scoring import Scorer
+from cosub.slimming.scorer import Scorer
 from cosub.slimming.strategies import choose
 
 

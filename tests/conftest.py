@@ -28,7 +28,7 @@ DATA = Path(os.environ.get("COSUB_DATA", Path(__file__).parents[2] / "shared" / 
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start: the bits hang on the number of threads
+    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start: the bits depend on the number of threads
 
 MAX = {"img_size": 32, "embed_dim": (8, 16, 16), "depths": (1, 2, 2), "stem_width": (8, 8), "transformer_dim_head": 8,
        "num_classes": 5}  # fmt: skip
@@ -186,7 +186,7 @@ def _skips(module: nn.Module) -> bool:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """BatchNorm with its running statistics: those of a batch hang on which rows it sees."""
+    """BatchNorm with its running statistics: those of a batch depend on which rows it sees."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()

@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tiny import SPAWN, before_steps, run, tiny, weights
+from tiny import SPAWN, before_steps, recipe_flags, run, tiny, weights
 
-from cosub.api.parsing import recipe_flags
 from cosub.cli import main
 from cosub.errors import CosubError
 from cosub.recipes.data import Digits
@@ -262,7 +261,7 @@ _MOMENTS: dict[str, tuple[tuple[str, int], ...]] = {
     ),
     "inside an evaluation": (
         ("cosub.train.trainer.Trainer.evaluate", 2),
-        ("cosub.evaluation.classification.normalize", 4),
+        ("cosub.evaluation.accuracy.normalize", 4),
     ),
     "in the first second": (),
     "at the end": (
@@ -683,7 +682,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
 def run_cases(names: list[str], quick: bool) -> list[tuple[str, Case, float]]:
     import torch
 
-    torch.set_num_threads(1)  # the bits hang on it
+    torch.set_num_threads(1)  # the bits depend on it
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ def sizes(source: Source) -> tuple[int, ...]:
 
 
 def words(*names: str) -> Callable[[Path], None]:
-    """Splits of these names, of 12, 5 and 4 images a class."""
+    """Splits of these names, of 12, 5 and 4 images per class."""
 
     def make(root: Path) -> None:
         for name, number in zip(names, NUMBERS.values(), strict=False):

@@ -87,14 +87,14 @@ def test_masked_rows_are_timms_drop_path(build, family, images, table):
     assert_same(dict(model.named_buffers()), dict(reference.named_buffers()))
 
 
-def test_copies_at_the_door_equal_the_doubled_input(build, images, table):
+def test_copies_equal_the_repeated_input(build, images, table):
     once, twice = cosub.attach(build(), 0.5, copies=1).train(), cosub.attach(build(), 0.5, copies=2).train()
     submodel = table(layers_of(once), 2 * len(images))
     with cosub.active(once, submodel), cosub.active(twice, submodel):
         a, b = once(images.repeat(2, 1, 1, 1)), twice(images)
     assert_same({"logits": a}, {"logits": b})
     assert_same(gradients(once, a), gradients(twice, b))
-    # BatchNorm before the door counts each image once; its running variance corrects for how many there are.
+    # BatchNorm before the replication point counts each image once; its running variance corrects for their number.
     assert_same(dict(once.named_buffers()), dict(twice.named_buffers()), tolerance=1e-4)
 
 
@@ -286,7 +286,7 @@ def test_batch_norm_sees_the_kept_rows_alone(build, images, table):
         torch.testing.assert_close(module.running_var, expected.var(1), rtol=1e-4, atol=1e-5)
 
 
-def test_maps_of_each_family_with_copies_equal_those_of_the_doubled_input(build, images, table):
+def test_maps_of_each_family_with_copies_equal_those_of_the_repeated_input(build, images, table):
     model = frozen(cosub.attach(build(), drop_rate=0.5).train())
     with cosub.active(model, table(layers_of(model), 12)):
         copies = flatten(model.forward_intermediates(images))

@@ -108,7 +108,7 @@ def test_the_page_on_adding_an_architecture_holds(mixnet, images, table):
         contract.test_submodel_equals_timm_with_an_explicit_mask(
             build, "mixnet", images, table, rate, training, operation
         )
-    contract.test_copies_at_the_door_equal_the_doubled_input(build, images, table)
+    contract.test_copies_equal_the_repeated_input(build, images, table)
     contract.test_train_gives_copies_and_eval_the_full_network(build, images)
     contract.test_every_parameter_gets_a_gradient(build, images)
     contract.test_tables_follow_seed_and_step(build, images)

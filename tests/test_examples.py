@@ -40,7 +40,7 @@ def digits(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def learnt(monkeypatch) -> list[tuple[int, int]]:
+def updates(monkeypatch) -> list[tuple[int, int]]:
     """Rows of logits, and images, of every call of the loss."""
     calls, loss = [], cosub.losses.cosub_loss
 
@@ -67,25 +67,25 @@ def run(path: Path, monkeypatch, capsys, *words: str) -> tuple[list[float], floa
 
 @loops
 @pytest.mark.filterwarnings("ignore", "error:::cosub")  # what other libraries warn of is theirs
-def test_an_example_trains_two_submodels_an_image(path, digits, learnt, tmp_path, monkeypatch, capsys):
+def test_an_example_trains_two_submodels_per_image(path, digits, updates, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     losses, accuracy = run(path, monkeypatch, capsys, str(digits), "--epochs", "2")
     assert len(losses) == 2
     assert losses[1] < losses[0]
     assert 0 <= accuracy <= 1
     steps = 2 * (6 if path.stem in ("deit_engine", "timm_train") else 7)  # those drop an incomplete batch
-    assert len(learnt) == steps
-    assert all(rows == 2 * images for rows, images in learnt)
+    assert len(updates) == steps
+    assert all(rows == 2 * images for rows, images in updates)
 
 
-def test_an_example_without_a_folder_takes_the_digits(tmp_path, learnt, monkeypatch, capsys):
+def test_an_example_without_a_folder_takes_the_digits(tmp_path, updates, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     losses, _ = run(EXAMPLES / "plain.py", monkeypatch, capsys, "--epochs", "1")
     assert len(losses) == 1
-    assert sum(images for _, images in learnt) == 1437
+    assert sum(images for _, images in updates) == 1437
 
 
-def test_an_example_trains_on_photographs(data, tmp_path, learnt, monkeypatch, capsys):
+def test_an_example_trains_on_photographs(data, tmp_path, updates, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if not (data / "cifar10-mini").is_dir():
         pytest.skip(f"no real images at {data / 'cifar10-mini'}: set COSUB_DATA to the folder that holds it")

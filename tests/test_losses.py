@@ -29,14 +29,14 @@ def four_terms(logits, targets, weight, kind):
             return F.binary_cross_entropy_with_logits(a, b)
         return -(b * a.log_softmax(1)).sum(1).mean()
 
-    def answer(a):
+    def target(a):
         a = a.detach()
         if kind.endswith("hard"):
             return F.one_hot(a.argmax(1), C).float()
         return a.sigmoid() if kind.startswith("bce") else a.softmax(1)
 
     label = (loss(first, y) + loss(second, y)) / 2
-    peer = (loss(first, answer(second)) + loss(second, answer(first))) / 2
+    peer = (loss(first, target(second)) + loss(second, target(first))) / 2
     return weight * label + (1 - weight) * peer
 
 

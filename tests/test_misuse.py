@@ -71,7 +71,7 @@ def test_a_model_goes_without_waiting_for_the_garbage_collector(model):
         gc.enable()
 
 
-def test_a_rate_that_drops_nothing_is_told_once(images):
+def test_a_rate_that_drops_nothing_is_reported_once(images):
     model = cosub.attach(SMALL["deit3"](), drop_rate=0.05).train()
     with pytest.warns(UserWarning, match=r"0\.05 of 8 rows drops none.*rounding=\"spread\""):
         model(images[:4])

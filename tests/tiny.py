@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from cosub.api.parsing import options_of
 from cosub.recipes import get
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.recipe import Recipe
@@ -171,3 +172,8 @@ def call(capsys: Any, *words: object) -> tuple[int, str, str]:
     status = main([str(word) for word in words])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+def recipe_flags(recipe: Recipe) -> list[str]:
+    """All flags of `cosub train` for a recipe, its method and its source, those of --dry-run aside."""
+    return sorted(["--dry-run", "--json", "--method", "--model-args", "--pretrained", "--source", *options_of(recipe)])

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 
 from card.row import Setup
-from cosub.bench.step import Candidate, Case, Way, candidate, make_batch, take_turns
+from cosub.bench.step import Candidate, Case, candidate, make_batch, take_turns
+from cosub.choices import Way
 from cosub.paper.sizes.models import speed
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub

@@ -27,7 +27,7 @@ from cosub.cli import main
 from cosub.data.sources import Files, open_source
 from cosub.data.transforms import normalize
 from cosub.errors import InputError, RunError
-from cosub.evaluation.classification import evaluate
+from cosub.evaluation.accuracy import evaluate
 from cosub.evaluation.images import Images, halves, images_of_run, load_into_memory, subsample
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.losses import label_loss

@@ -16,12 +16,11 @@ import torch
 from pictures import make_folder
 from PIL import Image
 from sklearn.datasets import load_digits
-from tiny import TINY
+from tiny import TINY, recipe_flags
 
 import cosub
 from cosub.api.configuring import configure
 from cosub.api.keywords import flag_of, words_of
-from cosub.api.parsing import recipe_flags
 from cosub.cli import main
 from cosub.errors import InputError
 from cosub.recipes import get
@@ -198,7 +197,7 @@ def test_fit_gives_what_the_command_line_leaves(run, tmp_path, capsys):
     assert cosub.Run(tmp_path / "run").recipe.drop_rate == 0.25
 
 
-def test_callbacks_are_told_what_the_run_writes_down(run, seen):
+def test_callbacks_get_what_the_run_writes_down(run, seen):
     lines = read(run.folder)
     assert seen.lines == [line for line in lines if "loss" in line]
     assert len(seen.lines) > 20

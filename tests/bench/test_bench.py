@@ -1,5 +1,7 @@
 """Bounds on what is saved for backward and on FLOPs, counted without memory."""
 
+from typing import get_args
+
 import pytest
 import timm
 import torch
@@ -8,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cosub.attachment import attach, layers_per_block
 from cosub.bench.coverage import coverage
-from cosub.bench.step import FIGURE2, METHOD_WAYS, WAYS, Case, _mask, count, measure
+from cosub.bench.step import FIGURE2, Case, _mask, count, measure
+from cosub.choices import Way
 from cosub.twins import KEPT, TWINS
 
 HUGE = ("deit3_huge_patch14_224", 0.6)
@@ -65,16 +68,16 @@ def test_what_is_masked_is_what_has_a_twin(model):
 @pytest.mark.slow
 def test_what_the_methods_cost_beside_figure_2():
     """At rate 0 nothing is skipped, and the FLOPs are figure 2's: backward is twice forward."""
-    result = count(Case("deit3_small_patch16_224", 0.0, 4, resolution=64, depth=12, ways=(*WAYS, *METHOD_WAYS)))
+    result = count(Case("deit3_small_patch16_224", 0.0, 4, resolution=64, depth=12, ways=get_args(Way)))
     for way, paper in FIGURE2.items():
         assert result["ratio"]["flops"][way] == pytest.approx(paper["compute"], rel=0.02), way
-    case = Case("vit_tiny_patch16_224", 0.5, 4, resolution=32, depth=1, ways=(*WAYS, *METHOD_WAYS))
+    case = Case("vit_tiny_patch16_224", 0.5, 4, resolution=32, depth=1, ways=get_args(Way))
     measured = measure(case, torch.device("cpu"), 1)
     for way, paper in FIGURE2.items():
         found = measured["figure2"][way]
         assert (found["weights"], found["optimizer"]) == (paper["weights"], paper["optimizer"]), way
         assert found["paper"] == paper
-    assert set(measured["seconds"]) == {*WAYS, *METHOD_WAYS}
+    assert set(measured["seconds"]) == set(get_args(Way))
 
 
 class Operations(TorchDispatchMode):

@@ -12,11 +12,10 @@ import pytest
 from pictures import make_folder, parquet, picture
 from PIL import Image
 from sklearn.datasets import load_digits
-from tiny import call, run, tiny
+from tiny import call, recipe_flags, run, tiny
 
 import cosub
 from cosub.api.configuring import configure
-from cosub.api.parsing import recipe_flags
 from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
@@ -109,7 +108,7 @@ def test_evaluate_shows_pictures(finished, capsys):
     assert is_drawn(finished / "examples.png")
 
 
-def test_predict_answers_for_files_and_folders(finished, capsys, tmp_path):
+def test_predict_takes_files_and_folders(finished, capsys, tmp_path):
     for index in range(3):
         pixels = (load_digits().images[index] * 15).astype("uint8")
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
@@ -448,8 +447,10 @@ def test_home_is_expanded_wherever_a_path_begins(words, tmp_path, monkeypatch, c
 def test_classes_belong_to_the_recipe_and_the_dry_run_reads_them(capsys):
     name = next(name for name, recipe in recipes().items() if recipe().classes == 1000)
     assert configure([name, "--source", "folder", "--classes", "3"]).classes == 3
-    status, out, _ = call(capsys, "train", "--dry-run", "--classes", "7", "--json")
+    status, out, _ = call(capsys, "train", "--dry-run", "--source", "folder", "--classes", "7", "--json")
     assert (status, json.loads(out)["size"]["classes"]) == (0, 7)
+    status, _, err = call(capsys, "train", "--dry-run", "--classes", "7")  # the digits, as in training
+    assert (status, "classes: 7" in err) == (2, True)
 
 
 def test_the_promised_flags_of_a_dry_run_are_those_of_its_help(capsys):

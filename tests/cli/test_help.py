@@ -6,10 +6,11 @@ import shutil
 import subprocess
 
 import pytest
+from tiny import recipe_flags
 
 from cosub.api.configuring import configure
 from cosub.api.help import FIRST, SYNONYMS
-from cosub.api.parsing import options_of, recipe_flags
+from cosub.api.parsing import options_of
 from cosub.cli import VERBS, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.bench import BENCHMARKS

@@ -136,8 +136,8 @@ def test_the_maps_are_those_that_evaluation_scores(segmenter, scenes, tmp_path, 
     assert main(["predict", str(segmenter), str(scenes / "images/validation"), "--out", str(tmp_path / "maps")]) == 0
     right = total = 0
     for path in sorted((scenes / "annotations/validation").iterdir()):
-        with Image.open(path) as truth, Image.open(tmp_path / "maps" / path.name) as answer:
-            labels, values = np.asarray(truth), np.asarray(answer)
+        with Image.open(path) as truth, Image.open(tmp_path / "maps" / path.name) as prediction:
+            labels, values = np.asarray(truth), np.asarray(prediction)
         right += int((labels == values)[labels > 0].sum())
         total += int((labels > 0).sum())
     capsys.readouterr()

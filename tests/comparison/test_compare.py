@@ -219,7 +219,7 @@ def test_the_seed_that_chose_is_not_used_again(folder, compared):
         ([-0.05, -0.06, -0.055], "submodel co-training -5.50 ± 1.24 points, behind in three seeds"),
         ([0.2, -0.1, 0.0], "submodel co-training +3.33 ± 37.95 points, no difference that three seeds could show"),
         ([0.0125] * 3, "submodel co-training +1.25 ± 0.00 points, no difference that three seeds could show"),
-        ([0.2], "submodel co-training +20.00 points, which one seed cannot tell from chance"),
+        ([0.2], "submodel co-training +20.00 points, which a single seed cannot distinguish from chance"),
     ],
 )
 def test_the_sentence_says_what_the_interval_bears_out(compared, gains, said):
@@ -238,7 +238,7 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     assert lines["seconds of training"] == ["2", "2", "2"]
     assert " ".join(lines["above masking"]) == "+0.00 ± 0.00 +10.00 ± 0.00"
     assert max(map(len, table(found))) <= 80
-    assert any("8 test images chose nothing" in note for note in notes(found))
+    assert any("8 test images are not used for model selection" in note for note in notes(found))
     assert notes(found)[-1] == f"`cosub compare {folder} --minutes 15 --seeds 3` (commit abc, cpu, 1 thread)"
     optimistic = compared({}, test_images=0)
     assert not any(line.startswith("test") for line in table(optimistic))
@@ -259,7 +259,7 @@ def test_the_picture_names_its_bars_and_gives_each_arm_the_colour_of_its_method(
     assert legend(figures[0]) == ["full network", "half of its blocks", "a seed"]
 
 
-def test_nothing_is_said_before_there_is_something_to_compare(folder, tmp_path):
+def test_nothing_is_concluded_before_there_is_something_to_compare(folder, tmp_path):
     made = planned(Request(str(folder)))
     found = result(made, short_runs(made), None, ledger_of(tmp_path / "runs.jsonl", []), left=21)
     assert found.verdict.startswith("Nothing can be said yet")

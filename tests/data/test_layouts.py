@@ -96,7 +96,7 @@ def test_the_right_folder_chooses_and_the_other_is_for_the_end(tmp_path):
     }
 
 
-def test_where_validation_images_come_from_is_told(tmp_path):
+def test_where_validation_images_come_from_is_reported(tmp_path):
     words("train", "test")(tmp_path)
     assert overview(with_validation(read(tmp_path)))["validation"] == "3 images held out of train"
     flat = overview(read(tmp_path / "train"))
@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_told_is_refused_with_a_remedy(name, tmp_path):
+def test_what_is_ambiguous_is_refused_with_a_remedy(name, tmp_path):
     make, message = REFUSED[name]
     make(tmp_path)
     with pytest.raises(InputError, match=message):
@@ -278,7 +278,7 @@ def test_a_class_of_subfolders_that_others_lack_is_one(tmp_path):
     assert sizes(read(tmp_path)) == (40, 19, 19)
 
 
-# --- other doors to the same folders
+# --- other ways to the same folders
 
 
 def test_all_images_of_a_flat_folder_are_those_that_training_reads(tmp_path):
@@ -364,6 +364,6 @@ def test_check_data_reports_places_classes_and_what_was_skipped(tmp_path, capsys
     ]
     main(["check-data", str(tmp_path), "--workers", "1"])
     out, err = capsys.readouterr()
-    assert f"skipped  1 extension .gif: {tmp_path}/Train/cat/x.gif\n" in out
+    assert f"skipped   1 extension .gif: {tmp_path}/Train/cat/x.gif\n" in out
     assert "train: cat 12, dog 12, eel 18\n" in err
-    assert err.endswith("42 train, 15 validation, 12 test: 0 damaged, 0 odd, 27 doubled, 2 skipped\n")
+    assert err.endswith("42 train, 15 validation, 12 test: 0 damaged, 0 odd, 27 duplicate, 2 skipped\n")

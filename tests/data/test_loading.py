@@ -22,7 +22,7 @@ from cosub.data.sources import open_source
 from cosub.data.sources.folder import Files
 from cosub.data.transforms import RandomResizedCrop, evaluation, reduction, training
 from cosub.errors import RunError
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Folder
 
@@ -330,8 +330,8 @@ def test_check_data_finds_what_train_and_val_share(folder, capsys):
         picture(51).save(folder / "val" / name / "other.png")
     picture(50).save(folder / "val" / "cat" / "copy.bmp")  # the same pixels in another file
     status, out, err = call(capsys, "check-data", folder, "--workers", 1)
-    assert (status, out) == (0, f"doubled  {folder}/val/cat/copy.bmp is {folder}/train/dog/new.png\n")
-    assert err.endswith("13 train, 3 test: 0 damaged, 0 odd, 1 doubled, 0 skipped\n")
+    assert (status, out) == (0, f"duplicate {folder}/val/cat/copy.bmp is {folder}/train/dog/new.png\n")
+    assert err.endswith("13 train, 3 test: 0 damaged, 0 odd, 1 duplicate, 0 skipped\n")
 
 
 def test_check_data_reads_parquet(tmp_path, capsys):

@@ -16,7 +16,7 @@ from tiny import run
 from cosub.api.configuring import configure
 from cosub.cli import main
 from cosub.data.decoding import readable
-from cosub.data.depth import depth_cautions, resolve_range
+from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.pixels import Rule, decoded, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
@@ -45,19 +45,19 @@ def test_16_bit_photographs_give_the_same_network_to_the_bit(tmp_path, suffix):
     assert all((eight[key] == sixteen[key]).all() for key in eight)
 
 
-def test_all_doors_see_16_bits_as_8(tmp_path, capsys):
+def test_all_commands_read_16_bits_as_8(tmp_path, capsys):
     images = photographs()
     deep = write(tmp_path / "16", images.astype(np.uint16) * 257)
     plain = write(tmp_path / "8", images)
     run(recipe(plain, tmp_path / "run"))
-    answers = []
+    results = []
     for root in (plain, deep):
         assert main(["predict", str(tmp_path / "run"), str(root / "val" / "a"), "--json"]) == 0
         predicted = json.loads(capsys.readouterr().out)["predictions"]
         assert main(["evaluate", str(tmp_path / "run"), "--set", f"val={root / 'val'}", "--json"]) == 0
         scored = json.loads(capsys.readouterr().out)["sets"][0]
-        answers.append(([item["classes"] for item in predicted], scored["top1"]))
-    assert answers[0] == answers[1]
+        results.append(([item["classes"] for item in predicted], scored["top1"]))
+    assert results[0] == results[1]
     flat = all_images(Folder(path=str(deep / "train")), ("a", "b"))
     assert flat is not None
     assert (np.asarray(flat.image(0)) == pixels_of(deep / "train" / "a" / "00.png")).all()
@@ -121,7 +121,7 @@ def test_a_range_is_black_to_white_and_what_is_outside_is_clipped(tmp_path):
     assert pixels_of(tmp_path / "8.png", Rule((1000.0, 2000.0)))[0, 0, 0] == 7
 
 
-def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
+def test_a_set_that_uses_little_of_its_type_is_reported(tmp_path):
     xrays = write(tmp_path, photographs().astype(np.uint16) * 16)  # 12 bits
     config = Folder(path=str(xrays))
     (line,) = depth_cautions(config, open_source(config).train)
@@ -135,7 +135,7 @@ def test_a_set_that_uses_little_of_its_type_is_told(tmp_path):
     assert (image == photographs()[int(source.train.name(0)[-6:-4])]).all()
 
 
-def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_told(tmp_path):
+def test_a_set_that_uses_its_type_and_one_of_8_bits_are_not_reported(tmp_path):
     deep = Folder(path=str(write(tmp_path / "deep", photographs().astype(np.uint16) * 257)))
     config = Folder(path=str(write(tmp_path / "plain", photographs())))
     assert depth_cautions(deep, open_source(deep).train) == []

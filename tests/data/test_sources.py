@@ -500,13 +500,13 @@ def test_the_real_parquet_as_cifars_files(data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "kind"), [("a-00000-of-00001.parquet", "hub"), ("a-0000.tar", "shards"), ("train2021.json", "inaturalist")]
 )
-def test_what_class_folders_do_not_describe_is_told_with_its_source(tmp_path, name, kind):
+def test_what_class_folders_do_not_describe_is_refused_and_its_source_named(tmp_path, name, kind):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(InputError, match=rf"data\.path: .*no class folders.* --source {kind} "):
         open_source(Folder(path=str(tmp_path)))
 
 
-def test_a_table_where_a_folder_is_wanted_is_told_with_its_source(tmp_path):
+def test_a_table_where_a_folder_is_wanted_is_refused_and_its_source_named(tmp_path):
     table = tmp_path / "images.csv"
     table.write_text("path,label\n")
     with pytest.raises(InputError, match=r"data\.path: .*not a folder.* --source table "):

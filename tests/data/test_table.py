@@ -107,7 +107,7 @@ WRONG = {
     "line 3 has split ''; it must be": ["path,label,split", "a/0.png,a,train", "a/1.png,a,"],
     "has no row to train on": ["path,label,split", "a/0.png,a,test"],
     "line 3 has label b, which no training image has": ["path,label,split", "a/0.png,a,train", "b/1.png,b,test"],
-    r"1 groups are in two splits: p \(train in line 2, test in line 4\)": [
+    r"1 group is in two splits: p \(train in line 2, test in line 4\)": [
         "path,label,split,group", "a/0.png,a,train,p", "b/0.png,b,train,", "a/1.png,a,test,p"],
     "no group can be held out": ["path,label,group", "a/0.png,a,p", "a/1.png,a,p", "b/0.png,b,q"],
 }  # fmt: skip
@@ -183,7 +183,7 @@ def test_a_number_of_validation_images_cannot_be_chosen_of_groups(images):
     assert len(few.train.labels) == len(few.groups or ()) == 9
 
 
-# --- other doors
+# --- other ways to a table
 
 
 def test_all_images_of_a_table_without_splits(images):

@@ -17,8 +17,8 @@ from cosub.cli import main
 from cosub.data.imagenet import class_indices, synsets
 from cosub.data.sources import open_source
 from cosub.errors import InputError
-from cosub.evaluation.classification import best_target, evaluate
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.accuracy import best_target, evaluate
+from cosub.evaluation.candidates import open_network
 from cosub.evaluation.sets import open_set
 from cosub.recipes.data import Folder
 from cosub.recipes.files import dump
@@ -34,17 +34,19 @@ SHAPE = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3}
 
 
 class Reader(nn.Module):
-    """Answers with the class that is painted on the image: red * 256 + green; the next class comes second."""
+    """Predicts the class that is painted on the image: red * 256 + green; the next class comes second."""
 
     def forward(self, images: Tensor) -> Tensor:
         red, green = ((images[:, channel, 0, 0] * 255).round().long() for channel in (0, 1))
-        answer = red * 256 + green
-        return torch.zeros(len(images), 1000).scatter(1, answer[:, None], 2.0).scatter(1, answer[:, None] + 1, 1.0)
+        prediction = red * 256 + green
+        return (
+            torch.zeros(len(images), 1000).scatter(1, prediction[:, None], 2.0).scatter(1, prediction[:, None] + 1, 1.0)
+        )
 
 
-def paint(path: Path, answer: int) -> None:
+def paint(path: Path, prediction: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), (answer // 256, answer % 256, 0)).save(path, "PNG")
+    Image.new("RGB", (8, 8), (prediction // 256, prediction % 256, 0)).save(path, "PNG")
 
 
 def score(chosen, world: World = ALONE, **settings):
@@ -126,9 +128,9 @@ LISTS = [[5], [7, 8], [], [300], [1, 2, 3], []]
 @pytest.fixture
 def real(tmp_path) -> tuple[Path, str]:
     """An excerpt in the real format: six images, in folders whose order is not that of the names."""
-    answers = [5, 8, 9, 299, 0, 4]  # right, right (the second), no label, top-5 alone, top-5 alone, no label
-    for place, answer in enumerate(answers):
-        paint(tmp_path / "val" / synsets()[999 - place] / f"ILSVRC2012_val_{place + 1:08d}.JPEG", answer)
+    predictions = [5, 8, 9, 299, 0, 4]  # right, right (the second), no label, top-5 alone, top-5 alone, no label
+    for place, prediction in enumerate(predictions):
+        paint(tmp_path / "val" / synsets()[999 - place] / f"ILSVRC2012_val_{place + 1:08d}.JPEG", prediction)
     (tmp_path / "real.json").write_text(json.dumps(LISTS))
     return tmp_path, str(tmp_path / "real.json")
 
@@ -155,7 +157,7 @@ def test_the_bundled_labels_score_46837_images():
 
     lists = sets._labels("")
     assert len(lists) == 50000
-    assert sum(bool(answer) for answer in lists) == 46837
+    assert sum(bool(prediction) for prediction in lists) == 46837
     assert sum(map(len, lists)) / 46837 == pytest.approx(1.229, abs=5e-4)
 
 
@@ -189,7 +191,7 @@ def test_real_needs_imagenets_classes(real):
         open_set("real", str(real[0]), ("cat", "dog"), real[1])
 
 
-def test_the_best_answer_stands_for_its_list():
+def test_the_best_target_stands_for_its_list():
     logits = torch.tensor([[0.1, 0.9, 0.5], [0.1, 0.9, 0.5]])
     assert best_target(logits, torch.tensor([[0, 2], [1, 1]])).tolist() == [2, 1]
 
@@ -243,12 +245,12 @@ def test_evaluation_is_timms_own_on_the_exported_weights(data, tmp_path, capsys)
     transform = create_transform(input_size=32, crop_pct=0.9, interpolation="bicubic")
     images = torch.stack([torch.as_tensor(transform(source.test.image(i))) for i in range(200)])
     with torch.inference_mode():
-        answers = model.eval()(images).topk(5, 1).indices
+        predictions = model.eval()(images).topk(5, 1).indices
     labels = torch.tensor(list(source.test.labels))[:, None]
-    assert len(answers[:, 0].unique()) > 2  # the network does tell images apart
+    assert len(predictions[:, 0].unique()) > 2  # the network does tell images apart
     assert ours["num_images"] == 200
-    assert ours["top1"] == round(float((answers[:, :1] == labels).float().mean()), 6)
-    assert ours["top5"] == round(float((answers == labels).any(1).float().mean()), 6)
+    assert ours["top1"] == round(float((predictions[:, :1] == labels).float().mean()), 6)
+    assert ours["top5"] == round(float((predictions == labels).any(1).float().mean()), 6)
 
 
 @pytest.fixture
@@ -338,7 +340,7 @@ def test_a_name_of_timms_weights(monkeypatch):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(imagenet_run, capsys, words, message):
+def test_errors_are_one_line(imagenet_run, capsys, words, message):
     status, out, err = call(capsys, "evaluate", *[word.replace("RUN", str(imagenet_run)) for word in words])
     assert (status, out) == (2, "")
     assert message in err

@@ -1,4 +1,4 @@
-"""Exported networks answer as their source does, in processes that have no cosub."""
+"""Exported networks give the logits of their run, in processes that have no cosub."""
 
 import copy
 import dataclasses
@@ -20,11 +20,11 @@ from variants import VARIANTS
 import cosub
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError
-from cosub.export import graph, hub
+from cosub.export import graph, upload
 from cosub.export.card import Facts, timm_usage
 from cosub.export.checks import real_images, require_same
-from cosub.export.folder import write_timm
 from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
+from cosub.export.writing import write_timm
 from cosub.recipes import get
 from cosub.recipes.files import dump
 from cosub.runs import standalone
@@ -56,7 +56,7 @@ def every(model):
 
 
 def submodel_logits(model, images, kept, scale):
-    """What the full network answers with layers off, by the operation that all else is compared with."""
+    """The logits of the full network without some layers, by the operation that all else is compared with."""
     attached = cosub.attach(copy.deepcopy(model).eval(), drop_rate=0.2)
     with torch.no_grad(), cosub.active(attached, cosub.keep_layers(kept, len(every(model)), len(images), scale)):
         return attached(images)
@@ -362,7 +362,7 @@ def test_patchconvnet_brings_itself_along(tmp_path, images):
     assert write_timm(plain, small_facts(), tmp_path / "out", images, expected) < 1e-5
 
 
-def test_what_answers_otherwise_is_not_written(tmp_path, images):
+def test_what_gives_other_logits_is_not_written(tmp_path, images):
     torch.manual_seed(0)
     model = SMALL["vit"]().eval()
     plain = plain_model(model, every(model))
@@ -393,7 +393,7 @@ def test_unreadable_images_are_left_out_of_the_comparison(tmp_path):
 @pytest.fixture
 def pushed(monkeypatch):
     calls = []
-    monkeypatch.setattr(hub, "push_to_hf_hub", lambda model, repo_id, **settings: calls.append((repo_id, settings)))
+    monkeypatch.setattr(upload, "push_to_hf_hub", lambda model, repo_id, **settings: calls.append((repo_id, settings)))
     return calls
 
 
@@ -414,7 +414,7 @@ def test_what_the_hub_says_is_one_line(finished, capsys, monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no\nnetwork")
 
-    monkeypatch.setattr(hub, "push_to_hf_hub", refuse)
+    monkeypatch.setattr(upload, "push_to_hf_hub", refuse)
     status, _, err = call(capsys, "export", finished, "--format", "hub", "--repo", "me/mine")
     assert status == 3
     assert "did not take it (no network)" in err
@@ -513,12 +513,12 @@ def test_a_failing_exporter_gets_plain_attention(exporter, images, tmp_path):
     model, said = SMALL["vit"](), []
     graph._export(model, images, tmp_path / "model.onnx", said.append)
     assert tried == [{True}, {False}]
-    assert said == ["ONNX: torch cannot export fused attention (no such operator); exporting it in plain words"]
+    assert said == ["ONNX: torch cannot export fused attention (no such operator); exporting it in plain operations"]
     assert model.get_submodule("blocks.0.attn").fused_attn  # a copy was changed
 
 
 @pytest.mark.parametrize(("family", "times"), [("vit", 2), ("resnet18", 1)])
-def test_what_cannot_be_exported_is_said(exporter, images, tmp_path, family, times):
+def test_what_cannot_be_exported_is_reported(exporter, images, tmp_path, family, times):
     tried, fails = exporter
     fails |= {True, False}
     with pytest.raises(RunError, match=r"format: onnx: torch .* cannot export \w+ \(no such operator\)"):
@@ -530,7 +530,7 @@ def test_what_cannot_be_exported_is_said(exporter, images, tmp_path, family, tim
 
 
 @pytest.mark.slow
-def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
+def test_onnx_gives_the_logits_of_the_run(family, build, data, tmp_path, capsys):
     """Half of the residual layers and a factor, 100 photographs, batches of several sizes."""
     from cosub.data.sources import Folder, open_source
 
@@ -544,7 +544,7 @@ def test_onnx_answers_as_the_source(family, build, data, tmp_path, capsys):
     plain = plain_model(model, kept, 1.25)
     said = []
     graph._export(plain.model, photographs[:2], tmp_path / "model.onnx", said.append)
-    found = graph.answers(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
+    found = graph.batched_logits(graph._session(tmp_path / "model.onnx"), photographs, batches=(1, 3))
     difference = require_same(found, expected, 1e-4, family)
     spread = float(expected.std())
     assert difference < 1e-4 * spread  # small networks with small heads have small logits

@@ -14,7 +14,7 @@ from timm.models import save_for_hf
 from tiny import TINY, call
 
 import cosub
-from cosub.export import hub
+from cosub.export import upload
 from cosub.recipes import get
 from cosub.recipes.files import dump, read
 from cosub.runs.network import build_network
@@ -127,7 +127,7 @@ def test_the_lines_for_the_hub_load_what_was_pushed(which, capsys, tmp_path, mon
         (cached / "refs").mkdir()
         (cached / "refs" / "main").write_text("a1")
 
-    monkeypatch.setattr(hub, "push_to_hf_hub", push)
+    monkeypatch.setattr(upload, "push_to_hf_hub", push)
     run = made(tmp_path / "run", which)
     status, out, err = call(capsys, "export", run, "--format", "hub", "--repo", "me/mine")
     assert status == 0, err

@@ -10,7 +10,7 @@ from torch import nn
 from cosub.cli import main
 from cosub.paper.sizes import models
 from cosub.paper.sizes.models import compare, layers_of, size, speed
-from cosub.paper.sizes.tables import ROWS
+from cosub.paper.sizes.rows import ROWS
 from cosub.runs import timing
 
 CPU = torch.device("cpu")

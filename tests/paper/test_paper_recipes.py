@@ -331,7 +331,7 @@ def test_gpu_days_are_those_of_table_7():
     assert "604 GPU days; supervised 11, 391" in PAPER["deit3-h-800"].cost
 
 
-def test_what_is_inferred_is_said():
+def test_what_is_inferred_is_reported():
     assert "Inferred, not in the paper: drop_rate 0.2, " in (recipes()["swin-b-21k-90"].__doc__ or "")
     assert "Inferred, not in the paper: optimizer.clip 1.0." in (recipes()["deit3-b-800"].__doc__ or "")
     assert "Inferred" not in (recipes()["deit3-b-800-lamb"].__doc__ or "")  # LAMB's own code clips

@@ -73,7 +73,7 @@ def test_images_of_a_source_that_decodes_itself_are_seen_alike(tmp_path):
     assert "image_reading" not in trained.network.pretrained_cfg
 
 
-def test_what_an_rgb_image_is_made_of_is_told_where_pillow_alone_would_make_another(tmp_path):
+def test_how_an_image_becomes_rgb_is_recorded_where_pillow_alone_would_make_another(tmp_path):
     finished(tmp_path, "resnet18", data=Folder(path="x", range=(0.0, 4095.0), orientation=True))
     about = cosub.load(tmp_path).pretrained_cfg["image_reading"]
     assert (about["range"], about["orientation"], about["ground"]) == ((0.0, 4095.0), True, "white")

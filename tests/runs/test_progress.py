@@ -73,7 +73,7 @@ def test_images_that_choose_the_epoch_are_called_validation(tmp_path, capsys):
     assert re.search(r"^epoch 1: top-1 0\.\d{4} on the validation images$", capsys.readouterr().err, re.M)
 
 
-def test_the_first_request_to_stop_is_answered_once_and_at_once():
+def test_the_first_request_to_stop_is_acknowledged_once_and_at_once():
     said, now = [], [100.0]
     stop = StopRequest(said.append, clock=lambda: now[0])
     with stop.listening():
@@ -109,7 +109,7 @@ def test_a_run_says_that_it_stops_and_stops(tmp_path, capsys):
     assert "stopping after this step" in capsys.readouterr().err
 
 
-def test_after_the_last_step_the_answer_is_another(tmp_path, capsys, monkeypatch):
+def test_after_the_last_step_the_message_is_another(tmp_path, capsys, monkeypatch):
     from cosub.train import launch
 
     before = launch.shares_of

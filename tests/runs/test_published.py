@@ -20,7 +20,7 @@ from cosub.cli import main
 from cosub.cli.train import understand
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.candidates import open_network
 from cosub.recipes import get
 from cosub.recipes.data import Folder
 from cosub.recipes.files import read
@@ -63,7 +63,7 @@ def test_the_files_own_word_goes_before_the_one_beside_it(tmp_path):
     assert found.origin.endswith("beside/config.json")
 
 
-def test_without_a_word_of_theirs_timms_and_else_imagenets_and_that_is_said(tmp_path):
+def test_where_nothing_is_stated_timms_values_and_else_imagenets_and_that_is_reported(tmp_path):
     path = written(tmp_path / "alone")
     found = look_up(path, VIT)
     assert (found.inputs, found.resolution, found.model) == (HALF, 224, "")
@@ -85,7 +85,7 @@ def test_a_runs_recipe_goes_with_its_folder_and_its_file(tmp_path):
     assert (found.inputs, found.resolution, len(found.classes)) == (ODD, 8, 10)
 
 
-def test_what_is_not_built_is_said():
+def test_what_is_not_built_is_reported():
     found = look_up("resnetv2_50x1_bit.goog_in21k_ft_in1k")
     assert found.messages == ()
     squashed = next(name for name in timm.list_pretrained("vit*siglip*") if look_up(name).messages)
@@ -142,7 +142,7 @@ def test_without_network_the_hub_is_asked_once_and_one_line_says_what_to_do(monk
 
 
 @pytest.mark.parametrize("mode", ["squash", "border"])
-def test_a_crop_that_is_not_built_is_said_by_every_command_that_reads_the_weights(tmp_path, capsys, mode):
+def test_a_crop_that_is_not_built_is_reported_by_every_command_that_reads_the_weights(tmp_path, capsys, mode):
     folder, paths = tmp_path / "theirs", pictures(tmp_path / "images")
     given = {**OURS, "crop_mode": mode, "input_size": (3, 32, 32)}
     save_for_hf(vit(), str(folder), safe_serialization=True, model_config={"label_names": ["a", "b", "c"]},
@@ -185,14 +185,14 @@ def pictures(folder, names=("a", "b", "c")):
     return sorted(folder.glob("val/*/*.png"))
 
 
-def answers(candidate, paths):
+def logits_of(candidate, paths):
     transform = evaluation(candidate.recipe.resolution, candidate.recipe.inputs)
     images = torch.stack([torch.as_tensor(transform(Image.open(path))) for path in paths])
     with torch.inference_mode():
         return candidate.network(normalize(images, candidate.recipe.inputs))
 
 
-def test_a_folder_that_timm_wrote_answers_as_timm_does_image_by_image(tmp_path, capsys):
+def test_a_folder_that_timm_wrote_gives_timms_logits_image_by_image(tmp_path, capsys):
     folder, paths = tmp_path / "theirs", pictures(tmp_path / "images")
     config = {"label_names": ["a", "b", "c"]}
     given = {**OURS, "input_size": (3, 32, 32)}
@@ -203,7 +203,7 @@ def test_a_folder_that_timm_wrote_answers_as_timm_does_image_by_image(tmp_path, 
         theirs = model(torch.stack([torch.as_tensor(transform(Image.open(path).convert("RGB"))) for path in paths]))
     ours = open_network(str(folder))
     assert ours.classes == ("a", "b", "c")
-    torch.testing.assert_close(answers(ours, paths), theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_of(ours, paths), theirs, rtol=0, atol=1e-5)
     assert main(["evaluate", str(folder), "--set", f"val={tmp_path / 'images'}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     right = theirs.argmax(1) == torch.tensor([0] * 4 + [1] * 4 + [2] * 4)
@@ -214,7 +214,7 @@ def test_a_folder_that_timm_wrote_answers_as_timm_does_image_by_image(tmp_path, 
 @pytest.mark.parametrize(
     "kept", [(), pytest.param((0, 1, 3), marks=pytest.mark.slow)], ids=["whole", "half a block gone"]
 )
-def test_a_folder_that_cosub_exported_answers_as_its_run(tmp_path, kept, monkeypatch):
+def test_a_folder_that_cosub_exported_gives_the_logits_of_its_run(tmp_path, kept, monkeypatch):
     recipe = tiny(tmp_path / "run", inputs=ODD)
     run(recipe)
     if kept:
@@ -343,7 +343,7 @@ def predicted(capsys, *words):
     return json.loads(out)["predictions"], err
 
 
-def test_predict_takes_what_evaluate_takes_and_answers_alike(tmp_path, hub, capsys):
+def test_predict_takes_what_evaluate_takes_with_the_same_predictions(tmp_path, hub, capsys):
     run(tiny(tmp_path / "run", inputs=ODD))
     assert main(["export", str(tmp_path / "run"), "--out", str(hub)]) == 0
     alone = shutil.copy(tmp_path / "run" / "model.safetensors", tmp_path / "alone.safetensors")

@@ -63,7 +63,7 @@ def test_other_data_are_refused(there, change, state):
         run(recipe(there / "data", there / "run"))
 
 
-def test_data_that_are_gone_are_said_and_that_is_all(there, capsys):
+def test_data_that_are_gone_are_a_warning(there, capsys):
     words = ["train", str(there / "run" / "recipe.json"), "--out", str(there / "run"), "--data.path"]
     assert main([*words, "/nowhere"]) == 0
     said = capsys.readouterr()

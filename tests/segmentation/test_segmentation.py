@@ -74,7 +74,7 @@ STRIDES = {
 
 
 @pytest.mark.parametrize("family", sorted(STRIDES))
-def test_two_copies_give_the_maps_of_the_doubled_input_and_what_they_hang_on_learns(family, images: Tensor, table):
+def test_two_copies_give_the_maps_of_the_repeated_input_and_what_they_depend_on_learns(family, images: Tensor, table):
     network = segmenter(family).eval()
     layers, rows = len(cosub.state(network).rates), 2 * len(images)
     with torch.no_grad(), cosub.active(network, table(layers, rows)):
@@ -240,7 +240,7 @@ def _junk(root: Path, kind: str) -> None:
         shutil.copy(folder / "0.png", folder / name)
 
 
-def test_what_is_no_scene_is_passed_over_and_told(scenes: Path):
+def test_what_is_no_scene_is_passed_over_and_reported(scenes: Path):
     for kind in ("images", "annotations"):
         _junk(scenes, kind)
     shutil.copy(scenes / "annotations/training/0.png", scenes / "annotations/training/99.png")
@@ -360,15 +360,15 @@ def test_scores_are_those_of_scikit_learn():
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, jaccard_score
 
     generator = torch.Generator().manual_seed(0)
-    truth, answer = (torch.randint(4, (500,), generator=generator) for _ in range(2))
-    matrix = torch.from_numpy(confusion_matrix(truth, answer, labels=range(5)))
+    truth, prediction = (torch.randint(4, (500,), generator=generator) for _ in range(2))
+    matrix = torch.from_numpy(confusion_matrix(truth, prediction, labels=range(5)))
     result = score(matrix, ["a", "b", "c", "d", "absent"], 1, [])
     assert [one.iou for one in result.classes[:4]] == pytest.approx(
-        jaccard_score(truth, answer, average=None), abs=1e-6
+        jaccard_score(truth, prediction, average=None), abs=1e-6
     )
-    assert result.miou == pytest.approx(jaccard_score(truth, answer, average="macro"), abs=1e-6)
-    assert result.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, answer), abs=1e-6)
-    assert result.accuracy == pytest.approx(accuracy_score(truth, answer), abs=1e-6)
+    assert result.miou == pytest.approx(jaccard_score(truth, prediction, average="macro"), abs=1e-6)
+    assert result.mean_accuracy == pytest.approx(balanced_accuracy_score(truth, prediction), abs=1e-6)
+    assert result.accuracy == pytest.approx(accuracy_score(truth, prediction), abs=1e-6)
     assert (result.classes[4].iou, result.classes[4].accuracy, result.classes[4].pixels) == (None, None, 0)
 
 
@@ -381,7 +381,7 @@ def test_windows_cover_an_image():
 @pytest.fixture
 def network() -> Segmenter:
     network = build_network(recipe(), 3, copies=1).eval()
-    for module in network.modules():  # so that answers differ
+    for module in network.modules():  # so that predictions differ
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.bias)
     return network
@@ -398,7 +398,7 @@ def test_sliding_equals_whole_where_the_window_covers_the_image(network: Segment
     torch.testing.assert_close(slide.sum(0), torch.ones(45, 45))
 
 
-def test_a_flipped_image_has_the_flipped_answer_where_flips_are_averaged(network: Segmenter):
+def test_a_flipped_image_has_the_flipped_prediction_where_flips_are_averaged(network: Segmenter):
     image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
     look = viewer(recipe(), network, Mode(scales=(0.5, 1.0, 1.5), flip=True), CPU.device)
     one, other = (drive_alone(look.probabilities(values), network, look) for values in (image, image.flip(2)))
@@ -444,7 +444,7 @@ def test_a_run_learns_tests_and_draws(method: str, scenes: Path, tmp_path: Path,
     assert capsys.readouterr().out.splitlines()[-1].startswith("mIoU")
 
 
-def test_crops_without_a_label_are_counted_and_teach_nothing(scenes: Path, tmp_path: Path, capsys):
+def test_crops_without_a_label_are_counted_and_give_no_gradient(scenes: Path, tmp_path: Path, capsys):
     for index in range(6):
         Image.new("L", (40, 30)).save(scenes / f"annotations/training/{index}.png")
     assert main([*words(scenes, tmp_path / "run"), "--json"]) == 0
@@ -478,7 +478,7 @@ def test_scenes_are_not_for_classification(capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_same_confusion_matrix_and_all_sharded_ones_answer(scenes: Path, tmp_path: Path):
+def test_two_sharded_processes_have_the_confusion_matrix_of_one(scenes: Path, tmp_path: Path):
     """Trained in one process, tested in two, of which one has more windows to look at."""
     assert main(words(scenes, tmp_path / "run")) == 0
     wide = Image.open(scenes / "images/validation/0.png").resize((160, 30))

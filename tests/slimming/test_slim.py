@@ -1,4 +1,4 @@
-"""Slimmed networks: what is taken out is gone, what stays answers as before, and what stays is well chosen."""
+"""Slimmed networks: what is taken out is gone, what stays gives the same logits, and is well chosen."""
 
 import csv
 import dataclasses
@@ -25,7 +25,7 @@ from cosub.recipes.inputs import Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
 from cosub.slimming.making import make, recalibrate
-from cosub.slimming.scoring import Scorer
+from cosub.slimming.scorer import Scorer
 from cosub.slimming.strategies import choose, cost, ends, every_other
 from cosub.train.teachers import load_teacher
 from cosub.twins import TWINS
@@ -299,7 +299,7 @@ def test_a_slimmed_run_is_exported_as_timms_own_smaller_model(finished, capsys, 
     torch.testing.assert_close(plain(images), cosub.load(tmp_path / "slim")(images), rtol=1e-5, atol=1e-5)
 
 
-def test_the_same_question_is_answered_once_and_another_does_not_overwrite(slimmed, finished, capsys):
+def test_the_same_request_is_computed_once_and_another_does_not_overwrite(slimmed, finished, capsys):
     before = (slimmed / "summary.json").stat().st_mtime_ns
     assert call(capsys, "slim", finished, "--keep", 2, "--images", 40)[0] == 0
     assert (slimmed / "summary.json").stat().st_mtime_ns == before
@@ -320,7 +320,7 @@ def test_healing_trains_the_slimmed_network_with_the_full_one_as_teacher(slimmed
     assert keys == load_run(slimmed).network.state_dict().keys()
 
 
-def test_a_slimmed_run_teaches(slimmed, tmp_path):
+def test_a_slimmed_run_is_a_teacher(slimmed, tmp_path):
     trained = load_run(slimmed)
     teacher, _ = load_teacher(str(slimmed), trained.classes, 8, tmp_path)
     image = torch.randn(2, 3, 8, 8)
@@ -347,7 +347,7 @@ def test_a_frontier_has_every_depth_and_strategy_and_the_one_to_beat(finished, c
 
 
 @pytest.mark.parametrize("summary", ['{"slim": null}', '{"slim": {"asked": {}}}', "[]"])
-def test_a_folder_with_another_summary_is_not_taken_for_the_answer(finished, capsys, tmp_path, summary):
+def test_a_folder_with_another_summary_is_not_taken_for_the_result(finished, capsys, tmp_path, summary):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "summary.json").write_text(summary)
     status, _, said = call(capsys, "slim", finished, "--keep", 2, "--out", tmp_path / "there")
@@ -400,7 +400,7 @@ def test_wrong_input_is_one_line_and_touches_nothing(finished, capsys, words, sa
     assert not (tmp_path / "new").exists()
 
 
-def test_an_unfinished_run_is_told_so(finished, capsys, tmp_path):
+def test_an_unfinished_run_is_refused(finished, capsys, tmp_path):
     (tmp_path / "recipe.json").write_text((finished / "recipe.json").read_text())
     status, _, err = call(capsys, "slim", tmp_path, "--keep", 2)
     assert (status, "finish it with the same train command" in err) == (2, True)

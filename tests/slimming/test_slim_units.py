@@ -16,7 +16,7 @@ from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import Trained
 from cosub.runs.network import build_network, create, settings_of
 from cosub.slimming.making import slim_recipe
-from cosub.slimming.scoring import Scorer
+from cosub.slimming.scorer import Scorer
 from cosub.slimming.strategies import choose
 from cosub.slimming.units import single_layers, units_of
 

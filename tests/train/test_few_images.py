@@ -22,7 +22,7 @@ from cosub.recipes.files import dump, identity, read
 from cosub.submodel import count
 from cosub.train import launch
 from cosub.train.few_images import batch_for, epochs_for, warmup_for
-from cosub.train.finetuning import BEGUN
+from cosub.train.finetuning import BEGUN, training_images
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,11 @@ def test_a_dry_run_plans_for_the_images_that_are_stated_or_lie_there(more, epoch
     assert planned["steps"] == epochs * planned["steps_per_epoch"]
 
 
+def test_embedded_images_are_counted_without_a_path():
+    assert training_images(get("digits"), local=True) == 1437
+    assert training_images(dataclasses.replace(get("digits"), data=Folder(path="nowhere")), local=True) is None
+
+
 def test_a_large_set_is_not_probed(start, folder, capsys):
     dry = ["--dry-run", "--classes", 2, "--json", "--images"]
     heads = [json.loads(call(capsys, "train", *words(start, folder), *dry, images)[1])["recipe"]["head"]
@@ -161,7 +166,7 @@ def test_an_inferred_rate_is_no_surprise_and_a_given_one_is(start, folder, tuned
     assert "below 0.1 saves memory" in call(capsys, "train", *words(start, folder, *more))[2]
 
 
-def test_the_time_is_said_before_the_first_step(tuned):
+def test_the_time_is_reported_before_the_first_step(tuned):
     (line,) = [line for line in tuned[1].splitlines() if line.startswith("time:")]
     assert re.fullmatch(
         r"time: about [\d.]+ s on this machine, as busy as it is now: 15 steps of [\d.]+ s, and [\d.]+ s for .*", line

@@ -117,7 +117,7 @@ def _folder(root, splits, classes=("cat", "dog")):
     return root
 
 
-def test_a_folders_own_validation_images_are_what_is_watched(tmp_path):
+def test_a_folders_own_validation_images_are_evaluated(tmp_path):
     three = open_source(Folder(path=str(_folder(tmp_path / "three", {"train": 5, "val": 2, "test": 3}))))
     assert three.validation_or_test is three.validation is not three.test
     assert [len(part.labels) for part in (three.train, three.validation_or_test, three.test)] == [10, 4, 6]
@@ -127,7 +127,7 @@ def test_a_folders_own_validation_images_are_what_is_watched(tmp_path):
     assert (len(one.train.labels), len(one.test.labels), one.validation_or_test is one.test) == (36, 4, True)
 
 
-def test_test_images_choose_nothing(tmp_path):
+def test_the_test_set_is_not_used_for_model_selection(tmp_path):
     source = open_source(Folder(path=str(_folder(tmp_path, {"train": 20, "test": 3}))))
     assert source.validation is None
     chosen = with_validation(source)

@@ -42,9 +42,9 @@ def plain_cross_entropy(logits, target, loss):
     return -(target * logits.log_softmax(1)).sum(1).mean()
 
 
-def plain_answer(logits, kind):
-    loss, answer = kind.split("-")
-    if answer == "hard":
+def plain_target(logits, kind):
+    loss, form = kind.split("-")
+    if form == "hard":
         return torch.eye(logits.shape[1])[logits.argmax(1)]
     return logits.sigmoid() if loss == "bce" else logits.softmax(1)
 
@@ -52,7 +52,7 @@ def plain_answer(logits, kind):
 @pytest.fixture
 def batch():
     torch.manual_seed(0)
-    targets = torch.rand(4, 5).round()  # several classes an image, as multi-label data and mixing have
+    targets = torch.rand(4, 5).round()  # several classes per image, as multi-label data and mixing have
     return {"z": torch.randn(8, 5, requires_grad=True), "y": targets, "t": torch.randn(4, 5, requires_grad=True)}
 
 
@@ -66,26 +66,26 @@ def same_with_gradient(ours, plain, z):
 @pytest.mark.parametrize("copies", [1, 2])
 def test_distillation_is_label_and_teacher(batch, kind, copies):
     z, y, t, loss = batch["z"][: 4 * copies], batch["y"], batch["t"], kind.split("-")[0]
-    label, answer = y.repeat(copies, 1), plain_answer(t.detach(), kind).repeat(copies, 1)
-    plain = 0.3 * plain_cross_entropy(z, label, loss) + 0.7 * plain_cross_entropy(z, answer, loss)
+    label, target = y.repeat(copies, 1), plain_target(t.detach(), kind).repeat(copies, 1)
+    plain = 0.3 * plain_cross_entropy(z, label, loss) + 0.7 * plain_cross_entropy(z, target, loss)
     ours = distillation_loss(z, y, t, 0.3, kind)
     same_with_gradient(ours, plain, batch["z"])
     assert torch.autograd.grad(ours, t, allow_unused=True)[0] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("answer", ["soft", "hard"])
-def test_cosub_with_distillation_has_three_shares(batch, kind, answer):
+@pytest.mark.parametrize("form", ["soft", "hard"])
+def test_cosub_with_distillation_has_three_shares(batch, kind, form):
     z, y, t = batch["z"], batch["y"], batch["t"]
     loss = kind.split("-")[0]
-    other = plain_answer(torch.cat([z[4:], z[:4]]).detach(), kind)
-    taught = plain_answer(t.detach(), f"{loss}-{answer}").repeat(2, 1)
+    other = plain_target(torch.cat([z[4:], z[:4]]).detach(), kind)
+    from_teacher = plain_target(t.detach(), f"{loss}-{form}").repeat(2, 1)
     plain = (
         0.2 * plain_cross_entropy(z, y.repeat(2, 1), loss)
-        + 0.3 * plain_cross_entropy(z, taught, loss)
+        + 0.3 * plain_cross_entropy(z, from_teacher, loss)
         + 0.5 * plain_cross_entropy(z, other, loss)
     )
-    same_with_gradient(cosub_distillation_loss(z, y, t, 0.2, 0.3, kind, answer), plain, z)
+    same_with_gradient(cosub_distillation_loss(z, y, t, 0.2, 0.3, kind, form), plain, z)
 
 
 def test_shares_of_nothing_leave_the_simpler_methods(batch):
@@ -111,7 +111,7 @@ def test_losses_refuse_what_they_cannot_do(batch):
 
 
 class Given(nn.Module):
-    """Answers with logits of ours, and remembers what it was asked."""
+    """Gives logits of ours, and remembers its inputs."""
 
     def __init__(self, logits):
         super().__init__()
@@ -180,7 +180,7 @@ def test_cosub_with_weight_1_is_supervised_training_on_two_submodels(batch):
 
 
 def test_drop_rate_0_adds_no_gradient_beyond_the_labels(images, table):
-    """Two equal submodels teach each other what they answer: with soft targets that changes nothing."""
+    """Two equal submodels are each other's soft target: that changes nothing."""
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=24, num_heads=3, num_classes=5)
     cosub.attach(model, drop_rate=0.0).train()
     labels, gradients = torch.arange(6) % 5, []
@@ -316,7 +316,7 @@ def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):
 # --- teachers
 
 
-def test_a_teacher_answers_as_its_own_network_does(teacher):
+def test_a_teacher_gives_the_logits_of_its_own_network(teacher):
     found, said = load_teacher(str(teacher), tuple(map(str, range(10))), 8, teacher.with_name("other"))
     assert said == ["teacher: its images are resized from 8 to 16 pixels"]
     images = torch.randn(3, 3, 8, 8)
@@ -328,7 +328,7 @@ def test_a_teacher_answers_as_its_own_network_does(teacher):
 @pytest.mark.parametrize(
     "kept", [(), pytest.param((0, 1, 3), marks=pytest.mark.slow)], ids=["whole", "half a block gone"]
 )
-def test_an_exported_folder_and_the_hub_teach_as_the_run_does(teacher, tmp_path, monkeypatch, kept):
+def test_an_exported_folder_and_the_hub_are_the_teacher_that_the_run_is(teacher, tmp_path, monkeypatch, kept):
     source, images = teacher, torch.randn(3, 3, 8, 8)
     if kept:
         source = Path(shutil.copytree(teacher, tmp_path / "slim"))

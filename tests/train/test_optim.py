@@ -52,7 +52,7 @@ def test_the_schedule_of_deit3_base():
 
 
 def test_the_fine_tuning_of_deit3_is_flat():
-    """Least rate and peak are both 1e-5, so nothing falls after the warm-up."""
+    """Minimum and peak are both 1e-5, so nothing falls after the warm-up."""
     flat = dataclasses.replace(DEIT3, epochs=20, batch_size=512, lr=1e-5)
     assert {learning_rate(flat, step, 2502) for step in range(5 * 2502, 20 * 2502, 501)} == {1e-5}
 
@@ -130,7 +130,7 @@ def test_timms_rule_refuses_a_model_that_does_not_tell_its_layers():
     import timm
 
     model = cosub.attach(timm.create_model("patchconvnet_s60", embed_dim=24, depth=2, num_classes=5), drop_rate=0.1)
-    with pytest.raises(InputError, match="does not tell timm its layers; take paper"):
+    with pytest.raises(InputError, match="does not list its layers for timm; take paper"):
         rate_scales(model, 0.5, "timm")
 
 

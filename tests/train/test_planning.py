@@ -16,7 +16,6 @@ from cosub.attachment import active, state
 from cosub.choices import Checkpointing, OptimizerName
 from cosub.cli import main
 from cosub.cli.dry_run import _duration, _pointless
-from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.paper.recipes.catalogue import PAPER
 from cosub.recipes import get, recipes
@@ -157,7 +156,7 @@ def test_cost_is_linear_in_groups(precision):
         one, two, four, eight = (getattr(value, name) for value in costs)
         assert two - one > 0
         assert (four - one, eight - one) == (3 * (two - one), 7 * (two - one))
-    between = estimate.cost("none", 2)  # four groups a micro-step, between one and eight
+    between = estimate.cost("none", 2)  # four groups per micro-step, between one and eight
     assert (between.flops, between.saved) == (costs[2].flops, costs[2].saved)
 
 
@@ -173,12 +172,12 @@ def test_micro_steps_and_devices_part_the_activations():
 def test_other_networks_of_a_method_are_counted():
     """Figure 2: a teacher costs a forward more and its weights, a second network all twice."""
     methods = (Supervised(), MeanTeacher(), Cotrain())
-    alone, taught, both = (plan(small(method=method, drop_rate=0.0), Machine()) for method in methods)
-    assert taught.flops / alone.flops == pytest.approx(4 / 3, abs=0.06)
+    alone, distilled, both = (plan(small(method=method, drop_rate=0.0), Machine()) for method in methods)
+    assert distilled.flops / alone.flops == pytest.approx(4 / 3, abs=0.06)
     assert both.flops / alone.flops == pytest.approx(2, rel=1e-6)
     assert alone.replicated.others == 0
-    assert taught.replicated.others == both.replicated.others == 4 * PARAMETERS
-    assert taught.replicated.gradients == alone.replicated.gradients
+    assert distilled.replicated.others == both.replicated.others == 4 * PARAMETERS
+    assert distilled.replicated.gradients == alone.replicated.gradients
     assert both.replicated.gradients == 2 * alone.replicated.gradients
     assert both.replicated.optimizer == 2 * alone.replicated.optimizer
     assert both.replicated.activations > 1.9 * alone.replicated.activations
@@ -201,11 +200,16 @@ def test_steps_rows_and_rates():
     assert all(rate.rate == learning_rate(recipe, rate.step, 15) for rate in planned.learning_rates)
 
 
-@pytest.mark.parametrize("test_share", [0.2, 0.33])
-def test_the_images_of_the_digits_are_known(test_share):
-    data = Digits(test_share=test_share)
+@pytest.mark.parametrize(
+    ("data", "images"),
+    [(Digits(), 1437), (Digits(test_share=0.33), 1203), (Digits(train_images=200), 200),
+     (Digits(validation_images=100), 1337)],
+)  # fmt: skip
+def test_the_images_of_the_digits_are_counted(data, images):
     size = plan(small(data=data), Machine()).size
-    assert (size.images, size.classes, size.known) == (len(open_source(data).train.labels), 10, "source")
+    assert (size.images, size.classes, size.known) == (images, 10, "source")
+    given = plan(small(data=data), Machine(), images=640).size
+    assert (given.images, given.classes, given.known) == (640, 10, "given")
 
 
 def test_a_folder_that_is_there_is_counted(tmp_path):
@@ -250,7 +254,7 @@ def needing(share: float, **changes):
     return recipe, plan(recipe, Machine(device_memory_gb=share * total / 1e9))
 
 
-def test_what_is_said_to_fit_does():
+def test_what_is_planned_to_fit_does():
     recipe, planned = needing(0.5)
     assert not planned.fits
     assert [(setting.sharded, setting.checkpointing) for setting in planned.settings] == [
@@ -349,7 +353,7 @@ def test_a_giant_network_is_planned_in_seconds():
     assert 1.0e9 < planned.parameters < 1.02e9
     assert (len(planned.kept), set(planned.kept), planned.steps_per_epoch) == (80, {26}, 625)
     assert planned.fits
-    # Two rows an image of which 26 in 64 are kept; 2 FLOPs a parameter and token, 257 tokens; 3 passes.
+    # Two rows per image, of which 26 in 64 are kept; 2 FLOPs per parameter and token, 257 tokens; 3 passes.
     assert planned.flops == pytest.approx(2048 * 2 * 26 / 64 * 257 * 6 * planned.parameters, rel=0.06)
 
 

@@ -96,7 +96,7 @@ def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, afte
 def _evaluate(out: str, results: str) -> None:
     """Evaluation of a sharded network in batches of which some processes have fewer than others."""
     from cosub.data.sources import open_source
-    from cosub.evaluation.classification import evaluate, shares_of
+    from cosub.evaluation.accuracy import evaluate, shares_of
     from cosub.runs.distributed import join
     from cosub.runs.folder import load_run
     from cosub.train.sharding import shard
@@ -166,7 +166,7 @@ def test_each_signal_ends_a_run_after_its_step(tmp_path, number):
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 4
 
 
-def test_a_slow_checkpoint_is_said(tmp_path, monkeypatch, capfd):
+def test_a_slow_checkpoint_is_reported(tmp_path, monkeypatch, capfd):
     run(recipe(tmp_path / "quick"))
     assert "the checkpoint took" not in capfd.readouterr().err
     monkeypatch.setattr(trainers, "SLOW_CHECKPOINT", -1)

@@ -15,7 +15,7 @@ from tiny import before_steps, run, run_and_kill, tiny, weights
 import cosub
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError, Stopped
-from cosub.evaluation.classification import evaluate
+from cosub.evaluation.accuracy import evaluate
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.distributed import World
@@ -215,7 +215,7 @@ def cautions_of(tmp_path, **changes):
     return cautions(recipe, trainer.network)
 
 
-def test_rounding_that_turns_co_training_off_is_said(tmp_path):
+def test_rounding_that_turns_co_training_off_is_reported(tmp_path):
     said = cautions_of(tmp_path, drop_rate=0.05, group_size=4)
     assert any("submodel co-training is OFF" in line and "--rounding spread" in line for line in said)
     assert not any("OFF" in line for line in cautions_of(tmp_path, drop_rate=0.05, group_size=4, rounding="spread"))
@@ -224,12 +224,12 @@ def test_rounding_that_turns_co_training_off_is_said(tmp_path):
     assert any("stochastic depth is OFF" in line for line in off)
 
 
-def test_a_rate_too_low_to_save_time_is_said(tmp_path):
+def test_a_rate_too_low_to_save_time_is_reported(tmp_path):
     assert any("saves memory but hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.09))
     assert not any("hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.1))
 
 
-def test_few_rows_for_batch_norm_are_said(tmp_path):
+def test_few_rows_for_batch_norm_are_reported(tmp_path):
     convnet = {"model": "resnet10t", "model_args": {}, "batch_size": 64, "resolution": 32}
     said = cautions_of(tmp_path, group_size=8, drop_rate=0.5, **convnet)
     assert any("BatchNorm in a branch" in line and "8 per group" in line for line in said)

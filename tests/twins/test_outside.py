@@ -19,7 +19,7 @@ from test_attach import (  # noqa: F401, the contract, here with the networks of
     test_averaged_model_evaluates_the_full_network,
     test_batch_norm_sees_the_kept_rows_alone,
     test_bfloat16_autocast,
-    test_copies_at_the_door_equal_the_doubled_input,
+    test_copies_equal_the_repeated_input,
     test_copies_of_the_model_have_a_state_of_their_own,
     test_detach_restores_the_timm_model,
     test_evaluation_draws_nothing,
@@ -152,7 +152,7 @@ def test_blocks_without_a_twin_are_named():
         cosub.attach(transformers.SwinModel(config), drop_rate=0.5)
 
 
-def test_detectors_take_one_submodel_an_image():
+def test_detectors_take_one_submodel_per_image():
     backbone = nn.Sequential(OUTSIDE["torchvision-swin"]())
     detector = GeneralizedRCNN(
         backbone, nn.Identity(), nn.Identity(), GeneralizedRCNNTransform(32, 32, [0.5] * 3, [0.5] * 3)

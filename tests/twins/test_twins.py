@@ -10,7 +10,6 @@ from torch import nn
 from variants import VARIANTS
 
 import cosub
-from cosub.bench.coverage import by_family, standings
 from cosub.export.plain import plain_model
 from cosub.twins.removal import remove_layers
 
@@ -47,7 +46,7 @@ def test_a_submodel_is_timm_with_a_mask(variant, images, table):
     assert_same(gradients(model, logits), gradients(reference, expected))
 
 
-def test_one_that_is_slimmed_and_exported_answers_as_the_submodel(variant, images):
+def test_one_that_is_slimmed_and_exported_gives_the_logits_of_the_submodel(variant, images):
     full = cosub.attach(variant().eval(), drop_rate=0.5)
     kept, total = range(1, layers_of(full), 2), layers_of(full)
     with torch.no_grad(), cosub.active(full, cosub.keep_layers(kept, total, len(images))):
@@ -108,20 +107,3 @@ def test_a_model_that_makes_rows_of_patches_is_refused():
         model = timm.create_model("mobilevit_xxs")
     with pytest.raises(ValueError, match="modules that group rows in their own way: MobileVitBlock; supported"):
         cosub.attach(model, drop_rate=0.1)
-
-
-def test_models_that_attach_are_counted_by_family():
-    rows = standings(["test_vit", "test_convnext", "vgg11", "edgenext_xx_small", "resnet18"])
-    assert [(row["family"], row["model"]) for row in rows] == [
-        ("vision_transformer", "test_vit"),
-        ("convnext", "test_convnext"),
-        ("edgenext", "edgenext_xx_small"),
-        ("resnet", "resnet18"),
-    ]
-    assert by_family(rows)[1] == {
-        "family": "edgenext",
-        "models": 1,
-        "attach": 0,
-        "reasons": ["blocks without a twin: ConvBlock, SplitTransposeBlock"],
-    }
-    assert sum(family["attach"] for family in by_family(rows)) == 3

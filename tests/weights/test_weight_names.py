@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from cosub.errors import InputError
-from cosub.evaluation.networks import open_network
+from cosub.evaluation.candidates import open_network
 from cosub.weights.loading import load_weights
 
 

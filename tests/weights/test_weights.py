@@ -196,7 +196,7 @@ def test_pits_position_map_is_resampled(tmp_path):
     torch.testing.assert_close(target.pos_embed, nearby)
 
 
-def test_a_patch_of_another_size_is_said(tmp_path):
+def test_a_patch_of_another_size_is_reported(tmp_path):
     target = vit(1, img_size=112, patch_size=8)
     said = load_weights(target, saved(tmp_path / "w.pth", vit(0).state_dict()))
     assert said == ["patch_embed.proj.weight resampled from 24x3x16x16 to 24x3x8x8"]

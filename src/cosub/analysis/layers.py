@@ -6,14 +6,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cosub.analysis.subjects import Subject, short
+from cosub.choices import Unit
 from cosub.evaluation.images import Images
 from cosub.evaluation.submodels import Kept, evaluate_submodels
 from cosub.runs.drawing import looks, named, panels, save
-
-Unit = Literal["block", "layer"]
 
 
 @dataclass(frozen=True)

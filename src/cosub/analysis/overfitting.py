@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cosub.analysis.subjects import Subject, short
 from cosub.data.sources import Examples
-from cosub.evaluation.classification import Result, evaluate
+from cosub.evaluation.accuracy import Result, evaluate
 from cosub.runs.distributed import World
 from cosub.runs.drawing import looks, named, panels, save
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cosub.analysis.overfitting import accuracy
 from cosub.analysis.subjects import Subject
 from cosub.data.sources import Examples
-from cosub.runs.counting import Ledger
+from cosub.runs.counting import Ledger, count_parameters
 from cosub.runs.distributed import World
 from cosub.runs.drawing import looks, named, panels, save
 from cosub.runs.network import build_network
@@ -75,7 +75,7 @@ def tradeoff(
     points = []
     for subject, spent in zip(subjects, seconds, strict=True):
         result = accuracy(subject, examples, world, batch_size, workers)
-        parameters = sum(parameter.numel() for parameter in subject.network.parameters())
+        parameters = count_parameters(subject.network)
         cost = macs(subject.network, _batch(subject, 1)) / 1e9
         milliseconds = 1e3 * spent / batch_size
         sizes = (subject.recipe.resolution, parameters / 1e6, cost, milliseconds)

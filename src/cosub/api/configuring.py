@@ -13,7 +13,7 @@ from cosub.api.parsing import parse, take, take_switch
 from cosub.api.preparation import require_mean
 from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get
-from cosub.recipes.data import SOURCES, Photographs
+from cosub.recipes.data import SOURCES
 from cosub.recipes.files import read
 from cosub.recipes.methods import METHODS
 from cosub.recipes.recipe import Recipe, method_for
@@ -161,5 +161,4 @@ def _choose(recipe: Recipe, field: str, kinds: dict[str, type[Any]], name: str |
 
 def _data(recipe: Recipe, name: str) -> Any:
     """The source of that name; EXIF orientation stays as in the recipe."""
-    turned = getattr(recipe.data, "orientation", False)
-    return SOURCES[name](orientation=True) if turned and issubclass(SOURCES[name], Photographs) else SOURCES[name]()
+    return SOURCES[name]().turned(recipe.data.orientation)

@@ -97,7 +97,7 @@ def evaluate(options: Evaluate, as_json: bool = True) -> dict[str, Any] | None:
 
 
 def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:
-    from cosub.evaluation.networks import layers_kept, open_network
+    from cosub.evaluation.candidates import layers_kept, open_network
     from cosub.runs import distributed
 
     folder = folder_of(options.report, options.run) if options.report else None
@@ -153,10 +153,10 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
 
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set: its name and path, accuracies in [0, 1], numbers of images scored, unreadable and without label."""
-    from cosub.evaluation.classification import evaluate
+    from cosub.evaluation.accuracy import evaluate
     from cosub.runs.progress import counted
 
-    def watch(batches: Any, total: int) -> Any:
+    def show_progress(batches: Any, total: int) -> Any:
         return counted(batches, total, chosen.protocol) if world.main else batches
 
     recipe = candidate.recipe
@@ -172,7 +172,7 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
         batch_size=options.batch_size,
         workers=options.workers,
         bad_share=recipe.bad_share,
-        progress=watch,
+        progress=show_progress,
     )
     say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
     row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}
@@ -217,4 +217,4 @@ def _own(candidate: Any, path: str) -> Any:
 
     data = candidate.recipe.data
     examples = images_of_run(data, candidate.classes, path or "test")
-    return EvaluationSet("test", path or getattr(data, "path", "digits"), examples)
+    return EvaluationSet("test", path or data.place or data.kind, examples)

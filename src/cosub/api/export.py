@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tyro.conf import Positional
 
+from cosub.choices import Format
 from cosub.errors import InputError
 from cosub.recipes.data import DataPath
 from cosub.recipes.files import require_run
@@ -17,7 +18,7 @@ class Export:
 
     run: Positional[str]
     """The run's folder; it may be a slimmed one."""
-    format: Literal["timm", "onnx", "hub"] = "timm"
+    format: Format = "timm"
     """A folder that timm loads (model.safetensors, config.json), ONNX, or a push to the Hugging Face Hub."""
     out: str = ""
     """The folder to write, by default RUN/timm or RUN/onnx; never one with something in it."""
@@ -33,15 +34,15 @@ def export(options: Export) -> dict[str, Any]:
 
     Raises:
         InputError: for a run that is not finished, a folder that is taken, or a format that cannot say the network.
-        RunError: if what was written does not answer as the run does.
+        RunError: if what was written gives other logits than the run.
     """
     require_run(options.run)
     folder = Path(options.out) if options.out else Path(options.run) / options.format
     _refuse(options, folder)
     from cosub.evaluation.images import images_of_run
-    from cosub.export.checks import SAME, answers, real_images, require_same
+    from cosub.export.checks import SAME, batched_logits, real_images, require_same
+    from cosub.export.exported import open_run
     from cosub.export.plain import plain_model
-    from cosub.export.source import open_run
     from cosub.export.words import loading_words
     from cosub.runs.progress import Terminal
 
@@ -50,13 +51,13 @@ def export(options: Export) -> dict[str, Any]:
     recipe = source.trained.recipe
     examples = images_of_run(recipe.data, source.trained.classes, options.data.path or "test")
     images = real_images(examples, recipe)
-    logits = answers(source.trained.network, images)
+    logits = batched_logits(source.trained.network, images)
     plain = plain_model(source.model, source.facts.kept, recipe.kept_scale)
-    difference = require_same(answers(plain.model, images), logits, SAME, "the plain model")
+    difference = require_same(batched_logits(plain.model, images), logits, SAME, "the plain model")
     values: dict[str, Any] = {"run": options.run, "format": options.format, "images": len(images)}
     values["module"] = plain.needs_module
     if options.format == "timm":
-        from cosub.export.folder import write_timm
+        from cosub.export.writing import write_timm
 
         difference = write_timm(plain, source.facts, folder, images, logits)
     elif options.format == "onnx":
@@ -64,7 +65,7 @@ def export(options: Export) -> dict[str, Any]:
 
         difference = write_onnx(plain, source.facts, folder, images, logits, say)
     else:
-        from cosub.export.hub import push
+        from cosub.export.upload import push
 
         values["to"] = push(plain, source.facts, options.repo, options.private)
     values = {"to": str(folder), **values, "difference": difference}
@@ -74,7 +75,7 @@ def export(options: Export) -> dict[str, Any]:
 def _refuse(options: Export, folder: Path) -> None:
     """Raise for what is wrong before anything is read."""
     if options.format == "hub":
-        from cosub.export.hub import require_name
+        from cosub.export.upload import require_name
 
         require_name(options.repo)
         if options.out:

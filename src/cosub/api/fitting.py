@@ -19,7 +19,7 @@ def fit(recipe: str | os.PathLike[str] = DEFAULT, *, callbacks: Sequence["Callba
 
     Args:
         recipe: its name, e.g. "finetune", or the recipe.json of an earlier run.
-        callbacks: are told of each step that is logged and of each evaluation.
+        callbacks: called with each step that is logged and each evaluation.
         options: the flags of `cosub train`: `_` stands for `-` and `.`, so `--drop-rate` is `drop_rate` and
             `--optimizer.lr-rule` is `optimizer_lr_rule`; `data` is `--data.path`, and a flag without a value is True.
 

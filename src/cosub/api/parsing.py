@@ -189,8 +189,3 @@ def _options(kind: Any, prefix: str = "--") -> Iterator[_Option]:
             yield from _options(value, prefix if item.name in _FLAT else f"{prefix}{item.name}.")
         elif not marked(hints[item.name], Positional, Suppress):
             yield _Option(prefix + item.name.replace("_", "-"), hints[item.name], value)
-
-
-def recipe_flags(recipe: Recipe) -> list[str]:
-    """All flags of `cosub train` for a recipe, its method and its source, those of --dry-run aside."""
-    return sorted(["--dry-run", "--json", "--method", "--model-args", "--pretrained", "--source", *options_of(recipe)])

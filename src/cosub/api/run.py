@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cosub.api.keywords import words_of
 from cosub.api.parsing import parse
 from cosub.errors import InputError
-from cosub.recipes.files import read, require_run
+from cosub.recipes.files import read_run, require_run
 from cosub.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Run:
     @functools.cached_property
     def recipe(self) -> Recipe:
         """What the run is a function of."""
-        return read(self.folder / "recipe.json")
+        return read_run(self.folder)
 
     @property
     def summary(self) -> dict[str, Any]:

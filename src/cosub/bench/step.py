@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach
-from cosub.choices import Operation
+from cosub.choices import Operation, Way
 from cosub.errors import InputError
 from cosub.losses import label_loss
 from cosub.recipes.methods import METHODS
@@ -31,9 +31,7 @@ from cosub.train.networks import STUDENT, Networks
 from cosub.twins import TWINS
 from cosub.twins.compilation import compile_blocks
 
-Way = Literal["masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill"]
-WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")
-METHOD_WAYS: tuple[Way, ...] = ("distill", "mean-teacher", "cotrain", "cosub-distill")
+WAYS: tuple[Way, ...] = ("masked", "plain", "efficient", "cosub")  # by default
 
 # Figure 2: weights, optimizer state, and compute of forward and backward, as multiples of supervised training.
 FIGURE2: dict[str, dict[str, float]] = {

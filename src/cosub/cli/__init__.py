@@ -71,7 +71,7 @@ def usage() -> str:
     width = shutil.get_terminal_size().columns
     for verb, purpose in VERBS.items():
         lines.append(textwrap.fill(f"  {verb:<11} {purpose}", width, subsequent_indent=" " * 14))
-    lines += ["", "cosub VERB --help tells more; every verb takes --json: one JSON object on standard output."]
+    lines += ["", "cosub VERB --help lists its options; every verb takes --json: one JSON object on stdout."]
     return "\n".join(lines)
 
 

@@ -4,12 +4,13 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tyro.conf import Positional
 
 from cosub.api.help import ALL
 from cosub.api.parsing import parse
+from cosub.choices import Way
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 
@@ -48,12 +49,7 @@ class Step(Checked):
     """Compile the masked model whole and the others block by block."""
     meta: bool = False
     """Count FLOPs and bytes stored for backward, without allocating anything."""
-    methods: tuple[
-        Literal[
-            *("all", "masked", "plain", "efficient", "cosub", "distill", "mean-teacher", "cotrain", "cosub-distill")
-        ],
-        ...,
-    ] = ("masked", "plain", "efficient", "cosub")
+    methods: tuple[Literal["all", Way], ...] = ("masked", "plain", "efficient", "cosub")
     """all: also those of figure 2, with a teacher as large as the model, beside the paper's costs."""
     repeats: PositiveInt = 10
     """Steps that are timed; the median is given."""
@@ -72,7 +68,7 @@ class Models:
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     what = words[0] if words else ""
     if what in ("-h", "--help", ALL):
-        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help tells more")
+        print(f"usage: cosub bench {'|'.join(BENCHMARKS)} [OPTIONS]\n\ncosub bench NAME --help lists its options")
         raise SystemExit(0)
     if what not in BENCHMARKS:
         raise InputError(f"bench: {what!r}: must be {', '.join(BENCHMARKS)}{nearest(what, list(BENCHMARKS))}")
@@ -81,7 +77,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
 
 def _step(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Step, words, "cosub bench step")
-    from cosub.bench.step import METHOD_WAYS, WAYS, Case, count, measure
+    from cosub.bench.step import Case, count, measure
     from cosub.runs import distributed
 
     case = Case(
@@ -91,7 +87,7 @@ def _step(words: list[str], as_json: bool) -> dict[str, Any]:
         options.resolution,
         bf16=options.precision == "bf16",
         compiled=options.compile,
-        ways=(*WAYS, *METHOD_WAYS) if "all" in options.methods else options.methods,
+        ways=get_args(Way) if "all" in options.methods else tuple(way for way in options.methods if way != "all"),
     )
     result = count(case) if options.meta else measure(case, distributed.join(options.device).device, options.repeats)
     if not as_json:
@@ -195,7 +191,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
         raise InputError("PATH: is missing; name a folder of images after bench loader")
     from cosub.bench.loader import AUGMENTS, Case, decoding, difference, files_of, measure
     from cosub.data.sources.source import existing
-    from cosub.data.sources.walking import told
+    from cosub.data.sources.walking import list_left_out
 
     files, left_out = files_of(existing(options.path))
     rows, differences = [], []
@@ -216,7 +212,7 @@ def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
     if not as_json:
         _print_loader(result)
         if left_out:
-            print(f"not read: {told(left_out)}", file=sys.stderr)
+            print(f"not read: {list_left_out(left_out)}", file=sys.stderr)
     return result
 
 

@@ -13,7 +13,8 @@ from tyro.conf import Positional
 from cosub.api.parsing import parse, take
 from cosub.errors import InputError, RunError, nearest
 from cosub.recipes.data import SOURCES, DataConfig, Folder
-from cosub.recipes.ranges import Checked, NonNegativeInt, require
+from cosub.recipes.ranges import Checked, NonNegativeInt, require, require_new_file
+from cosub.recipes.tasks import TASKS
 
 DESCRIPTION = """List what is wrong with the images of a data set, one per line: damaged ones, odd ones (CMYK, 16-bit,
 palette, alpha, animated, wrong extension, EXIF that cannot be parsed or rotates the image), those with the same pixels
@@ -36,11 +37,9 @@ class Check(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.table:
-            path, folder = Path(self.table), self.data.kind == "folder"
-            require(folder, "table", self.table, "is for a folder; leave it out, or name --source folder")
-            require(not path.exists(), "table", self.table, "exists; name another file")
-            made = path.absolute().parent.is_dir()
-            require(made, "table", self.table, "its folder does not exist; make it first, or name another file")
+            remedy = "is for a folder; leave it out, or name --source folder"
+            require(self.data.CLASS_FOLDERS, "table", self.table, remedy)
+            require_new_file("table", self.table)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
@@ -53,7 +52,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.runs.progress import counted
 
     config = plain(options.data)  # pixels as stored in the files
-    source = open_source(dataclasses.replace(config, path=options.path))  # pyright: ignore[reportCallIssue]
+    source = open_source(config.at(options.path))
     number = sum(len(examples.labels) for examples in splits(source).values())
     rule, report = rule_of(options.data), Report()
     for look in counted(looks(source, options.workers or os.cpu_count() or 1, rule), number, "images"):
@@ -62,7 +61,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         "path": options.path,
         "images": dict(report.images),
         "splits": dict(source.places),
-        "classes": {} if options.data.kind == "scenes" else balance(source),
+        "classes": balance(source) if TASKS[config.TASK].PER_IMAGE else {},
         "skipped": [item._asdict() for item in source.left_out],
         "damaged": report.damaged,
         "odd": report.odd,
@@ -82,7 +81,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
 
 def _understand(words: list[str]) -> Check:
     words = list(words)
-    kinds = [name for name in SOURCES if name != "digits"]
+    kinds = [name for name, source in SOURCES.items() if not source.EMBEDDED]
     kind = take(words, "--source")
     if kind is None:
         from cosub.data.sources.detection import detect_kind
@@ -95,7 +94,7 @@ def _understand(words: list[str]) -> Check:
     options = parse(Check, words, "cosub check-data", Check(data=SOURCES[kind]()), description)
     if not options.path:
         raise InputError("PATH: is missing; name the folder of the data set")
-    if kind == "folder" and not Path(options.path).expanduser().is_dir():
+    if options.data.CLASS_FOLDERS and not Path(options.path).expanduser().is_dir():
         raise InputError(f"PATH: {options.path}: is not a folder; name that of the data set")
     return options
 
@@ -103,24 +102,25 @@ def _understand(words: list[str]) -> Check:
 def _print(result: dict[str, Any], table: dict[str, str]) -> None:
     """Findings on standard output; splits, classes and numbers of findings on standard error."""
     for item in result["skipped"]:
-        print(f"skipped  {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
+        print(f"skipped   {item['number']:,} {item['why']}: {item['first']}" + (", ..." if item["number"] > 1 else ""))
     for line in result["damaged"]:
-        print(f"damaged  {line}")
+        print(f"damaged   {line}")
     for name, notes in result["odd"].items():
-        print(f"odd      {name}: {'; '.join(notes)}")
+        print(f"odd       {name}: {'; '.join(notes)}")
     for pair in result["doubled"]:
-        print(f"doubled  {pair['image']} is {pair['is']}")
+        print(f"duplicate {pair['image']} is {pair['is']}")
     for name, value in table.items():
         print(f"{name}: {value}", file=sys.stderr)
     for split, classes in result["classes"].items():
         print(f"{split}: {_balance(classes)}", file=sys.stderr)
     images = ", ".join(f"{number:,} {split}" for split, number in result["images"].items())
-    found = {kind: len(result[kind]) for kind in ("damaged", "odd", "doubled")}
+    found = {kind: len(result[kind]) for kind in ("damaged", "odd")}
+    found["duplicate"] = len(result["doubled"])
     found["skipped"] = sum(item["number"] for item in result["skipped"])
     print(f"{images}: {', '.join(f'{number:,} {kind}' for kind, number in found.items())}", file=sys.stderr)
 
 
 def _balance(classes: dict[str, int]) -> str:
     """The smallest and the largest classes, with their numbers of images."""
-    told = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
-    return ", ".join(told if len(told) <= 6 else [*told[:3], "...", *told[-3:]])
+    shown = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda item: (item[1], item[0]))]
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "...", *shown[-3:]])

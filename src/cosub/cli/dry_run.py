@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cosub.api.help import ALL
 from cosub.api.parsing import parse, take
 from cosub.errors import InputError
-from cosub.recipes.ranges import PositiveInt, require
+from cosub.recipes.ranges import PositiveInt, require, require_new_file
 from cosub.recipes.recipe import Recipe
 from cosub.train.machine import GB, Machine
 
@@ -88,11 +88,9 @@ def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
 
 
 def _target(name: str) -> Path:
-    path = Path(name)
-    require(path.suffix == ".png", "plot", name, "must end in .png")
-    require(not path.exists(), "plot", name, "exists; name another file")
-    require(path.parent.is_dir(), "plot", name, "its folder does not exist")
-    return path
+    require(name.endswith(".png"), "plot", name, "must end in .png")
+    require_new_file("plot", name)
+    return Path(name)
 
 
 def _lines(plan: "Plan") -> list[str]:

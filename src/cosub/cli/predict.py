@@ -1,6 +1,5 @@
 """cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
-import csv
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from cosub.api.parsing import parse
 from cosub.api.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes import plugins
-from cosub.recipes.ranges import PositiveInt, PositiveShare, require
+from cosub.recipes.ranges import PositiveInt, PositiveShare, require_new_file
 
 if TYPE_CHECKING:
     from cosub.data.sources.walking import LeftOut, Notes
@@ -42,10 +41,7 @@ class Predict(Preparation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.csv:
-            path = Path(self.csv)
-            require(not path.exists(), "csv", self.csv, "exists; name another file")
-            made = path.absolute().parent.is_dir()
-            require(made, "csv", self.csv, "its folder does not exist; make it first, or name another file")
+            require_new_file("csv", self.csv)
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -53,8 +49,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
     paths, left_out = _paths(options.images)
-    from cosub.data.sources.walking import told
-    from cosub.evaluation.networks import open_network
+    from cosub.data.sources.walking import list_left_out
+    from cosub.evaluation.candidates import open_network
     from cosub.runs import distributed
 
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
@@ -69,7 +65,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if not as_json:
         _print(predictions, options.top)
         say([f"cannot be read: {name}" for name in bad])
-        say([f"not read: {told(left_out)}"] if left_out else [])
+        say([f"not read: {list_left_out(left_out)}"] if left_out else [])
     skipped = [item._asdict() for item in left_out]
     return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
 
@@ -80,7 +76,7 @@ def _classify(
     """For each image its most likely classes with their probabilities; and what cannot be read."""
     from cosub.data.pixels import decoded, rule_of
     from cosub.data.sources import BadImage
-    from cosub.evaluation.networks import layers_kept
+    from cosub.evaluation.candidates import layers_kept
     from cosub.evaluation.prediction import probabilities
 
     if options.out:
@@ -117,7 +113,7 @@ def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
 def _images(name: str, notes: "Notes") -> list[Path]:
     """The images that a word names: a file, those of a folder, or those of what matches a pattern."""
     from cosub.data.decoding import EXTENSIONS, readable, remedy
-    from cosub.data.sources.walking import Branch, told
+    from cosub.data.sources.walking import Branch, list_left_out
 
     path = Path(name)
     if path.is_file():
@@ -125,7 +121,7 @@ def _images(name: str, notes: "Notes") -> list[Path]:
     if path.is_dir():
         inside = Branch(path, notes)
         if not inside.everything:
-            left = told(notes.left_out())
+            left = list_left_out(notes.left_out())
             but = f", but {left}" if left else ""
             raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
         return inside.everything
@@ -146,11 +142,10 @@ def _images(name: str, notes: "Notes") -> list[Path]:
 
 def _write(predictions: list[dict[str, Any]], path: Path) -> None:
     """A CSV file with a line for each image and class, the likeliest or largest first."""
+    from cosub.runs.names import write_rows
+
     lines = [{"image": found["image"], **item} for found in predictions for item in found["classes"]]
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write_rows(path, lines[0], (line.values() for line in lines))
 
 
 def _print(predictions: list[dict[str, Any]], top: int) -> None:

@@ -61,7 +61,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if options.scale == "paper" and not options.recipe and (rows := printed(options.name)):
         return _paper(rows, as_json)
     made = study(options.name, options.scale, options.recipe)
-    needs_path = [cell for cell in made.cells if getattr(cell.recipe.data, "path", None) == ""]
+    needs_path = [cell for cell in made.cells if not (cell.recipe.data.EMBEDDED or cell.recipe.data.place)]
     if needs_path and not options.data.path and not options.dry_run:
         raise InputError(
             f"data.path: is not given, and {needs_path[0].recipe.name} needs photographs; name their folder"

@@ -8,7 +8,7 @@ from typing import Any
 from cosub.comparison.page import write
 from cosub.comparison.plan import LEARNING_RATES, RATES, Plan, jobs_of, settle
 from cosub.comparison.request import MOST_SEEDS, Request
-from cosub.comparison.result import Result, result
+from cosub.comparison.result import Comparison, result
 from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.grid import Cell, Study
 from cosub.paper.studies.ledger import Ledger
@@ -22,7 +22,7 @@ PILOT = MOST_SEEDS
 Say = Callable[[str], None]
 
 
-def compare(request: Request, say: Say) -> tuple[Result, Path]:
+def compare(request: Request, say: Say) -> tuple[Comparison, Path]:
     """Carry a comparison on for the request's minutes; writes comparison.md and comparison.png into its folder.
 
     Gives what came out, and the folder.

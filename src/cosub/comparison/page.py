@@ -8,7 +8,7 @@ from typing import Any
 
 from cosub.comparison.plan import LEARNING_RATES, RATES, SHORT
 from cosub.comparison.request import THREE
-from cosub.comparison.result import Result
+from cosub.comparison.result import Comparison
 from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.picture import intervals
 from cosub.paper.studies.statistics import Estimate
@@ -20,7 +20,7 @@ from cosub.runs.ways import way_of
 PAGE, PICTURE = "comparison.md", "comparison.png"
 
 
-def write(found: Result, out: Path) -> None:
+def write(found: Comparison, out: Path) -> None:
     """Write comparison.md and, where runs can be compared, comparison.png."""
     drawn = any(arm.row.test for arm in found.arms)
     if drawn:
@@ -28,7 +28,7 @@ def write(found: Result, out: Path) -> None:
     write_atomically(out / PAGE, page(found, drawn))
 
 
-def page(found: Result, drawn: bool) -> str:
+def page(found: Comparison, drawn: bool) -> str:
     """Markdown."""
     head, *lines = cells(found)
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
@@ -40,13 +40,13 @@ def page(found: Result, drawn: bool) -> str:
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"
 
 
-def table(found: Result) -> list[str]:
+def table(found: Comparison) -> list[str]:
     """For a terminal; no line before there is an arm."""
     lines = cells(found) if found.arms else []
     return align(lines, "<" + ">" * len(found.arms))
 
 
-def cells(found: Result) -> list[list[str]]:
+def cells(found: Comparison) -> list[list[str]]:
     """A column for each arm; what was not run is blank."""
     arms, rows = found.arms, [arm.row for arm in found.arms]
     recipes = [row.cell.recipe for row in rows]
@@ -71,11 +71,11 @@ def _percent(value: Estimate | None, sign: str = "") -> str:
     return value.percent(sign) if value else ""
 
 
-def notes(found: Result) -> list[str]:
+def notes(found: Comparison) -> list[str]:
     """What must be known to read the table."""
     plan = found.plan
     grid = f"rates {_all(RATES)}, learning rates {_all(plan.recipe.lr * factor for factor in LEARNING_RATES)}"
-    told = [
+    lines = [
         "Top-1 in percent: the mean over seeds, ± half of its 95 % interval (Student's t). Differences are between "
         "runs of the same seed. An arm is called ahead or behind where the interval leaves out zero by more than one "
         f"image ({100 / plan.images:.2f} points). Other images would differ besides.",
@@ -85,17 +85,20 @@ def notes(found: Result) -> list[str]:
         f"runs of {SHORT:g} times the length from a seed that is not used again.",
     ]
     if plan.test_images:
-        told.append(f"The {plan.test_images:,} test images chose nothing: they are looked at once, in this table.")
+        lines.append(
+            f"The {plan.test_images:,} test images are not used for model selection: they are evaluated once, for this "
+            "table."
+        )
     else:
-        told.append(
+        lines.append(
             "There are no test images: validation numbers are optimistic, for all arms, since the same images chose "
-            "rate and learning rate. A folder test beside train and val is looked at once."
+            "rate and learning rate. A folder test beside train and val is evaluated once."
         )
     if found.left:
-        told.append(f"The time was over with {found.left} runs left; the same command goes on.")
+        lines.append(f"The time was over with {found.left} runs left; the same command goes on.")
     made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
     by = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
-    return [*told, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
+    return [*lines, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]
 
 
 def command(asked: Mapping[str, Any]) -> str:
@@ -111,7 +114,7 @@ def _all(values: Any) -> str:
     return " and ".join(f"{value:g}" for value in values)
 
 
-def draw(found: Result, target: Path) -> None:
+def draw(found: Comparison, target: Path) -> None:
     """Write a PNG: accuracy of each arm, full network and half of its blocks, and the differences to masking."""
     arms = found.arms
     title = f"{Path(found.plan.recipe.data.path).name}: ways to train, each for {found.plan.seconds:.0f} s"  # pyright: ignore[reportAttributeAccessIssue]

@@ -51,7 +51,7 @@ class Plan:
     """Of an optimizer step, by arm and drop rate (`pace_of`)."""
     validation_images: int
     test_images: int
-    """0 where the folder has no images that choose nothing."""
+    """0 where the folder has no images beside those used for model selection."""
 
     @property
     def images(self) -> int:

@@ -33,7 +33,7 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
-class Result:
+class Comparison:
     plan: Plan
     arms: Sequence[ArmResult]
     """None before drop rates and learning rates are chosen."""
@@ -62,7 +62,7 @@ def _clause(arm: ArmResult, images: int) -> str:
     seeds = f"{_word(found.number)} seed{'s' * (found.number > 1)}"
     points = f"{arm.title} {found.percent('+')} points"
     if found.half is None:
-        return f"{points}, which one seed cannot tell from chance"
+        return f"{points}, which a single seed cannot distinguish from chance"
     if abs(found.mean) - found.half <= 1 / images:
         return f"{points}, no difference that {seeds} could show"
     return f"{points}, {'ahead' if found.mean > 0 else 'behind'} in {seeds}"
@@ -72,7 +72,7 @@ def _word(number: int) -> str:
     return _WORDS[number] if number < len(_WORDS) else str(number)
 
 
-def result(plan: Plan, pilots: Study, table: Study | None, ledger: Ledger, left: int) -> Result:
+def result(plan: Plan, pilots: Study, table: Study | None, ledger: Ledger, left: int) -> Comparison:
     """From what is recorded."""
     found = [] if table is None else rows(table, ledger, plan.seeds)
     halves = {row.cell.series: _halves(row.lines) for row in found}
@@ -85,14 +85,14 @@ def result(plan: Plan, pilots: Study, table: Study | None, ledger: Ledger, left:
         )
         for row in found
     ]
-    return Result(plan, arms, rows(pilots, ledger, 1), left)
+    return Comparison(plan, arms, rows(pilots, ledger, 1), left)
 
 
 def _halves(lines: Mapping[int, Line]) -> dict[int, float]:
     return {seed: line["top1_submodels"][HALF] for seed, line in lines.items()}
 
 
-def as_json(found: Result) -> dict[str, Any]:
+def as_json(found: Comparison) -> dict[str, Any]:
     return {
         "verdict": found.verdict,
         "left": found.left,

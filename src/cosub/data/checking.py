@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 from torch.utils.data import DataLoader, Dataset
 
 from cosub.data.decoding import BadImage, rgb
-from cosub.data.depth import extent_of
 from cosub.data.loading import leave_signals_to_the_trainer
 from cosub.data.overview import splits
+from cosub.data.pixel_range import extent_of
 from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, digest, is_deep, is_deep_colour, limits_of, prepared
 from cosub.data.sources import Examples, Source
+from cosub.data.sources.source import HELD_OUT
 
 _SUFFIXES = {
     "HEIF": {".heic", ".heif"},
@@ -25,7 +27,6 @@ _SUFFIXES = {
     "TIFF": {".tif", ".tiff"},
     "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
 }  # of others: the format's own name
-_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def rows_of(source: Source, report: Report) -> Iterator[tuple[str, str, str, str
 
     The splits are those of the folder. If it has none, so that images were held out, the column is empty.
     """
-    own = not source.places.get("test", "").startswith("held out")
+    own = not source.places.get("test", "").startswith(HELD_OUT)
     groups = {name: names[0] for names in report.alike.values() if len(names) > 1 for name in names}
     for split, examples in splits(source).items():
         role = "validation" if split == "test" and source.validation is source.test else split
@@ -171,8 +172,8 @@ def _exif(image: Image.Image) -> list[str]:
         warnings.simplefilter("error")
         try:
             exif.load(image.info["exif"])
-            orientation = exif.get(_ORIENTATION, 1)
-            for tags in (exif, exif.get_ifd(_EXIF_IFD)):
+            orientation = exif.get(Base.Orientation, 1)
+            for tags in (exif, exif.get_ifd(IFD.Exif)):
                 dict(tags)
         except Exception as error:  # Pillow warns of some faults and raises for others
             return [f"EXIF cannot be parsed ({' '.join(str(error).split())[:80]})"]

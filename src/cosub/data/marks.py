@@ -35,22 +35,19 @@ def mark(source: Source, config: DataConfig) -> str:
 def about(source: Source, config: DataConfig, fingerprint: str) -> dict[str, Any]:
     """The data of a run, for its summary."""
     images = {split: len(examples.labels) for split, examples in splits(source).items()}
-    path = getattr(config, "path", "").encode("utf-8", "backslashreplace").decode()
+    path = config.place.encode("utf-8", "backslashreplace").decode()
     return {"source": config.kind, "path": path, "classes": len(source.classes), "images": images,
             "fingerprint": fingerprint}  # fmt: skip
 
 
 def gone(config: DataConfig) -> bool:
     """Whether data that come from files have no path, or nothing is there any more."""
-    name = getattr(config, "path", None)
-    if name is None:
-        return False
-    path = Path(name).expanduser()
-    return not name or not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    path = os.path.expanduser(config.place)
+    return not config.is_here or (os.path.isdir(path) and not os.listdir(path))
 
 
 def _root(config: DataConfig) -> str:
-    path = os.path.abspath(os.path.expanduser(getattr(config, "path", "")))
+    path = os.path.abspath(os.path.expanduser(config.place))
     return os.path.dirname(path) if config.PATH_IS_FILE else path
 
 

@@ -26,7 +26,7 @@ def overview(source: Source) -> dict[str, str]:
     more = len(source.classes) - _SHOWN
     rows["classes"] = ", ".join(source.classes[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
     if source.left_out:
-        rows["not read"] = walking.told(source.left_out)
+        rows["not read"] = walking.list_left_out(source.left_out)
     return rows
 
 

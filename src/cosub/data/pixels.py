@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
+from cosub.choices import Range
 from cosub.data.decoding import Read, decode, rgb
 from cosub.errors import InputError
 from cosub.recipes.data import DataConfig, Digits, Folder, Photographs, Pictures
@@ -23,11 +25,9 @@ if TYPE_CHECKING:
 GROUND = "white"  # background of transparent pixels
 LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since resizing would make them enormous
 
-_ORIENTATION, _BITS = 0x0112, 258
 _SIXTEEN = 65535
 
 Photos = TypeVar("Photos", bound=Photographs)
-Range = Literal["type", "auto"] | tuple[float, float]
 Limits = tuple[float, float]
 
 
@@ -44,15 +44,12 @@ def rule_of(config: DataConfig) -> Rule | None:
     """The rule for pixels of a recipe's data; None where Pillow's conversion is the rule (`data.pixels` 1)."""
     if not isinstance(config, Pictures) or config.pixels == 1:
         return None
-    return Rule(config.range, getattr(config, "orientation", False), cut=config.CROP_LONG)
+    return Rule(config.range, config.orientation, cut=config.CROP_LONG)
 
 
 def plain(config: DataConfig) -> DataConfig:
     """The same data, with pixels as Pillow opens them."""
-    if not isinstance(config, Pictures):
-        return config
-    upright = {"orientation": False} if isinstance(config, Photographs) else {}
-    return replace(config, range="type", pixels=1, **upright)  # pyright: ignore[reportArgumentType]
+    return replace(config.turned(False), range="type", pixels=1) if isinstance(config, Pictures) else config
 
 
 def as_read(config: Photos, like: DataConfig) -> Photos:
@@ -97,7 +94,7 @@ def is_deep_colour(image: Image.Image) -> bool:
 def limits_of(image: Image.Image) -> Limits | None:
     """Minimum and maximum of the data type of a grey image; None where that means nothing (32 bits, floats)."""
     tags: Any = getattr(image, "tag_v2", {})
-    bits = max(tags.get(_BITS, (16,)))
+    bits = max(tags.get(Base.BitsPerSample, (16,)))
     if image.mode == "F" or bits > 16:
         return None
     signed = image.mode == "I" and image.format == "TIFF"
@@ -106,7 +103,7 @@ def limits_of(image: Image.Image) -> Limits | None:
 
 def _turned(image: Image.Image) -> bool:
     try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        return image.getexif().get(Base.Orientation, 1) in range(2, 9)
     except Exception:  # EXIF that cannot be parsed is ignored; check-data reports it
         return False
 

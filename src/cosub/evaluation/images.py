@@ -1,6 +1,5 @@
 """Sets of images to evaluate on: named, subsampled, halved, loaded into memory."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from cosub.data.pixels import digest
 from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.data import DataConfig
 from cosub.recipes.inputs import Inputs
 from cosub.seeds import derive
@@ -54,10 +53,8 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
     """
     own = name in ("test", "train")
     where = path if own else name
-    if where and not own and hasattr(data, "path"):
-        found = all_images(dataclasses.replace(data, path=where), classes)  # pyright: ignore[reportCallIssue]
-        if found is not None:
-            return found
+    if where and not own and (found := all_images(data.at(where), classes)) is not None:
+        return found
     source = source_of_run(data, classes, where)
     return source.train if name == "train" else source.test
 
@@ -68,16 +65,15 @@ def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") ->
     Raises:
         InputError: if they are not there, or have other classes.
     """
-    if path:
-        if not hasattr(data, "path"):
-            raise InputError(
-                f"data.path: {path}: the run was trained on the embedded {data.kind}, which have no path; leave it out"
-            )
-        data = dataclasses.replace(data, path=path)  # pyright: ignore[reportCallIssue]
+    if path and data.EMBEDDED:
+        raise InputError(
+            f"data.path: {path}: the run was trained on the embedded {data.kind}, which have no path; leave it out"
+        )
+    data = data.at(path)
     source = open_source(data)
     if source.classes != classes:
         raise InputError(
-            f"data.path: {getattr(data, 'path', '')}: has {len(source.classes)} classes, not those of the run "
+            f"data.path: {data.place}: has {len(source.classes)} classes, not those of the run "
             f"({', '.join(classes[:3])}, ...)"
         )
     return source

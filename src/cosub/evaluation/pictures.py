@@ -9,7 +9,7 @@ from torch import nn
 from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
-from cosub.evaluation.classification import logits_of
+from cosub.evaluation.accuracy import logits_of
 from cosub.recipes.inputs import Inputs
 from cosub.runs.drawing import panels, save
 from cosub.runs.names import caption

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cosub.data.transforms import evaluation, normalize
-from cosub.evaluation.classification import logits_of
+from cosub.evaluation.accuracy import logits_of
 from cosub.recipes.recipe import Recipe
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,6 +121,4 @@ def _is_target(target: Any) -> bool:
 
 def _bundled() -> str:
     """timm's copy, the same as the published file."""
-    from importlib.resources import files
-
     return files("timm.data").joinpath("_info/imagenet_real_labels.json").read_text()

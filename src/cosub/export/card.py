@@ -10,6 +10,7 @@ import cosub
 from cosub.export.opening import with_opening
 from cosub.export.plain import Plain
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 
 _PAPER = """@inproceedings{touvron2023cosub,
   title = {Co-training 2^L Submodels for Visual Recognition},
@@ -57,7 +58,7 @@ print(config["label_names"][logits[0].argmax()])
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card tells of a run."""
+    """What a card says of a run."""
 
     recipe: Recipe
     classes: tuple[str, ...]
@@ -115,4 +116,4 @@ def onnx_usage() -> str:
 
 
 def _millions(plain: Plain) -> str:
-    return f"{sum(parameter.numel() for parameter in plain.model.parameters()) / 1e6:.2f}"
+    return f"{count_parameters(plain.model) / 1e6:.2f}"

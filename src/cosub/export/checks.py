@@ -1,4 +1,4 @@
-"""That an exported network answers as its source does, on real images."""
+"""Compare the logits of an exported network with those of its run, on real images."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,7 +37,9 @@ def real_images(examples: Examples, recipe: Recipe, number: int = IMAGES) -> Flo
     return normalize(torch.stack(found), recipe.inputs)
 
 
-def answers(network: Network, images: Float[Tensor, "B 3 H W"], batches: Sequence[int] = ()) -> Float[Tensor, "B K"]:
+def batched_logits(
+    network: Network, images: Float[Tensor, "B 3 H W"], batches: Sequence[int] = ()
+) -> Float[Tensor, "B K"]:
     """Logits in batches of 32, after first batches of other sizes."""
     rest = images.shape[0] - sum(batches)
     sizes = [*batches, *[32] * (rest // 32), *([rest % 32] if rest % 32 else [])]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, onnx_usage, readme
-from cosub.export.checks import NEAR, answers, require_same
-from cosub.export.folder import settings
+from cosub.export.checks import NEAR, batched_logits, require_same
 from cosub.export.plain import Plain
+from cosub.export.writing import settings
 from cosub.runs.folder import aside
 from cosub.runs.names import write_text
 
@@ -44,14 +44,14 @@ def write_onnx(
 ) -> float:
     """Write FOLDER/model.onnx from "images" `(B, 3, H, W)` to "logits" `(B, K)`, with a config and a card.
 
-    Where the exporter cannot take fused attention, it gets attention in plain words, and `say` is told.
+    Where the exporter cannot take fused attention, it gets attention in plain operations, and `say` gets a message.
 
     Returns:
         The largest difference between the logits of onnxruntime and the run's, over batches of several sizes.
 
     Raises:
         InputError: if something is there already, or a package is missing.
-        RunError: if torch cannot export the model, or the result does not answer as the run does.
+        RunError: if torch cannot export the model, or the result gives other logits than the run.
     """
     require_packages()
     with aside(folder) as place:
@@ -60,7 +60,7 @@ def write_onnx(
         config = str(place / "config.json")
         save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
         write_text(place / "README.md", readme(facts, plain, onnx_usage()))
-        found = answers(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
+        found = batched_logits(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")
 
 
@@ -70,7 +70,7 @@ def _export(model: nn.Module, images: Float[Tensor, "B 3 H W"], path: Path, say:
     except Exception as error:  # the exporter raises what any of its stages does
         if not any(vars(module).get("fused_attn") for module in model.modules()):
             raise _unexportable(model, error) from error
-        say(f"ONNX: torch cannot export fused attention ({_short(error)}); exporting it in plain words")
+        say(f"ONNX: torch cannot export fused attention ({_short(error)}); exporting it in plain operations")
         try:
             _try(unfused(model), images, path)
         except Exception as again:

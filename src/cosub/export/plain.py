@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cosub.architectures.patchconvnet import PatchConvNet
+from cosub.architectures import patchconvnet, registration
 from cosub.errors import InputError
 from cosub.runs import standalone
 from cosub.twins import TWINS
@@ -51,7 +51,7 @@ class Plain:
     @property
     def needs_module(self) -> bool:
         """Whether timm alone cannot build it from its arguments."""
-        return bool(self.replaced) or isinstance(self.model, PatchConvNet)
+        return bool(self.replaced) or isinstance(self.model, patchconvnet.PatchConvNet)
 
 
 def plain_model(model: nn.Module, kept: Sequence[int], scale: float = 1.0) -> Plain:
@@ -109,10 +109,8 @@ def _unlabelled(model: nn.Module) -> nn.Module:
 def module_text(plain: Plain) -> str:
     """The file that builds what timm alone cannot: `standalone`, and before it a network that timm lacks."""
     text = inspect.getsource(standalone)
-    if not isinstance(plain.model, PatchConvNet):
+    if not isinstance(plain.model, patchconvnet.PatchConvNet):
         return text
-    from cosub.architectures import patchconvnet, registration
-
     docstring, rest = text.split('"""\n', 1)
     sources = [_without_imports(inspect.getsource(module)) for module in (registration, patchconvnet)]
     # Shapes in annotations need a package; unevaluated they are words.

@@ -1,11 +1,9 @@
 """The words that load what was exported, from any folder, in a process that has no cosub."""
 
 from pathlib import Path
-from typing import Literal
 
+from cosub.choices import Format
 from cosub.export.plain import Plain
-
-Format = Literal["timm", "onnx", "hub"]
 
 
 def loading_words(plain: Plain, form: Format, where: str) -> list[str]:

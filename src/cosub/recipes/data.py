@@ -1,11 +1,13 @@
 """Where images come from: the sources, and how each is read."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+import os
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from tyro.conf import Fixed, FlagConversionOff, Suppress
 
+from cosub.choices import Range
 from cosub.recipes.ranges import NonNegativeInt, OpenShare, Strict, require
 
 
@@ -21,12 +23,36 @@ class Data(Strict):
     PREFIX = "data."
     TASK: ClassVar[str] = "classification"
     """Kind of the task that its labels are for."""
+    EMBEDDED: ClassVar[bool] = False
+    """Whether the images come with a library: there is no `path`."""
+    CLASS_FOLDERS: ClassVar[bool] = False
+    """Whether `path` holds a folder of image files for each class, which `check-data` can list in a table."""
     PATH_IS_FILE: ClassVar[bool] = False
     """Whether `path` is a file that lists images, and not a folder."""
     PACKED: ClassVar[bool] = False
     """Whether images may lie inside other files, such as Parquet or tar files."""
     on_device: bool = False
     """A field of those whose images may lie on the device."""
+    orientation: bool = False
+    """A field of those whose images may be rotated as their EXIF tag says."""
+
+    @property
+    def place(self) -> str:
+        """The path; empty where there is none."""
+        return getattr(self, "path", "")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the images can be opened on this machine; those of a name on the Hub are not here."""
+        return self.EMBEDDED or os.path.exists(os.path.expanduser(self.place))
+
+    def at(self, path: str) -> Self:
+        """The same data at another path, where one is named and they have any."""
+        return self
+
+    def turned(self, orientation: bool) -> Self:
+        """The same data, with images rotated as their EXIF tag says, or not, where that can be chosen."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -51,6 +77,8 @@ class Sampled(Data):
 class Digits(Sampled):
     """scikit-learn's 1,797 handwritten digits of 8x8 pixels: real, embedded, offline."""
 
+    EMBEDDED = True
+
     kind: Fixed[Suppress[Literal["digits"]]] = "digits"
     test_share: OpenShare = 0.2
     """Share of the images in the stratified test split."""
@@ -65,7 +93,7 @@ class Pictures(Data):
     CROP_LONG: ClassVar[bool] = True
     """Whether an image over 16 times as long as wide is cropped: not where an annotation lies on it."""
 
-    range: Literal["type", "auto"] | tuple[float, float] = "type"
+    range: Range = "type"
     """Values that become black and white in grey images of more than 8 bits: two numbers; type, the range of their data
     type (65535 is white); or auto, minimum and maximum over the training images, which the run then keeps."""
     pixels: Fixed[Suppress[Literal[1, 2]]] = 2
@@ -73,6 +101,9 @@ class Pictures(Data):
     than 8 bits and drops alpha. 2: `range`; transparency becomes white; images over 16 times as long as wide are
     cropped
     to that."""
+
+    def at(self, path: str) -> Self:
+        return replace(self, path=path) if path else self
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,10 +122,15 @@ class Photographs(Sampled, Pictures):
     orientation: FlagConversionOff[bool] = False
     """Rotate images as their EXIF tag says. The paper's recipes do not, as torchvision does not."""
 
+    def turned(self, orientation: bool) -> Self:
+        return replace(self, orientation=orientation)
+
 
 @dataclass(frozen=True)
 class Folder(Photographs):
     """A folder of images: PATH/train/CLASS/*.jpg and PATH/val/CLASS/*.jpg, or PATH/CLASS/*.jpg."""
+
+    CLASS_FOLDERS = True
 
     kind: Fixed[Suppress[Literal["folder"]]] = "folder"
     path: str = ""

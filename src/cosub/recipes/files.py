@@ -43,6 +43,11 @@ def is_run(folder: str | os.PathLike[str]) -> bool:
     return os.path.isfile(os.path.join(folder, "recipe.json"))  # False for a name that is too long for a file
 
 
+def read_run(folder: Path) -> Recipe:
+    """The recipe of a run. Raises InputError as `read`."""
+    return read(folder / "recipe.json")
+
+
 def require_run(folder: str | os.PathLike[str], field: str = "run") -> None:
     """Check that a folder is a run's, before anything heavy is imported.
 

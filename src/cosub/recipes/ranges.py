@@ -3,6 +3,7 @@
 import functools
 import math
 import operator
+import os
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, get_args, get_origin
@@ -27,6 +28,13 @@ _TESTS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operato
 def require(condition: bool, name: str, value: object, remedy: str) -> None:
     if not condition:
         raise InputError(f"{name}: {value!r}: {remedy}")
+
+
+def require_new_file(name: str, value: str) -> None:
+    """Raise InputError if a file that is to be written exists, or has no folder."""
+    require(not os.path.exists(value), name, value, "exists; name another file")
+    made = os.path.isdir(os.path.dirname(value) or ".")
+    require(made, name, value, "its folder does not exist; make it first, or name another file")
 
 
 class Checked:

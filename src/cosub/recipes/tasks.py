@@ -16,6 +16,8 @@ class BaseTask(Strict):
     PREFIX = "task."
     EXAMPLE: ClassVar[str]
     """The name of a recipe for this task."""
+    PER_IMAGE: ClassVar[bool] = False
+    """Whether an image has one class."""
 
     def check(self, recipe: Any) -> None:
         """Raise InputError for a value of the recipe that the task cannot use."""
@@ -26,6 +28,7 @@ class Classification(BaseTask):
     """A class for every image."""
 
     EXAMPLE = "digits"
+    PER_IMAGE = True
 
     kind: Fixed[Suppress[Literal["classification"]]] = "classification"
 

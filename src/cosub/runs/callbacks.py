@@ -1,11 +1,11 @@
-"""What others are told of a run as it goes: trackers of experiments, plots in a notebook."""
+"""Callbacks of a run: trackers of experiments, plots in a notebook."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
 class Callback(Protocol):
-    """Told of a run by the first process alone, between steps. What it raises ends the run; the same call continues it.
+    """Called by the first process alone, between steps. What it raises ends the run; the same call continues it.
 
     Values are numbers by name. A metric is named by the images that it was measured on: `validation_top1`, `test_top1`.
     """

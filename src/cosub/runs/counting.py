@@ -15,6 +15,10 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 @dataclass(frozen=True)
 class Cost:
     """Of one forward and backward. The bytes exclude the model and the gradients of its parameters."""

@@ -110,10 +110,6 @@ def explain_errors() -> Iterator[None]:
         raise
 
 
-def is_main() -> bool:
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from cosub.data.atomic import written_atomically
 from cosub.errors import InputError
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 from cosub.recipes.recipe import Recipe
-from cosub.recipes.tasks import Classification
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,29 @@ class RunFolder:
             raise InputError(f"run: {self.summary}: is not a summary")
         return found
 
+    def read_classes(self, field: str = "run") -> tuple[str, ...]:
+        """The names of the classes, which lie in the file of weights.
+
+        Raises:
+            InputError: if there are no weights yet, or they cannot be read, naming `field`.
+        """
+        if not self.weights.exists():
+            raise InputError(
+                f"{field}: {self.path}: has no model.safetensors yet; finish it with the same train command"
+            )
+        with _readable(self.weights, field), safe_open(self.weights, "pt") as file:
+            return tuple(json.loads((file.metadata() or {})["classes"]))
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self.summary, json.dumps(summary, indent=2) + "\n")
+
+
+@contextmanager
+def _readable(weights: Path, field: str) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{field}: {weights}: cannot be read ({error})") from error
 
 
 def _locked(descriptor: int) -> bool:
@@ -198,7 +219,7 @@ def load_classifier(run: str | os.PathLike[str]) -> Trained:
 
 def require_classification(recipe: Recipe, run: str | os.PathLike[str]) -> None:
     """Raise InputError for a run of another task than classification."""
-    if not isinstance(recipe.task, Classification):
+    if not recipe.task.PER_IMAGE:
         raise InputError(
             f"run: {run}: is a {recipe.task.kind} run, and this is for classification; `cosub evaluate {run} --show N` "
             "evaluates it and draws its predictions"
@@ -211,22 +232,15 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
     Raises:
         InputError: if the folder holds no finished run, or its weights do not fit its recipe.
     """
-    from safetensors.torch import load_file
-
     from cosub.runs.network import build_network
     from cosub.runs.published import describe
 
     folder = RunFolder(Path(run).expanduser())
     require_run(folder.path)
     recipe = read(folder.recipe)
-    if not folder.weights.exists():
-        raise InputError(f"run: {folder.path}: has no model.safetensors yet; finish it with the same train command")
-    try:
-        with safe_open(folder.weights, "pt") as file:
-            classes = tuple(json.loads((file.metadata() or {})["classes"]))
+    classes = folder.read_classes()
+    with _readable(folder.weights, "run"):
         weights = load_file(folder.weights)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"run: {folder.weights}: cannot be read ({error})") from error
     network = build_network(recipe, len(classes), copies=1).eval()
     try:
         network.load_state_dict(weights)
@@ -234,6 +248,6 @@ def load_run(run: str | os.PathLike[str]) -> Trained:
         raise InputError(
             f"run: {folder.weights}: does not fit {folder.recipe} ({str(error).splitlines()[1].strip()})"
         ) from error
-    if isinstance(recipe.task, Classification):
+    if recipe.task.PER_IMAGE:
         describe(network, recipe, classes)
     return Trained(recipe, classes, network)

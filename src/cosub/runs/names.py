@@ -4,13 +4,22 @@ As everywhere in Python, a byte that cannot be decoded is a lone surrogate.
 """
 
 import contextlib
+import csv
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
     """Write text with names in UTF-8; bytes that could not be decoded are written as they were."""
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def write_rows(path: Path, titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV file, which must not exist. Names are written as in `write_text`."""
+    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows([titles, *rows])
 
 
 def printable_everywhere() -> None:

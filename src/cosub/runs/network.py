@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import timm
 import torch
 from torch import nn
 
@@ -90,8 +91,6 @@ def create_model(recipe: Recipe, num_classes: int, **optional: Any) -> nn.Module
     Raises:
         InputError: for a model that timm does not know, or arguments that it does not take.
     """
-    import timm
-
     # Only names of timm's own registry: others would fetch code or configuration from elsewhere.
     if any(mark in recipe.model for mark in ":/\\") or not timm.is_model(recipe.model):
         known = timm.list_models()
@@ -141,8 +140,6 @@ def create(model: str, resolution: int, num_classes: int, settings: dict[str, An
     Models that take images of any size have no argument for it, and a few have none for drop path. A model need not
     take the other `optional` arguments either.
     """
-    import timm
-
     optional = {"img_size": resolution, "drop_path_rate": 0.0, **optional}
     while True:
         try:

@@ -74,7 +74,7 @@ class Reporter:
 
 
 class Terminal(Reporter):
-    """Tables, warnings and progress for one process, and what callbacks are told."""
+    """Tables, warnings, progress and callbacks of one process."""
 
     def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
         self.console, self.callbacks = Console(stderr=True), callbacks
@@ -136,7 +136,7 @@ class Terminal(Reporter):
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Progress through `total` pieces of work: the function that is yielded is told how many more are done."""
+    """Progress through `total` pieces of work: call the function that is yielded with how many more are done."""
     meter, done = Meter(Console(stderr=True), title, total), 0
 
     def advance(more: int) -> None:

@@ -23,10 +23,10 @@ from torch import nn
 from cosub.choices import Interpolation
 from cosub.data.pixels import reading
 from cosub.errors import InputError
-from cosub.recipes.files import is_run, read
+from cosub.recipes.files import is_run, read_run
 from cosub.recipes.inputs import Inputs
 from cosub.recipes.recipe import Recipe
-from cosub.weights.hub import FILE, require_hub_name
+from cosub.weights.hub_names import FILE, require_hub_name
 
 CONFIG = "config.json"
 
@@ -57,7 +57,7 @@ class Published:
     messages: tuple[str, ...] = ()
 
 
-def told(inputs: Inputs) -> str:
+def describe_inputs(inputs: Inputs) -> str:
     """Inputs as text for messages."""
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (inputs.mean, inputs.std))
     return f"mean {mean}, std {std}, crop_ratio {inputs.crop_ratio:g} ({inputs.interpolation})"
@@ -93,8 +93,8 @@ def prepared_otherwise(recipe: Recipe) -> str:
     if (theirs.mean, theirs.std) == (ours.mean, ours.std):
         return ""
     return (
-        f"the weights expect images with {told(theirs)} ({found.origin}), and this recipe has {told(ours)}: "
-        "set --mean and --std, or name the weights with --weights to use theirs"
+        f"the weights expect images with {describe_inputs(theirs)} ({found.origin}), and this recipe has "
+        f"{describe_inputs(ours)}: set --mean and --std, or name the weights with --weights to use theirs"
     )
 
 
@@ -137,7 +137,7 @@ def describe(network: nn.Module, recipe: Recipe, classes: tuple[str, ...]) -> No
 
 
 def _of_run(folder: Path) -> Published:
-    run = read(folder / "recipe.json")
+    run = read_run(folder)
     return Published(run.inputs, run.resolution, str(folder), run.model, run.model_args)
 
 

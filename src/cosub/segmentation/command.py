@@ -1,15 +1,20 @@
 """cosub evaluate of a segmentation run: mIoU, a table by class, overlays."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from cosub.attachment import layers_per_block
 from cosub.errors import InputError
+from cosub.evaluation.images import images_of_run
+from cosub.runs import distributed
+from cosub.runs.tables import align
+from cosub.segmentation.evaluation import SCALES, Mode, Result, evaluate, viewer
+from cosub.segmentation.overlays import show_scenes
+from cosub.segmentation.report import write_report
+from cosub.submodel import evenly
 
-if TYPE_CHECKING:
-    from cosub.segmentation.evaluation import Result
 
-
-class Options(Protocol):
+class EvaluateOptions(Protocol):
     """The options of `cosub evaluate`."""
 
     @property
@@ -31,7 +36,9 @@ class Options(Protocol):
     def inputs(self) -> dict[str, Any]: ...
 
 
-def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path | None = None) -> dict[str, Any] | None:
+def evaluate_scenes(
+    options: EvaluateOptions, trained: Any, as_json: bool, report: Path | None = None
+) -> dict[str, Any] | None:
     """Evaluate the run's network as the options say; print and return the results. `report`: a folder for a report.
 
     Raises:
@@ -40,13 +47,6 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path 
     for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
             raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
-    from cosub.attachment import layers_per_block
-    from cosub.evaluation.images import images_of_run
-    from cosub.runs import distributed
-    from cosub.segmentation.evaluation import SCALES, Mode, evaluate, viewer
-    from cosub.segmentation.overlays import show_scenes
-    from cosub.submodel import evenly
-
     examples: Any = images_of_run(trained.recipe.data, trained.classes, options.data.path or "test")
     world = distributed.join(options.device)
     if report is not None and world.size > 1:
@@ -63,15 +63,12 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path 
     values |= {"whole": options.whole, "multi_scale": options.multi_scale}
     if layers is not None:
         values |= {"keep": options.keep, "layers": layers}
+    look = viewer(recipe, network, mode, world.device)
     if options.show:
         target = Path(options.run) / "examples.png"
-        look = viewer(recipe, network, mode, world.device)
         show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
         values["picture"] = str(target)
     if report is not None:
-        from cosub.segmentation.report import write_report
-
-        look = viewer(recipe, network, mode, world.device)
         found = write_report(network, examples, trained.classes, look, options.run, report, layers)
         values["report"] = {"folder": str(report), **found}
     if not as_json:
@@ -80,10 +77,8 @@ def evaluate_scenes(options: Options, trained: Any, as_json: bool, report: Path 
     return values
 
 
-def table(result: "Result") -> list[str]:
+def table(result: Result) -> list[str]:
     """The result as lines of text: classes with their share of the pixels, then the means."""
-    from cosub.runs.tables import align
-
     total = max(sum(score.pixels for score in result.classes), 1)
     lines = [["class", "IoU", "accuracy", "pixels"]]
     for score in result.classes:

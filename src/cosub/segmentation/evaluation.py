@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional
 from cosub.attachment import active, layers_per_block
 from cosub.data.transforms import normalize
 from cosub.errors import InputError
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.recipe import Recipe
 from cosub.recipes.tasks import Segmentation
 from cosub.runs.distributed import World

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from cosub.data.decoding import BadImage
 from cosub.data.pixels import decoded, rule_of
 from cosub.errors import InputError
-from cosub.evaluation.networks import Candidate, layers_kept
+from cosub.evaluation.candidates import Candidate, layers_kept
 from cosub.runs.drawing import new_figure, save
 from cosub.runs.folder import require_free
 from cosub.runs.names import caption
@@ -26,7 +26,7 @@ from cosub.segmentation.palette import palette
 _NAMED = 0.01  # share of an image from which on a class has its name written
 
 
-class Options(Protocol):
+class PredictOptions(Protocol):
     """What the command line says of it; see `cosub predict --help`."""
 
     @property
@@ -41,7 +41,7 @@ class Options(Protocol):
 
 
 def predict_scenes(
-    options: Options, candidate: Candidate, paths: Sequence[Path], device: torch.device
+    options: PredictOptions, candidate: Candidate, paths: Sequence[Path], device: torch.device
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write a map and an overlay of each image that can be read, and a legend.
 
@@ -74,16 +74,20 @@ def predict_scenes(
             bad.append(str(error))
             continue
         probabilities = drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers)
-        answer = probabilities.argmax(0).byte().cpu()
+        prediction = probabilities.argmax(0).byte().cpu()
         folder.mkdir(exist_ok=True)
         name = _free(path.stem, names)
         files = {"map": folder / f"{name}.png", "overlay": folder / f"{name}-overlay.png"}
-        _indexed(answer, colours).save(files["map"])
-        overlay = Image.fromarray(painted(np.asarray(image), answer, colours))
-        _name_regions(overlay, answer, classes)
+        _indexed(prediction, colours).save(files["map"])
+        overlay = Image.fromarray(painted(np.asarray(image), prediction, colours))
+        _name_regions(overlay, prediction, classes)
         overlay.save(files["overlay"])
         found.append(
-            {"image": str(path), "classes": _shares(answer, classes), **{key: str(file) for key, file in files.items()}}
+            {
+                "image": str(path),
+                "classes": _shares(prediction, classes),
+                **{key: str(file) for key, file in files.items()},
+            }
         )
     if found:
         _draw_legend(classes, colours, folder / "legend.png")
@@ -100,17 +104,17 @@ def _free(stem: str, names: set[str]) -> str:
     return name
 
 
-def _indexed(answer: UInt8[Tensor, "H W"], colours: np.ndarray) -> Image.Image:
-    image = Image.fromarray(answer.numpy() + 1, "P")
+def _indexed(prediction: UInt8[Tensor, "H W"], colours: np.ndarray) -> Image.Image:
+    image = Image.fromarray(prediction.numpy() + 1, "P")
     image.putpalette(np.concatenate([np.zeros((1, 3), np.uint8), colours]).tobytes())
     return image
 
 
-def _name_regions(overlay: Image.Image, answer: UInt8[Tensor, "H W"], classes: Sequence[str]) -> None:
+def _name_regions(overlay: Image.Image, prediction: UInt8[Tensor, "H W"], classes: Sequence[str]) -> None:
     """Write the name of each larger class where it is widest: not all people tell the colours apart."""
     draw, size = ImageDraw.Draw(overlay), max(10, min(overlay.size) // 25)
     for index, name in enumerate(classes):
-        here = np.pad((answer == index).numpy(), 1)
+        here = np.pad((prediction == index).numpy(), 1)
         if here.mean() < _NAMED:
             continue
         depth = np.asarray(distance_transform_edt(here))[1:-1, 1:-1]
@@ -120,11 +124,11 @@ def _name_regions(overlay: Image.Image, answer: UInt8[Tensor, "H W"], classes: S
         draw.text(place, shown, "white", anchor="mm", font_size=size, stroke_width=2, stroke_fill="black")
 
 
-def _shares(answer: UInt8[Tensor, "H W"], classes: Sequence[str]) -> list[dict[str, Any]]:
-    counts = torch.bincount(answer.flatten().long(), minlength=len(classes))
+def _shares(prediction: UInt8[Tensor, "H W"], classes: Sequence[str]) -> list[dict[str, Any]]:
+    counts = torch.bincount(prediction.flatten().long(), minlength=len(classes))
     order = [index for index in counts.argsort(descending=True, stable=True).tolist() if counts[index]]
     return [
-        {"class": classes[index], "share": int(counts[index]) / answer.numel(), "pixels": int(counts[index])}
+        {"class": classes[index], "share": int(counts[index]) / prediction.numel(), "pixels": int(counts[index])}
         for index in order
     ]
 

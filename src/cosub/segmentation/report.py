@@ -1,6 +1,5 @@
 """A report on a segmenter: by class, what is taken for what, and the scenes that it does worst on."""
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from cosub.data.decoding import BadImage
 from cosub.errors import InputError
 from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, mistakes, write_matrix
-from cosub.runs.names import write_text
+from cosub.runs.names import write_rows, write_text
 from cosub.segmentation.evaluation import Viewer, drive_alone, score
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.overlays import show_scenes
@@ -55,7 +54,7 @@ def write_report(
         look: how the network sees a scene.
         name: of the network, for people.
         folder: where to write.
-        layers: the residual layers of a submodel; by default the full network answers.
+        layers: the residual layers of a submodel; by default the full network.
 
     Returns:
         the numbers, which are those of report.json.
@@ -73,9 +72,8 @@ def write_report(
     draw_matrix(matrix, classes, title, "pixels", folder / "confusion.png")
     _write_classes(rows, folder / "classes.csv")
     order = sorted(accuracy, key=lambda place: accuracy[place])
-    with (folder / "scenes.csv").open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        lines = [[examples.name(place), round(accuracy[place], 6)] for place in order]
-        csv.writer(file).writerows([["scene", "pixel accuracy"], *lines])
+    lines = ([examples.name(place), round(accuracy[place], 6)] for place in order)
+    write_rows(folder / "scenes.csv", ("scene", "pixel accuracy"), lines)
     worst = order[:_WORST]
     chosen = _Chosen(len(classes), [examples.labels[place] for place in worst], examples, worst)
     show_scenes(network, chosen, classes, look, len(worst), folder / "worst.png", layers=layers)
@@ -97,8 +95,10 @@ def _count(
         except BadImage as error:
             bad.append(str(error))
             continue
-        answer = drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers).argmax(0).cpu()
-        matrix = multiclass_confusion_matrix(answer[None], labels[None].long(), number, ignore_index=IGNORE)
+        prediction = (
+            drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers).argmax(0).cpu()
+        )
+        matrix = multiclass_confusion_matrix(prediction[None], labels[None].long(), number, ignore_index=IGNORE)
         total += matrix
         if int(matrix.sum()):
             accuracy[place] = float(matrix.diagonal().sum() / matrix.sum())
@@ -106,10 +106,9 @@ def _count(
 
 
 def _write_classes(rows: Sequence[ClassRow], path: Path) -> None:
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "pixels", "IoU", "accuracy", "precision", "mistaken for"])
-        writer.writerows([row.name, row.number, row.iou, row.recall, row.precision, row.taken_for] for row in rows)
+    titles = ("class", "pixels", "IoU", "accuracy", "precision", "mistaken for")
+    values = ([row.name, row.number, row.iou, row.recall, row.precision, row.taken_for] for row in rows)
+    write_rows(path, titles, values)
 
 
 def _page(
@@ -128,4 +127,4 @@ def _page(
         shares = (f"{a} taken for {b} ({n / pixels:.2%} of the pixels)" for a, b, n in pairs)
         yield f"Most frequent mistakes: {'; '.join(shares)}.\n"
     yield "## The scenes with the lowest pixel accuracy\n\nscenes.csv names all, the worst first.\n"
-    yield "![The worst scenes: image, truth, answer](worst.png)"
+    yield "![The worst scenes: image, annotation, prediction](worst.png)"

@@ -1,24 +1,25 @@
 """Accuracy against time and parameters, over depths and strategies, on test images that no choice was made on."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cosub.choices import SlimUnit, Strategy
+from cosub.choices import Strategy, Unit
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.runs.drawing import look, panels, save
 from cosub.runs.folder import aside
+from cosub.runs.names import write_rows
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.tables import align
 from cosub.runs.ways import WAYS, way_of
-from cosub.slimming.images import load_at_random
+from cosub.slimming.calibration_set import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
-from cosub.slimming.scoring import Layers, accuracy_of, milliseconds
-from cosub.slimming.slim import Opened, open_run, params_of
+from cosub.slimming.scorer import Layers, accuracy_of, milliseconds
+from cosub.slimming.slim import Opened, open_run
 from cosub.slimming.strategies import cost, layer_scales
 
 FULL = "full network"
@@ -128,13 +129,13 @@ def _measure(request: Request, opened: Opened, chosen: Sequence[Choice], test: I
     return [_point(choice, made[choice.layers], top1[choice.layers], latency[choice.layers], kind) for choice in chosen]
 
 
-def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: SlimUnit) -> dict[str, Any]:
+def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: Unit) -> dict[str, Any]:
     return {
         "strategy": choice.strategy,
         "layers": len(slimmed.layers),
         "top1": round(top1, 6),
         "milliseconds": latency,
-        "params": params_of(slimmed.network),
+        "params": count_parameters(slimmed.network),
         "factor": slimmed.factor,
         "loss": slimmed.loss,
         "kept_layers": list(slimmed.recipe.kept_layers),
@@ -144,10 +145,8 @@ def _point(choice: Choice, slimmed: Slimmed, top1: float, latency: float, unit: 
 
 
 def _write(points: Sequence[dict[str, Any]], target: Path) -> None:
-    with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({**point, "kept_layers": " ".join(map(str, point["kept_layers"]))} for point in points)
+    lines = ({**point, "kept_layers": " ".join(map(str, point["kept_layers"]))} for point in points)
+    write_rows(target, COLUMNS, ([line[column] for column in COLUMNS] for line in lines))
 
 
 def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:

@@ -13,7 +13,7 @@ from cosub.evaluation.images import Images
 from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import Trained
 from cosub.runs.network import build_network
-from cosub.slimming.scoring import Layers, loss_of
+from cosub.slimming.scorer import Layers, loss_of
 
 _FACTORS = 5
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 from tyro.conf import Positional
 
-from cosub.choices import SlimUnit, Strategy
+from cosub.choices import Strategy, Unit
 from cosub.errors import InputError
 from cosub.recipes.data import DataPath
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt
@@ -22,7 +22,7 @@ class Request(Checked):
     """The run's folder."""
     keep: int | None = None
     """How many to keep: blocks, or residual layers with --unit layer."""
-    unit: SlimUnit | None = None
+    unit: Unit | None = None
     """What is taken out as one: a whole block, so that timm's own model of a smaller depth is left, or a single
     residual layer; attention and MLP of a block are two. By default block where the depth of timm's model can express
     it, else layer."""

@@ -6,25 +6,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 import cosub
 from cosub.choices import Strategy
 from cosub.data.sources import Source
 from cosub.errors import InputError
-from cosub.evaluation.classification import evaluate, shares_of
+from cosub.evaluation.accuracy import evaluate, shares_of
 from cosub.evaluation.images import source_of_run
 from cosub.recipes.files import read
 from cosub.recipes.methods import Distill
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
+from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
-from cosub.slimming.images import calibration_images
+from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
-from cosub.slimming.scoring import Layers, Scorer, milliseconds
+from cosub.slimming.scorer import Layers, Scorer, milliseconds
 from cosub.slimming.strategies import choose, cost
 from cosub.slimming.units import Units, counted_by, units_of
 from cosub.train.checkpoint import save_weights
@@ -180,7 +179,7 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
         "factor": slimmed.factor,
         "factor_losses": {f"{factor:g}": loss for factor, loss in slimmed.losses.items()},
         "calibration_images": len(opened.scorer.images),
-        **dict(zip(("params", "params_full"), map(params_of, networks), strict=True)),
+        **dict(zip(("params", "params_full"), map(count_parameters, networks), strict=True)),
         **dict(zip(("milliseconds", "milliseconds_full"), times, strict=True)),
         "latency_batch": request.latency_batch,
         "top1_full": opened.top1,
@@ -235,12 +234,9 @@ def healing(request: Request, folder: RunFolder) -> Recipe:
     """
     recipe = read(folder.recipe)
     loss = "bce-soft" if recipe.method.targets == "bce" else "ce-soft"
-    data = recipe.data
-    if request.data.path and data.kind != "digits":
-        data = dataclasses.replace(data, path=request.data.path)
     return dataclasses.replace(
         recipe,
-        data=data,
+        data=recipe.data.at(request.data.path),
         weights=str(folder.path),
         method=Distill(teacher=request.run, loss=loss),
         drop_rate=0.0,
@@ -270,7 +266,3 @@ def table(summary: dict[str, Any]) -> dict[str, str]:
         "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {summary['num_images']:,} test images)",
         "folder": summary["run"],
     }
-
-
-def params_of(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cosub.attachment import layers_per_block
 from cosub.choices import Strategy
 from cosub.errors import InputError
-from cosub.slimming.scoring import Layers, Scorer, blocks_of
+from cosub.slimming.scorer import Layers, Scorer, blocks_of
 from cosub.slimming.units import Chosen, Units, single_layers, without
 from cosub.submodel import evenly
 

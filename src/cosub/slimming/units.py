@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cosub.choices import SlimUnit
+from cosub.choices import Unit
 from cosub.errors import InputError
 from cosub.runs.folder import Trained
 from cosub.runs.network import create, settings_of
-from cosub.slimming.scoring import Layers, blocks_of
+from cosub.slimming.scorer import Layers, blocks_of
 from cosub.twins import TWINS, removal
 from cosub.twins.classes import class_of
 from cosub.twins.depth import depth_without
@@ -25,7 +25,7 @@ Chosen = tuple[int, ...]  # numbers of units, ascending
 class Units:
     """The units of a network in order, and which of them may be left together."""
 
-    kind: SlimUnit
+    kind: Unit
     layers: tuple[Layers, ...]
     """The residual layers of each."""
     may_remain: Callable[[Chosen], bool] = lambda _: True
@@ -92,7 +92,7 @@ def counted_by(units: Units, option: str) -> str:
     )
 
 
-def units_of(trained: Trained, wanted: SlimUnit | None) -> Units:
+def units_of(trained: Trained, wanted: Unit | None) -> Units:
     """The units of a run's network: those that are wanted, or blocks where the depth of timm's model can express it.
 
     Where it can, blocks are only taken out so that it still does. A block whose shortcut changes the shape stays.

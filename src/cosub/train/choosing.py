@@ -7,7 +7,7 @@ import torch
 
 from cosub.recipes.recipe import Recipe
 from cosub.train.networks import BEST, Networks
-from cosub.train.state import Counters
+from cosub.train.run_state import Counters
 
 if TYPE_CHECKING:
     from cosub.train.logs import Logs

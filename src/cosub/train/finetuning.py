@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +12,12 @@ from timm.models import get_pretrained_cfg
 
 from cosub.errors import InputError, nearest
 from cosub.recipes.changes import changed
-from cosub.recipes.data import Photographs
-from cosub.recipes.files import is_run, read
+from cosub.recipes.files import is_run, read_run
 from cosub.recipes.finetune import like
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.runs.network import create, settings_of
-from cosub.runs.published import Published, look_up, told
+from cosub.runs.published import Published, describe_inputs, look_up
 from cosub.train.few_images import batch_for, epochs_for, warmup_for
 from cosub.train.probing import MOST
 from cosub.train.tasks import task_type
@@ -50,7 +49,7 @@ class Inferred:
         return {name for name in fields if _value(final, name) != _value(self.recipe, name)}
 
     def lines(self, final: Recipe | None = None) -> list[str]:
-        """What a person is told: values are those of the final recipe, and what is not inferred is named."""
+        """What is printed: values are those of the final recipe, and what is not inferred is named."""
         final = final or self.recipe
         given = self.given(final)
         lines = list(self.messages)
@@ -76,7 +75,7 @@ class Inferred:
         values = {name: _value(run, name) for name in fields if _value(run, name) != _value(self.recipe, name)}
         if not values:
             return self
-        now = f": {told(run.inputs)}" if "inputs" in values else ""
+        now = f": {describe_inputs(run.inputs)}" if "inputs" in values else ""
         kept = [note for note in self.notes if not any(name.startswith(tuple(values)) for name in note.fields)]
         found = dataclasses.replace(self, notes=tuple(kept))
         return found.joined(values, lambda _: f"{', '.join(values)} as in {folder}, which has begun{now}")
@@ -109,16 +108,14 @@ def begun(recipe: Recipe, folder: Path) -> Recipe | None:
     """The recipe of a run in that folder, if it started from the same weights with the same model."""
     if not is_run(folder):
         return None
-    there = read(folder / "recipe.json")
+    there = read_run(folder)
     return there if (there.weights, there.model) == (recipe.weights, recipe.model) else None
 
 
 def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
-    there = read(folder / "recipe.json").data if is_run(folder) else recipe.data
-    if not (isinstance(there, Photographs) and isinstance(recipe.data, Photographs)):
-        return recipe
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, orientation=there.orientation))
+    there = read_run(folder) if is_run(folder) else recipe
+    return dataclasses.replace(recipe, data=recipe.data.turned(there.data.orientation))
 
 
 def follow(recipe: Recipe) -> Inferred:
@@ -132,7 +129,7 @@ def follow(recipe: Recipe) -> Inferred:
 
 def _prepared(recipe: Recipe, found: Published) -> Inferred:
     recipe = dataclasses.replace(recipe, inputs=found.inputs)
-    note = Note(_INPUTS, lambda final: f"{told(final.inputs)}, from {found.origin}")
+    note = Note(_INPUTS, lambda final: f"{describe_inputs(final.inputs)}, from {found.origin}")
     return Inferred(recipe, (note,), found.messages)
 
 
@@ -204,7 +201,7 @@ def training_images(recipe: Recipe, local: bool) -> int | None:
 
     With `local` nothing but a path on this machine is opened.
     """
-    if local and not os.path.exists(os.path.expanduser(getattr(recipe.data, "path", ""))):
+    if local and not recipe.data.is_here:
         return None
     try:
         return len(task_type(recipe).open(recipe).train.labels)
@@ -218,4 +215,4 @@ def _parameters(recipe: Recipe) -> int:
             model = create(recipe.model, recipe.resolution, 1000, settings_of(recipe))
     except RuntimeError as error:
         raise InputError(f"model: {recipe.model!r}: timm does not know it ({error})") from error
-    return sum(parameter.numel() for parameter in model.parameters())
+    return count_parameters(model)

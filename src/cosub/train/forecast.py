@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cosub.data.transforms import normalize
-from cosub.evaluation.classification import SHARES
+from cosub.evaluation.accuracy import SHARES
 from cosub.train.choosing import chooses_before, evaluation_due
 from cosub.train.finite import copied_buffers, restore_buffers
 from cosub.train.trainer import Trainer
@@ -22,7 +22,7 @@ _EVALUATED = 16  # images that are timed
 def forecast(trainer: Trainer) -> str:
     """A sentence on the time of a new run from weights, which is left as it was.
 
-    Empty for other runs, with several processes, and on a GPU, whose first steps are slow and tell nothing.
+    Empty for other runs, with several processes, and on a GPU, whose first steps are slow.
     """
     world, recipe = trainer.world, trainer.recipe
     if trainer.state.step or not recipe.weights or world.size > 1 or world.device.type != "cpu":
@@ -45,11 +45,11 @@ def _seconds(trainer: Trainer) -> tuple[float, float]:
     batches = trainer.batches(steps=1, workers=0)
     loading, batch = _timed(lambda: next(batches))
     networks.student.train()
-    computing, _ = _timed(lambda: part.run(networks, networks.trained, batch, 0, 0))
+    compute, _ = _timed(lambda: part.run(networks, networks.trained, batch, 0, 0))
     images = normalize(batch.images[:_EVALUATED], trainer.recipe.inputs)
     with torch.no_grad():
         evaluating, _ = _timed(lambda: networks.student.eval()(images))
-    step = max(computing, loading / workers) if workers else computing + loading
+    step = max(compute, loading / workers) if workers else compute + loading
     return step * trainer.share.micro_steps, evaluating / len(images) + loading / len(batch.images) / max(workers, 1)
 
 

@@ -17,16 +17,17 @@ from torch import Tensor
 import cosub
 from cosub.attachment import state
 from cosub.data.atomic import written_atomically
-from cosub.data.depth import depth_cautions, resolve_range
 from cosub.data.marks import about, gone, mark
 from cosub.data.overview import overview
+from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.sources import fingerprint
 from cosub.errors import CosubError, InputError, RunError, Stopped
-from cosub.evaluation.classification import shares_of
+from cosub.evaluation.accuracy import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
 from cosub.runs.callbacks import Callback
+from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
 from cosub.runs.progress import Reporter, Terminal
@@ -52,7 +53,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     """Run a recipe, or continue it, and return its summary. A finished run is returned as it is.
 
-    Callbacks are told of what is logged and evaluated as it runs, in the first process.
+    Callbacks are called with what is logged and evaluated as it runs, in the first process.
 
     Raises:
         InputError: if the recipe cannot be run here; nothing was written.
@@ -100,7 +101,7 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
         InputError: if other data are there.
     """
     if gone(recipe.data):
-        where = getattr(recipe.data, "path", "") or "not given"
+        where = recipe.data.place or "not given"
         reporter.warn(f"data.path: {where}: there are no data now, and a finished run needs none")
         return
     source = task_type(recipe).open(recipe)
@@ -130,7 +131,7 @@ def default_folder(recipe: Recipe) -> str:
 def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check beforehand."""
     recipe = trainer.recipe
-    parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
+    parameters = count_parameters(trainer.network)
     copies = trainer.method.copies
     rows = copies * recipe.group_size
     kept = state(trainer.network).kept(rows)

@@ -86,7 +86,7 @@ def rate_scales(model: nn.Module, decay: float, rule: DecayRule) -> dict[str, fl
     matcher: Any = getattr(model, "group_matcher", None)
     if matcher is None:
         raise InputError(
-            f"optimizer.layer_decay_rule: timm: {type(model).__name__} does not tell timm its layers; take paper"
+            f"optimizer.layer_decay_rule: timm: {type(model).__name__} does not list its layers for timm; take paper"
         )
     layers: Any = group_parameters(model, matcher(coarse=False), reverse=True)
     last = max(layers.values())

@@ -1,21 +1,19 @@
-"""What a run will take, told before it runs: steps, FLOPs, time, and memory a device.
+"""What a run will take, before it runs: steps, FLOPs, time, and memory per device.
 
 Data that are there are counted. No model is allocated: one micro-step of the recipe's own method is run on tensors
 without memory.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from cosub.choices import Precision
 from cosub.data.transforms import training
-from cosub.recipes.data import DataConfig, Digits
 from cosub.recipes.ranges import require
 from cosub.recipes.recipe import Recipe
+from cosub.runs.counting import count_parameters
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.compile_choice import Choice
 from cosub.train.estimate import Estimate, Memory, Setting
@@ -25,8 +23,6 @@ from cosub.train.steps import steps_per_epoch
 from cosub.train.tasks import task_type
 
 Known = Literal["given", "source", "assumed"]
-
-_DIGITS = 1797
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ def plan(
         recipe=recipe,
         machine=machine,
         precision=estimate.precision,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=count_parameters(network),
         size=size,
         steps_per_epoch=per_epoch,
         learning_rates=tuple(_rates(recipe, per_epoch)),
@@ -165,21 +161,13 @@ def plan(
 
 
 def _size(recipe: Recipe, images: int | None) -> Size:
-    data = recipe.data
     require(images is None or images >= 1, "images", images, "must be 1 or more")
-    _, *known = task_type(recipe).assumed(recipe)
-    if isinstance(data, Digits):  # as scikit-learn rounds the share
-        known = [_DIGITS - math.ceil(data.test_share * _DIGITS), recipe.classes or 10]
-    elif images is None and _is_there(data):
-        source = task_type(recipe).open(recipe)
-        return Size(len(source.train.labels), len(source.classes), "source")
-    origin: Known = "given" if images else "source" if isinstance(data, Digits) else "assumed"
-    return Size(images or known[0], known[1], origin)
-
-
-def _is_there(data: DataConfig) -> bool:
-    path = getattr(data, "path", "")
-    return bool(path) and Path(path).expanduser().exists()
+    task, data = task_type(recipe), recipe.data
+    if data.EMBEDDED or (images is None and data.is_here):
+        source = task.open(recipe)
+        return Size(images or len(source.train.labels), len(source.classes), "given" if images else "source")
+    _, number, classes = task.assumed(recipe)
+    return Size(images or number, classes, "given" if images else "assumed")
 
 
 def _rates(recipe: Recipe, per_epoch: int) -> Iterator[Rate]:

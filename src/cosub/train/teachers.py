@@ -1,6 +1,5 @@
 """Frozen teachers: a finished run, an exported folder, or a network of timm with its weights."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,14 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cosub.attachment import attach, state
 from cosub.errors import InputError, nearest
-from cosub.evaluation.networks import TAKEN_OUT, take_out
-from cosub.recipes.files import is_run, read
+from cosub.evaluation.candidates import TAKEN_OUT, take_out
+from cosub.recipes.files import is_run, read_run
 from cosub.recipes.inputs import Inputs
+from cosub.runs.folder import RunFolder
 from cosub.runs.network import create, settings_of
 from cosub.runs.published import CONFIG, Published, look_up
 from cosub.twins.removal import remove_layers
@@ -143,14 +142,7 @@ def _unnamed(source: str, found: Published) -> str:
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
-    recipe, weights = read(folder / "recipe.json"), folder / "model.safetensors"
-    if not weights.exists():
-        raise InputError(f"teacher: {folder}: has no model.safetensors yet; finish it with the same train command")
-    try:
-        with safe_open(weights, "pt") as file:
-            names = json.loads((file.metadata() or {})["classes"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"teacher: {weights}: cannot be read ({error})") from error
+    recipe, names = read_run(folder), list(RunFolder(folder).read_classes("teacher"))
     return {
         "source": str(folder),
         "model": recipe.model,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cosub.data.loading import Batch
 from cosub.data.sources import Examples, Source
 from cosub.errors import Stopped
-from cosub.evaluation.classification import check_bad
+from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
@@ -34,10 +34,10 @@ from cosub.train.networks import STUDENT, Networks
 from cosub.train.nonfinite import NonFiniteSteps
 from cosub.train.optim import build_optimizer, learning_rate, set_learning_rate
 from cosub.train.parallel import Runners, parallel, synchronised
+from cosub.train.run_state import RunState
 from cosub.train.same_data import DataMark
 from cosub.train.sharding import shard_all
 from cosub.train.signals import StopRequest
-from cosub.train.state import RunState
 from cosub.train.steps import images_of_epoch, sampler_of, share, steps_per_epoch
 from cosub.train.tasks import Score, task_type
 
@@ -185,9 +185,9 @@ class Trainer:
         more = {**self.evaluate_training(), "distinct_images": images_of_epoch(self.recipe, self.steps_per_epoch)}
         if logs is not None:
             logs.write({**place, **headline, **more})
-        watched = "test" if self.source.validation is None else "validation"
-        self.reporter.measured(epochs, watched, self.task.metric.name, headline[self.task.metric.key])
-        self.reporter.evaluated({**place, **named(headline, watched), **more})
+        split = "test" if self.source.validation is None else "validation"
+        self.reporter.measured(epochs, split, self.task.metric.name, headline[self.task.metric.key])
+        self.reporter.evaluated({**place, **named(headline, split), **more})
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
         """Evaluate at the end of an epoch, save a checkpoint when it is due, and stop if a signal requested it."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from cosub.errors import InputError, nearest
 from cosub.weights.heads import head_names
-from cosub.weights.hub import FILE, require_hub_name
+from cosub.weights.hub_names import FILE, require_hub_name
 from cosub.weights.naming import Report, Weights, plain, renamed
 
 Size = tuple[int, int]

@@ -36,7 +36,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         print(f"usage: cosub analyse {'|'.join(ANALYSES)} [RUN ...] [OPTIONS]\n")
         for name, kind in ANALYSES.items():
             print(f"  {name:<13} {(kind.__doc__ or '').strip()}")
-        print("\ncosub analyse NAME --help tells more")
+        print("\ncosub analyse NAME --help lists its options")
         raise SystemExit(0)
     if what not in ANALYSES:
         raise InputError(f"analyse: {what!r}: must be {', '.join(ANALYSES)}{nearest(what, list(ANALYSES))}")

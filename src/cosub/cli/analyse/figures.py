@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cosub.analysis import counts, layers, overfitting, population, quantisation, tradeoff
+from cosub.analysis.results import plain, write_csv
 from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subjects, ways_of
-from cosub.analysis.tables import plain, write_csv
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
 from cosub.evaluation.images import halves, load_into_memory, subsample

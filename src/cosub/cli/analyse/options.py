@@ -1,10 +1,11 @@
-"""What each figure of `cosub analyse` may be told. Nothing heavy is imported here."""
+"""The options of each figure of `cosub analyse`. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from cosub.choices import Unit
 from cosub.recipes.data import DataPath
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
 
@@ -46,7 +47,7 @@ class Layers(_OfImages):
 
     sets: tuple[str, ...] = ("test",)
     """Two sets: test, train, or the path of others with the same classes; of a single one, two random halves."""
-    unit: Literal["block", "layer"] = "block"
+    unit: Unit = "block"
     """What is left out: one block (the paper), or one residual layer."""
 
     def __post_init__(self) -> None:

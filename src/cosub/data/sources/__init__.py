@@ -46,7 +46,7 @@ def open_source(config: DataConfig, classes: int = 0) -> Source:
         InputError: for a path that is missing, cannot be read or holds no data set, a single class, a label outside
             the classes, or another number of classes than `classes`.
     """
-    where = getattr(config, "path", "digits")
+    where = config.place or config.kind
     try:
         opened = _open(config)
         source = _by_rule(sampled(_checked(opened, where), config) if isinstance(config, Sampled) else opened, config)

@@ -1,4 +1,4 @@
-"""Which source reads a path, told by the names of its files."""
+"""Which source reads a path, by the names of its files."""
 
 from pathlib import Path
 

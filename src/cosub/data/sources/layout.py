@@ -9,9 +9,9 @@ from cosub.data.decoding import EXTENSIONS
 from cosub.data.sources.annotations import annotated
 from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.folder import Files, held_out
-from cosub.data.sources.source import Source, existing
+from cosub.data.sources.source import HELD_OUT, Source, existing
 from cosub.data.sources.splits import find_splits
-from cosub.data.sources.walking import Branch, Notes, told
+from cosub.data.sources.walking import Branch, Notes, list_left_out
 from cosub.errors import InputError
 from cosub.recipes.data import Folder
 
@@ -42,7 +42,7 @@ def open_folder(config: Folder) -> Source:
     places = {role: f"in {splits[role].path}" for role in others} | {"train": f"in {train_root.path}"}
     if not others:
         train, held = held_out(train, classes, config, root.path)
-        others, places["test"] = {"validation": held}, f"held out of {train_root.path}"
+        others, places["test"] = {"validation": held}, f"{HELD_OUT} {train_root.path}"
     validation = others.get("validation")
     test = others.get("test", validation)
     assert test is not None
@@ -148,7 +148,7 @@ def _holds_a_run(folder: Branch) -> bool:
 def _instead(folder: Branch) -> str:
     """What the folder holds that is not read."""
     left_out = folder.notes.left_out(folder.path)
-    return f" but {told(left_out)}" if left_out else ""
+    return f" but {list_left_out(left_out)}" if left_out else ""
 
 
 def _refuse_classes_within(root: Path, folders: Mapping[str, Branch]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cosub.data.decoding import Read, rgb
 from cosub.data.sources.grouping import hold_out
-from cosub.data.sources.source import Examples, Source
+from cosub.data.sources.source import HELD_OUT, Examples, Source
 from cosub.errors import InputError
 from cosub.recipes.data import Sampled
 from cosub.seeds import derive
@@ -72,7 +72,7 @@ def sampled(source: Source, config: Sampled) -> Source:
     train = Part(source.train, chosen)
     groups = None if source.groups is None else [source.groups[index] for index in chosen]
     validation = Part(source.train, sorted(held.tolist())) if held_out else source.validation
-    places = {**source.places, "validation": "held out of train"} if held_out and source.places else source.places
+    places = {**source.places, "validation": f"{HELD_OUT} train"} if held_out and source.places else source.places
     return replace(source, train=train, validation=validation, places=places, groups=groups)
 
 
@@ -106,7 +106,7 @@ def with_validation(source: Source) -> Source:
     if not held:
         raise InputError("choose: best: no class has two training images, so none can be held out; take last")
     kept = np.setdiff1d(np.arange(len(source.train.labels)), held).tolist()
-    places = {**source.places, "validation": "held out of train"} if source.places else source.places
+    places = {**source.places, "validation": f"{HELD_OUT} train"} if source.places else source.places
     return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)), places=places)
 
 

@@ -11,6 +11,8 @@ from cosub.data.sources.detection import reader_hint
 from cosub.data.sources.walking import LeftOut
 from cosub.errors import InputError
 
+HELD_OUT = "held out of"  # begins the place of images that no split of their own holds
+
 
 class Examples(Protocol):
     """A set of images: its labels, and image and name by index."""

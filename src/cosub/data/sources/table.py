@@ -12,7 +12,7 @@ import numpy as np
 
 from cosub.data.sources.folder import Files
 from cosub.data.sources.grouping import hold_out
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import HELD_OUT, Source
 from cosub.data.sources.splits import resolve_splits
 from cosub.errors import InputError
 from cosub.recipes.data import Table
@@ -47,7 +47,7 @@ def open_table(config: Table) -> Source:
     places = dict.fromkeys(parts, f"of {config.path}")
     if not parts["validation"] and not parts["test"]:
         train, parts["validation"] = _held_out(train, config)
-        places["test"] = f"held out of {config.path}"
+        places["test"] = f"{HELD_OUT} {config.path}"
     validation = _files(parts["validation"], classes, config.path) if parts["validation"] else None
     test = _files(parts["test"], classes, config.path) if parts["test"] else validation
     assert test is not None
@@ -153,13 +153,12 @@ def _refuse_leaks(table: Path, rows: Sequence[TableRow]) -> None:
     first: dict[str, TableRow] = {}
     leaks = {row.group: row for row in rows if first.setdefault(row.group, row).split != row.split}
     if leaks:
+        what = "1 group is" if len(leaks) == 1 else f"{len(leaks)} groups are"
         first_five = ", ".join(
             f"{group} ({first[group].split} in line {first[group].line}, {row.split} in line {row.line})"
             for group, row in list(leaks.items())[:5]
         )
-        raise InputError(
-            f"data.path: {table}: {len(leaks)} groups are in two splits: {first_five}; put each group into one split"
-        )
+        raise InputError(f"data.path: {table}: {what} in two splits: {first_five}; put each group into one split")
 
 
 # --- sets

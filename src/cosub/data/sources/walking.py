@@ -115,7 +115,7 @@ class Branch:
         return {}
 
 
-def told(left_out: Iterable[LeftOut]) -> str:
+def list_left_out(left_out: Iterable[LeftOut]) -> str:
     """What was left out, as one line."""
     return "; ".join(f"{item.number:,} {item.why} ({item.first})" for item in left_out)
 

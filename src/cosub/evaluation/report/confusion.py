@@ -1,6 +1,5 @@
 """What is taken for what: the confusion matrix as a table and as a picture, and its figures by class."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cosub.runs.drawing import panels, save
-from cosub.runs.names import caption
+from cosub.runs.names import caption, write_rows
 
 _NUMBERED = 15  # classes at most whose cells have their numbers
 _NAMED = 60  # classes at most that have their names beside the picture
@@ -66,10 +65,8 @@ def mistakes(matrix: Int[Tensor, "C C"], classes: Sequence[str], number: int) ->
 
 def write_matrix(matrix: Int[Tensor, "C C"], classes: Sequence[str], path: Path) -> None:
     """A CSV file: rows are the truth, columns the prediction."""
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["truth \\ prediction", *classes])
-        writer.writerows([name, *row] for name, row in zip(classes, matrix.tolist(), strict=True))
+    rows = ([name, *row] for name, row in zip(classes, matrix.tolist(), strict=True))
+    write_rows(path, ["truth \\ prediction", *classes], rows)
 
 
 def draw_matrix(matrix: Int[Tensor, "C C"], classes: Sequence[str], title: str, unit: str, path: Path) -> None:

@@ -1,6 +1,5 @@
 """A report in a folder: a page in Markdown, its tables as CSV, its pictures, and its numbers as JSON."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from cosub.evaluation.report.calibration import Calibration, calibrate, interval
 from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, mistakes, write_matrix
 from cosub.evaluation.report.pictures import draw_calibration, draw_errors, worst
 from cosub.evaluation.report.scoring import Scored
-from cosub.runs.names import write_text
+from cosub.runs.names import write_rows, write_text
 
 SHOWN_ERRORS = 24
 _WEAKEST = 15  # classes in the page's table; the CSV has all
@@ -80,26 +79,21 @@ def write_report(subject: Subject, folder: Path, precisions: Sequence[float]) ->
 
 
 def _write_classes(rows: Iterable[ClassRow], path: Path) -> None:
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["class", "images", "accuracy", "low", "high", "precision", "mistaken for"])
-        for row in rows:
-            low, high = _interval(row)
-            writer.writerow([row.name, row.number, row.recall, low, high, row.precision, row.taken_for])
+    titles = ("class", "images", "accuracy", "low", "high", "precision", "mistaken for")
+    values = ([row.name, row.number, row.recall, *_interval(row), row.precision, row.taken_for] for row in rows)
+    write_rows(path, titles, values)
 
 
 def _write_errors(subject: Subject, rows: Tensor, path: Path) -> None:
     scored, probabilities = subject.scored, subject.scored.probabilities
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["image", "true class", "predicted class", "probability of the true one", "of the predicted one"]
-        )
-        for row in rows.tolist():
-            label, predicted = int(scored.labels[row]), int(scored.predicted[row])
-            values = (f"{float(probabilities[row, index]):.6f}" for index in (label, predicted))
-            name = subject.examples.name(int(scored.places[row]))
-            writer.writerow([name, subject.classes[label], subject.classes[predicted], *values])
+    lines = []
+    for row in rows.tolist():
+        label, predicted = int(scored.labels[row]), int(scored.predicted[row])
+        values = (f"{float(probabilities[row, index]):.6f}" for index in (label, predicted))
+        name = subject.examples.name(int(scored.places[row]))
+        lines.append([name, subject.classes[label], subject.classes[predicted], *values])
+    titles = ("image", "true class", "predicted class", "probability of the true one", "of the predicted one")
+    write_rows(path, titles, lines)
 
 
 def _interval(row: ClassRow) -> tuple[float | None, float | None]:

@@ -12,8 +12,8 @@ from cosub.data.decoding import Read, rgb
 from cosub.data.loading import Batch, TestSet, test_loader
 from cosub.data.sources import Examples
 from cosub.data.transforms import evaluation, normalize
-from cosub.evaluation.classification import check_bad, logits_of
-from cosub.evaluation.networks import Candidate
+from cosub.evaluation.accuracy import check_bad, logits_of
+from cosub.evaluation.candidates import Candidate
 
 
 @dataclass(frozen=True)

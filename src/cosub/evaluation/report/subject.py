@@ -5,8 +5,8 @@ from typing import Any
 
 from cosub.data.sources import Examples, with_validation
 from cosub.errors import InputError
+from cosub.evaluation.candidates import Candidate
 from cosub.evaluation.images import draw_indices, source_of_run
-from cosub.evaluation.networks import Candidate
 from cosub.evaluation.report.page import Subject
 from cosub.evaluation.report.scoring import Scored
 

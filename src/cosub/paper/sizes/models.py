@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cosub.architectures  # noqa: F401  (registers them with timm)
 from cosub.attachment import attach, layers_per_block
-from cosub.paper.sizes.tables import ROWS, SizeRow
+from cosub.paper.sizes.rows import ROWS, SizeRow
+from cosub.runs.counting import count_parameters
 from cosub.runs.network import create
 from cosub.runs.timing import start_peak, time_in_turns
 
@@ -56,8 +57,7 @@ def size(name: str, resolution: int) -> Size:
         image = torch.empty(1, 3, resolution, resolution)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
-    params = sum(parameter.numel() for parameter in model.parameters())
-    return Size(params, counter.get_total_flops() // 2, layers_of(model))
+    return Size(count_parameters(model), counter.get_total_flops() // 2, layers_of(model))
 
 
 @functools.cache
@@ -78,8 +78,7 @@ def upernet_size(name: str, resolution: int, width: int, num_classes: int = 150)
         network.logits(image)
     counted = counter.get_flop_counts()["Global"]
     products = sum(number for kind, number in counted.items() if kind in _NOT_ATTENTION)
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return Size(params, products // 2, layers_of(backbone))
+    return Size(count_parameters(network), products // 2, layers_of(backbone))
 
 
 @functools.cache

@@ -25,9 +25,9 @@ def study(name: str, scale: Scale = "minutes", recipe: str = "") -> Study:
     base = get(recipe or ("cifar10-hour" if scale == "hour" else _minutes(name)))
     if not recipe and scale == "paper":
         raise InputError(f"scale: paper: {name} is no table of the recipes; name one with --recipe")
-    if not hasattr(base.data, "subset_seed"):
+    if not base.task.PER_IMAGE:
         raise InputError(f"recipe: {base.name}: is for segmentation, and studies are of classification; name another")
-    if name in _TO_DIGITS and base.data.kind == "digits":
+    if name in _TO_DIGITS and base.data.EMBEDDED:
         raise InputError(f"recipe: {base.name}: has digits, and {name} goes from photographs to digits; name another")
     return STUDIES[name](base)
 

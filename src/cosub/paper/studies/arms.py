@@ -40,7 +40,7 @@ def _two_copies(recipe: Recipe) -> Recipe:
     return changed(_co_trained(recipe), {"method.weight": 1.0})
 
 
-ARMS: dict[ArmName, Arm] = {
+ARMS: dict[str, Arm] = {
     FIRST: Arm("timm's masked drop path", _masked, lambda rate: 1.0),
     "stochastic-depth": Arm("efficient stochastic depth", _supervised, lambda rate: 1 - rate),
     "two-copies": Arm("two submodels per image without co-training", _two_copies, lambda rate: 2 * (1 - rate)),
@@ -56,7 +56,7 @@ BUDGETS = (0.25, 0.5, 1.0)
 PILOT = 100
 """The seed of the runs that choose."""
 
-CHOSEN: Mapping[str, Mapping[ArmName, tuple[float, float]]] = {}
+CHOSEN: Mapping[str, Mapping[str, tuple[float, float]]] = {}
 """By recipe and arm: drop rate and learning rate, of the pilot's those that were best on validation images."""
 
 
@@ -139,7 +139,7 @@ def _row(recipe: Recipe, budget: float) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def at(name: ArmName, recipe: Recipe, budget: float, how: str = "") -> Cell:
+def at(name: str, recipe: Recipe, budget: float, how: str = "") -> Cell:
     """An arm for so many epochs that its residual layers process as many rows as masking's in that share of the
     recipe's epochs. The warm-up keeps its share of them."""
     masked = budget * recipe.epochs

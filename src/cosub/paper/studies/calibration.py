@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from cosub.errors import InputError
+from cosub.evaluation.candidates import open_network
 from cosub.evaluation.images import source_of_run
-from cosub.evaluation.networks import open_network
 from cosub.evaluation.report.calibration import calibrate
 from cosub.evaluation.report.scoring import score
 from cosub.runs.folder import write_atomically

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cosub.choices import ArmName
 from cosub.paper.studies.arms import ARMS, BUDGETS, arms, budgets, equal_epochs, pilot
 from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, Line
@@ -41,7 +40,7 @@ def choices(recipe: Recipe, ledger: Ledger) -> dict[str, Row]:
 def outcomes(recipe: Recipe, ledger: Ledger) -> list[Outcome]:
     """The primary outcome, then the secondary ones, of what was run by two arms from at least two seeds."""
     lines = {cell.name: _lines(arms(recipe), cell.name, ledger) for cell in arms(recipe).cells}
-    asked: list[tuple[str, ArmName, str, bool]] = [
+    asked: list[tuple[str, str, str, bool]] = [
         ("top-1", "stochastic-depth", "top1", True),
         ("top-1", "two-copies", "top1", True),
         ("top-1 of half of the blocks", "stochastic-depth", "half", True),

@@ -13,7 +13,7 @@ from cosub.data.mixing import mix_groups
 from cosub.data.on_device import OnDevice
 from cosub.data.sources import Examples
 from cosub.data.transforms import normalize, training
-from cosub.evaluation.classification import Result, evaluate
+from cosub.evaluation.accuracy import Result, evaluate
 from cosub.evaluation.metric import TOP1, Metric
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World

@@ -26,7 +26,7 @@ Layers = tuple[int, ...]  # the residual layers that a submodel keeps, ascending
 class Scorer:
     """Losses of submodels of an attached network in eval mode on calibration images.
 
-    `tick` is told how many batches of a submodel are done. Images are in random order.
+    `tick` is called with the number of batches of a submodel that are done. Images are in random order.
     """
 
     network: nn.Module
@@ -98,12 +98,12 @@ class Scorer:
         for images, _ in self._batches():
             seen: list[Tensor] = []
 
-            def watch(before: Tensor, after: Tensor, seen: list[Tensor] = seen) -> None:
+            def observe(before: Tensor, after: Tensor, seen: list[Tensor] = seen) -> None:
                 # In single precision 1 - cosine is zero for small layers as for idle ones.
                 first, second = before.flatten(1).double(), after.flatten(1).double()
                 seen.append((1 - nn.functional.cosine_similarity(first, second)).sum().cpu())
 
-            state(self.network).observer = watch
+            state(self.network).observer = observe
             try:
                 self._logits(images, self.everything)
             finally:

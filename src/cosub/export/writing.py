@@ -16,7 +16,7 @@ from torch import Tensor
 from cosub.data.pixels import reading
 from cosub.errors import RunError
 from cosub.export.card import Facts, module_usage, readme, timm_usage
-from cosub.export.checks import SAME, answers, require_same
+from cosub.export.checks import SAME, batched_logits, require_same
 from cosub.export.plain import Plain, module_text
 from cosub.runs.folder import aside
 from cosub.runs.names import write_text
@@ -65,7 +65,7 @@ def write_timm(
 
     Raises:
         InputError: if something is there already.
-        RunError: if what was written does not answer as the run does.
+        RunError: if what was written gives other logits than the run.
     """
     with aside(folder) as place:
         configs = settings(facts, plain)
@@ -84,7 +84,7 @@ def write_timm(
             (place / "model.py").write_text(module_text(plain))
             found = _alone(place, images)
         else:
-            found = answers(timm.create_model(f"local-dir:{place}", pretrained=True).eval(), images)
+            found = batched_logits(timm.create_model(f"local-dir:{place}", pretrained=True).eval(), images)
         return require_same(found, source, SAME, "the exported checkpoint")
 
 

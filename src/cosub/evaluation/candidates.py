@@ -19,7 +19,7 @@ from cosub.recipes.recipe import Recipe
 from cosub.runs import standalone
 from cosub.runs.folder import load_run
 from cosub.runs.network import build_network, build_plain
-from cosub.runs.published import look_up, told
+from cosub.runs.published import describe_inputs, look_up
 from cosub.submodel import evenly
 from cosub.twins.stand_ins import stand_ins
 from cosub.twins.twin import Twin
@@ -81,7 +81,11 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         )
     origin = f"{found.origin}, except {', '.join(inputs)}, as given" if inputs else found.origin
     candidate = _loaded(recipe, found.classes or synsets(), source, found.config)
-    lines = [*candidate.messages, *found.messages, f"images are prepared with {told(recipe.inputs)}, from {origin}"]
+    lines = [
+        *candidate.messages,
+        *found.messages,
+        f"images are prepared with {describe_inputs(recipe.inputs)}, from {origin}",
+    ]
     return dataclasses.replace(candidate, messages=lines)
 
 

@@ -1,18 +1,17 @@
 """To the Hugging Face Hub, by timm's own function."""
 
-import re
-
 from timm.models import push_to_hf_hub
 
 from cosub.errors import InputError, RunError
 from cosub.export.card import Facts, card, timm_usage
-from cosub.export.folder import settings
 from cosub.export.plain import Plain
+from cosub.export.writing import settings
+from cosub.weights.hub_names import is_hub_name
 
 
 def require_name(repository: str) -> None:
     """Raises InputError for what is not OWNER/NAME."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository, re.ASCII):
+    if not is_hub_name(repository):
         raise InputError(f"repo: {repository!r}: must be OWNER/NAME; say where on the Hub with --repo")
 
 

@@ -14,7 +14,7 @@ from cosub.twins.removal import blocks_of
 
 
 @dataclass(frozen=True)
-class Source:
+class Exported:
     """A run, and timm's full model with the run's weights; branches that the run lacks have any."""
 
     trained: Trained
@@ -22,7 +22,7 @@ class Source:
     model: nn.Module
 
 
-def open_run(run: str) -> Source:
+def open_run(run: str) -> Exported:
     """A finished run's folder.
 
     Raises:
@@ -40,4 +40,4 @@ def open_run(run: str) -> Source:
     )  # load_classifier has seen that its own are all there
     layers = sum(TWINS[type(block)].layers_of(block) for block in blocks_of(model))
     kept = recipe.kept_layers or tuple(range(layers))
-    return Source(trained, Facts(recipe, trained.classes, summary, kept, layers), model)
+    return Exported(trained, Facts(recipe, trained.classes, summary, kept, layers), model)

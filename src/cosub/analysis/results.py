@@ -1,20 +1,19 @@
 """Results as CSV: one row per result, one column per field."""
 
-import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cosub.runs.names import write_rows
 
 _DIGITS = 6
 
 
 def write_csv(rows: Sequence[Any], target: Path) -> None:
     """Write dataclasses of one kind. Lists are joined with spaces, None is empty, numbers have six digits."""
-    with target.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(rows[0]))
-        writer.writerows([_cell(value) for value in plain(row).values()] for row in rows)
+    titles = (field.name for field in dataclasses.fields(rows[0]))
+    write_rows(target, titles, ([_cell(value) for value in plain(row).values()] for row in rows))
 
 
 def plain(row: Any) -> dict[str, Any]:

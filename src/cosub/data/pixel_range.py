@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cosub.data.decoding import BadImage
-from cosub.data.pixels import Limits, Prepared, is_deep, is_deep_colour, limits_of, plain
+from cosub.data.pixels import Limits, Prepared, is_deep, is_deep_colour, limits_of, plain, rule_of
 from cosub.data.sources import Examples, open_source
 from cosub.errors import InputError
 from cosub.recipes.data import DataConfig, Pictures
@@ -49,11 +49,12 @@ def depth_cautions(config: DataConfig, examples: Examples) -> list[str]:
     Raises:
         InputError: if their type has no usual range and the recipe sets none, or it sets one and some are in colour.
     """
-    if not isinstance(config, Pictures) or config.pixels == 1:
+    rule = rule_of(config)
+    if rule is None:
         return []
     found = _extents(_without_rule(examples), INSPECTED)
-    if config.range != "type":
-        _require_grey(config.range, found)
+    if rule.range != "type":
+        _require_grey(rule.range, found)
         none = "data.range: none of the training images that were checked is grey with more than 8 bits"
         return [] if found else [none]
     if not found:
