@@ -11,6 +11,7 @@ from cosub.bench.step import Candidate, Case, candidate, make_batch, take_turns
 from cosub.choices import Way
 from cosub.paper.sizes.models import speed
 from cosub.recipes import get
+from cosub.recipes.data import Folder
 from cosub.recipes.methods import Cosub
 from cosub.train.machine import Machine
 from cosub.train.planning import plan
@@ -90,7 +91,7 @@ def planned_bytes(case: Case) -> int:
     depth = {} if case.depth is None else {"depth": case.depth}
     recipe = dataclasses.replace(
         recipe, model=case.model, model_args=depth, resolution=case.resolution or 224, method=Cosub(), precision="bf16",
-        drop_rate=case.drop_rate, batch_size=case.batch_size, group_size=case.batch_size, classes=1000,
+        drop_rate=case.drop_rate, batch_size=case.batch_size, group_size=case.batch_size, data=Folder(),
     )  # fmt: skip
     return plan(recipe, Machine(), images=1000 * case.batch_size).memory.total
 
