@@ -27,7 +27,7 @@ def spin_less() -> None:
 def keep_freed_memory() -> None:
     """Let glibc use freed memory again instead of returning it to the system after each large tensor.
 
-    Else the system clears the same pages at every step: a quarter of the CPU time of a convolutional network.
+    Else the system clears the same pages at every step: a third of the CPU time of an EfficientNet.
     scripts/allocating.py measures it. Nothing is done where malloc is not glibc's.
     """
     set_by_user = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) or name == "LD_PRELOAD" for name in os.environ)
