@@ -131,7 +131,7 @@ def _dry_run(made: Any, options: Options, as_json: bool) -> dict[str, Any]:
     from cosub.runs.tables import align
 
     place, seeds = _place(options), options.seeds or made.seeds
-    listed = costs(made, seeds, place, options.jobs)
+    listed = costs(made, seeds, place)
     if not as_json:
         print("\n".join(align([_costs(item) for item in listed], "<<><")))
     left = [item for item in listed if item["state"] in ("new", "interrupted")]

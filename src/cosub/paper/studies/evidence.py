@@ -78,7 +78,7 @@ def page(recipe: Recipe, ledger: Ledger) -> str:
 
 
 def _choices(recipe: Recipe, ledger: Ledger) -> str:
-    lines = ["| arm | drop rate | learning rate | validation top-1 |", "|---|---|---|---|"]
+    lines = ["| chosen | drop rate | learning rate | validation top-1 |", "|---|---|---|---|"]
     for name, row in choices(recipe, ledger).items():
         best, accuracy = row.cell.recipe, row.validation.percent() if row.validation else ""
         lines.append(f"| {name} | {best.drop_rate:g} | {best.lr:g} | {accuracy} |")

@@ -15,7 +15,7 @@ _TOP1 = "top-1 on test images, %"
 
 
 def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
-    """Write a PNG of what was run: curves over epochs, accuracy along an axis, or a row a cell.
+    """Write a PNG of what was run: curves over epochs, accuracy along an axis, or a row for each cell.
 
     Bars are 95 % intervals. Nothing is written, and False given, where nothing was run.
     """
@@ -52,7 +52,7 @@ def _seeds(numbers: Sequence[int]) -> str:
 
 
 def gains(rows: Sequence[Row], target: Path) -> None:
-    """Write a PNG of what co-training adds to its baseline, a line a comparison, in the order given.
+    """Write a PNG of what co-training adds to its baseline, a line for each comparison, in the order given.
 
     Bars are 95 % intervals of paired differences; a marker is filled where the interval leaves out zero.
     """

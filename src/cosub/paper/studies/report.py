@@ -226,7 +226,7 @@ def command(cell: Cell) -> str:
         words.append(f"--model-args {' '.join(pairs)}")
     words += [f"--{_flag(key)} {_shown(value)}" for key, value in values.items()]
     words += [f"--{_flag(field)} RUN" for field in cell.uses]
-    words += ["--data.path PATH"] if hasattr(recipe.data, "path") else []
+    words += ["--data.path PATH"] if not recipe.data.EMBEDDED else []
     about = "".join(f", RUN: the folder of {name}" for name in cell.uses.values())
     return " ".join([*words, "--seed S --data.subset-seed S", f"   # {cell.name}{about}"])
 

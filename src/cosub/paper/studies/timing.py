@@ -15,7 +15,7 @@ _SHAPE = ("model", "model_args", "resolution", "drop_rate", "schedule", "roundin
 _WARM, _TIMED = 1, 3
 
 
-def costs(study: Study, seeds: int, place: Place, jobs: int) -> list[dict[str, Any]]:
+def costs(study: Study, seeds: int, place: Place) -> list[dict[str, Any]]:
     """Every run of a study: its state, its steps, and seconds with their source for what is to be trained.
 
     The ledger's seconds were measured on its own device; own steps are those of one thread on the CPU, without
@@ -52,7 +52,7 @@ def shape(recipe: Recipe) -> str:
 
 
 def _known(study: Study, seeds: int, place: Place) -> dict[str, float]:
-    """Seconds a step by shape, of this study's runs that are recorded, whichever study recorded them."""
+    """Seconds per step by shape, of this study's runs that are recorded, whichever study recorded them."""
     found: dict[str, list[float]] = {}
     for run in study.runs(seeds):
         line: Line | None = place.ledger.find(run)

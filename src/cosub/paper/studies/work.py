@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Place:
     def recipe(self, run: Run) -> Recipe:
         """The recipe of a run as it is trained here."""
         recipe = changed(run.ready(self.out), {"runtime.workers": self.workers})
-        return changed(recipe, {"data.path": self.data}) if hasattr(recipe.data, "path") else recipe
+        return replace(recipe, data=recipe.data.at(self.data))
 
     def state(self, run: Run) -> str:
         """recorded, finished (in its folder, not recorded), interrupted, or new."""
