@@ -127,6 +127,7 @@ def test_the_two_lines_of_the_method_equal_the_mask():
     torch.testing.assert_close(scope["x"], x + passes * (x @ weight))
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs(tmp_path, monkeypatch):
     """As a notebook would, from top to bottom: on small images, and with weights that need no network."""
     from finished import finished

@@ -78,6 +78,7 @@ def test_an_example_trains_two_submodels_per_image(path, digits, updates, tmp_pa
     assert all(rows == 2 * images for rows, images in updates)
 
 
+@pytest.mark.slow
 def test_an_example_without_a_folder_takes_the_digits(tmp_path, updates, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     losses, _ = run(EXAMPLES / "plain.py", monkeypatch, capsys, "--epochs", "1")

@@ -121,7 +121,7 @@ FEW = ("deit3", "swin", "convnext", "resnet18")
 WAYS = [
     *[("aot_eager", name, "blocks") for name in FEW],
     *[pytest.param("aot_eager", name, "blocks", marks=pytest.mark.slow) for name in SMALL if name not in FEW],
-    *[pytest.param("aot_eager", name, "whole", marks=pytest.mark.slow) for name in SMALL],
+    *[pytest.param("aot_eager", name, "whole", marks=pytest.mark.slow) for name in FEW],
     *[pytest.param("inductor", name, way, marks=pytest.mark.slow) for name in FEW[:3] for way in ("blocks", "whole")],
 ]
 
