@@ -115,7 +115,9 @@ def test_scripting_names_detach(build):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("family", ["vit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "efficientnet"))])
+@pytest.mark.parametrize(
+    "family", ["vit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "efficientnet"))]
+)
 def test_an_attached_model_is_exported_and_traced_in_eval_mode_as_timms_is(build, images):
     attached = cosub.attach(build(), drop_rate=0.5).eval()
     shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
