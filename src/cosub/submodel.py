@@ -129,7 +129,10 @@ def rates(drop_rate: float, schedule: Schedule, layers_per_block: Sequence[int])
     if schedule not in get_args(Schedule):
         raise ValueError(f"schedule must be one of {', '.join(get_args(Schedule))}, got {schedule!r}")
     last = max(len(layers_per_block) - 1, 1)
-    factors = [1.0 if schedule == "uniform" else block / last for block in range(len(layers_per_block))]
+    factors = {
+        "uniform": [1.0] * len(layers_per_block),
+        "linear": [block / last for block in range(len(layers_per_block))],
+    }[schedule]
     return tuple(drop_rate * factors[block] for block, count in enumerate(layers_per_block) for _ in range(count))
 
 

@@ -352,7 +352,7 @@ def test_check_data_reads_parquet(tmp_path, capsys):
         (["nowhere"], "PATH: nowhere: "),
         ([".", "--source", "foldr"], "--source: 'foldr': must be one of"),
         ([".", "--workers", "-1"], "workers: -1: must be 0 or more"),
-        ([".", "--data.path", "other"], "data.path: other: stands beside PATH .; name one"),
+        ([".", "--data.path", "other"], "data.path: other: stands beside PATH .; name one, as PATH"),
         ([".", "--wrokers", "1"], "--wrokers: there is no such option"),
     ],
 )

@@ -95,7 +95,7 @@ def _understand(words: list[str]) -> Check:
     if not options.path:
         raise InputError("PATH: is missing; name the folder of the data set")
     if options.data.place:
-        raise InputError(f"data.path: {options.data.place}: stands beside PATH {options.path}; name one of them as PATH")
+        raise InputError(f"data.path: {options.data.place}: stands beside PATH {options.path}; name one, as PATH")
     if options.data.CLASS_FOLDERS and not Path(options.path).expanduser().is_dir():
         raise InputError(f"PATH: {options.path}: is not a folder; name that of the data set")
     return options

@@ -17,13 +17,13 @@ from cosub.paper.studies.work import Place, collect, needed, work
 from cosub.recipes.changes import changed
 
 PILOT = MOST_SEEDS
-"""The seed of the runs that choose; the runs of the table have those below it."""
+"""The seed of the runs that choose. It is never one of the table's, whose seeds lie below."""
 
 Say = Callable[[str], None]
 
 
 def compare(request: Request, say: Say) -> tuple[Comparison, Path]:
-    """Carry a comparison on for the request's minutes; writes comparison.md and comparison.png into its folder.
+    """Continue a comparison for the request's minutes; writes comparison.md and comparison.png into its folder.
 
     Gives what came out, and the folder.
 

@@ -1,4 +1,4 @@
-"""docs/runs.jsonl: a line for each finished run, in git, so that a number outlives the folder it came from."""
+"""A file with a JSON line for each finished run: docs/runs.jsonl, in git, so that a number outlives its folder."""
 
 import functools
 import json
