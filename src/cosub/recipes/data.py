@@ -98,8 +98,8 @@ class Pictures(Data):
     type (65535 is white); or auto, minimum and maximum over the training images, which the run then keeps."""
     pixels: Fixed[Suppress[Literal[1, 2]]] = 2
     """Version of the rules for reading pixels. 1, of runs from before this field: Pillow's conversion, which clips more
-    than 8 bits and drops alpha. 2: `range`; transparency becomes white; what is over 16 times as long as wide is cropped
-    to that."""
+    than 8 bits and drops alpha. 2: `range`; transparency becomes white; what is over 16 times as long as wide is
+    cropped to that."""
 
     def at(self, path: str) -> Self:
         return replace(self, path=path) if path else self
