@@ -269,8 +269,12 @@ def test_what_may_be_left_out_is_offered_without_none(capsys):
 
 def test_files_that_hold_no_weights_and_names_too_long_for_a_file(tmp_path, capsys):
     for name, content, message in (
-        ("a.txt", b"hello", "cannot be read as weights (KeyError 101); get the file again"),
-        ("r.pth", bytes(range(255, 0, -1)) * 4, "cannot be read as weights (not written by torch.save)"),
+        (
+            "a.txt",
+            b"hello",
+            "cannot be read as weights: it is damaged, or holds none (KeyError 101); name a .safetensors or .pth file",
+        ),
+        ("r.pth", bytes(range(255, 0, -1)) * 4, "holds none (not written by torch.save)"),
         ("x" * 300, None, "is neither a run, a file, a folder, nor a name of timm's weights"),
     ):
         if content is not None:

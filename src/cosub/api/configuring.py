@@ -88,13 +88,16 @@ def _inferred(
     """
     from cosub.train import finetuning
     from cosub.train.launch import folder_of
+    from cosub.weights.loading import require_weights
 
     found = finetuning.infer(recipe) if everything else finetuning.follow(recipe)
     given = understood(default=found.recipe)
     folder = folder_of(given)
     if run := finetuning.begun(found.recipe, folder):
         found = found.as_begun(run, folder, finetuning.BEGUN if everything else ("inputs",))
-    elif everything:
+    elif planned is None:
+        require_weights(recipe.weights)  # before people read what was inferred for them
+    if everything and not run:
         images = planned or finetuning.training_images(given, local=planned is not None)
         found = finetuning.for_images(found, given, flags, images) if images else found
     if everything:

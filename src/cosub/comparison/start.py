@@ -11,6 +11,7 @@ from cosub.recipes.data import Folder
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.finetuning import infer
+from cosub.weights.loading import require_weights
 
 _SHARE = 0.1  # of the training images, held out where the folder has no validation images
 _BATCHES = 4  # of an epoch, at least
@@ -45,6 +46,7 @@ def _recipe(request: Request) -> tuple[Recipe, list[str]]:
     given = {"resolution": request.resolution} if request.resolution else {}
     fixed = {**given, "choose": "last", "runtime.workers": request.workers, "runtime.compile": "off"}
     if request.weights:
+        require_weights(request.weights)
         named = {"model": request.model} if request.model else {}
         inferred = infer(replace(get(FINETUNE), weights=request.weights, data=data, **named))
         recipe = changed(inferred.recipe, fixed)

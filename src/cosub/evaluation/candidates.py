@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
 from timm import list_pretrained
 from timm.models import is_model_pretrained
 from torch import nn
@@ -23,6 +24,7 @@ from cosub.runs.published import describe_inputs, look_up
 from cosub.submodel import evenly
 from cosub.twins.stand_ins import stand_ins
 from cosub.twins.twin import Twin
+from cosub.weights.hub_names import FILE
 from cosub.weights.loading import load_weights
 
 TAKEN_OUT = ("removed_layers", "scaled_blocks")  # keys of a config, see `take_out`
@@ -59,6 +61,8 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
             raise InputError(f"model: {model}: the run's recipe names its model; leave --model out")
         return _of_run(source, resolution, inputs)
     exists = os.path.exists(source)  # False for a name that is too long for a file
+    if exists and _holds_nothing(source):
+        raise InputError(f"run: {source}: holds neither a run nor weights; RUN comes first, then what it is applied to")
     named = is_model_pretrained(source.removeprefix("timm:")) and not exists
     if not (named or exists or source.startswith("hf-hub:")):
         raise InputError(
@@ -87,6 +91,13 @@ def open_network(source: str, model: str = "", resolution: int = 0, **inputs: An
         f"images are prepared with {describe_inputs(recipe.inputs)}, from {origin}",
     ]
     return dataclasses.replace(candidate, messages=lines)
+
+
+def _holds_nothing(source: str) -> bool:
+    """Whether it is a folder without weights, or a file of images."""
+    if os.path.isdir(source):
+        return not os.path.isfile(os.path.join(source, FILE))
+    return os.path.splitext(source)[1].lower() in Image.registered_extensions()
 
 
 def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:

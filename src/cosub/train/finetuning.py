@@ -145,7 +145,7 @@ def infer(recipe: Recipe) -> Inferred:
     if not recipe.weights:
         raise InputError(
             "weights: fine-tuning starts from weights: --pretrained for those that timm publishes for the model, or "
-            "--weights with a file, a folder, or a name of timm's weights"
+            "--weights with a file, a folder, or a name of timm's weights; from scratch: cosub train scratch"
         )
     found = look_up(recipe.weights, recipe.model)
     model = found.model or recipe.model

@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
             shapes are not those of the model, which is then unchanged.
     """
     messages: list[str] = []
-    weights = plain(_read(source), source, messages.append)
+    weights = plain(_reader(source)(), source, messages.append)
     weights = renamed(weights, model, messages.append)
     weights = _translate(weights, model, messages.append)
     _fit_position(weights, model, messages.append)
@@ -75,21 +75,27 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
 # --- read
 
 
-def _read(source: str | Path) -> Any:
+def require_weights(source: str | Path) -> None:
+    """Refuse a path that is not there or a folder without weights, before anything is computed; nothing is read."""
+    _reader(source)
+
+
+def _reader(source: str | Path) -> Callable[[], Any]:
+    """What reads the weights of a source. Raises InputError where there is nothing to read."""
     kind, _, name = str(source).partition(":")
     if kind == "hf-hub":
-        return _from_hub(name)
+        return partial(_from_hub, name)
     if kind == "timm":
-        return _from_timm(name)
+        return partial(_from_timm, name)
     path = Path(source)
     if os.path.isdir(path):
         if not (path / FILE).is_file():
             raise InputError(f"weights: {path}: is a folder without {FILE}; name a finished run or a file")
         path = path / FILE
     if os.path.exists(path):  # False for a name that is too long for a file
-        return _from_file(path)
+        return partial(_from_file, path)
     if is_model_pretrained(str(source)):
-        return _from_timm(str(source))
+        return partial(_from_timm, str(source))
     raise InputError(
         f"weights: {source}: is neither a file, nor a run's folder, nor a name of timm's weights"
         f"{nearest(str(source), list_pretrained())}"
@@ -145,7 +151,10 @@ def _load_tensors(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"weights: {path}: cannot be read as weights ({_short(error)}); get the file again")
+    return InputError(
+        f"weights: {path}: cannot be read as weights: it is damaged, or holds none ({_short(error)}); name a .safetensors "
+        "or .pth file, or get it again"
+    )
 
 
 def _short(error: Exception) -> str:
