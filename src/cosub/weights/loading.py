@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
             shapes are not those of the model, which is then unchanged.
     """
     messages: list[str] = []
-    weights = plain(_reader(source)(), source, messages.append)
+    weights = plain(_opener(source)(), source, messages.append)
     weights = renamed(weights, model, messages.append)
     weights = _translate(weights, model, messages.append)
     _fit_position(weights, model, messages.append)
@@ -77,10 +77,10 @@ def load_weights(model: nn.Module, source: str | Path, with_head: bool = False) 
 
 def require_weights(source: str | Path) -> None:
     """Refuse a path that is not there or a folder without weights, before anything is computed; nothing is read."""
-    _reader(source)
+    _opener(source)
 
 
-def _reader(source: str | Path) -> Callable[[], Any]:
+def _opener(source: str | Path) -> Callable[[], Any]:
     """What reads the weights of a source. Raises InputError where there is nothing to read."""
     kind, _, name = str(source).partition(":")
     if kind == "hf-hub":
@@ -152,8 +152,8 @@ def _load_tensors(path: Path) -> Any:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"weights: {path}: cannot be read as weights: it is damaged, or holds none ({_short(error)}); name a .safetensors "
-        "or .pth file, or get it again"
+        f"weights: {path}: cannot be read as weights: it is damaged, or holds none ({_short(error)}); name a "
+        ".safetensors or .pth file, or get it again"
     )
 
 
