@@ -72,8 +72,8 @@ def test_the_commands_that_train_are_understood(page, tmp_path, monkeypatch):
     from cosub.recipes.files import dump
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "out" / "demo" / "cosub").mkdir(parents=True)
-    (tmp_path / "out" / "demo" / "cosub" / "recipe.json").write_text(dump(get("digits")))
+    (tmp_path / "out" / "digits-cosub-0").mkdir(parents=True)
+    (tmp_path / "out" / "digits-cosub-0" / "recipe.json").write_text(dump(get("digits")))
     found = [words for verb, *words in commands(DOCS / page) if verb == "train"]
     assert len(found) >= 2
     for words in found:

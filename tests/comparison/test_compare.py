@@ -178,7 +178,11 @@ def test_a_named_model_has_arguments_of_its_own(folder):
 
 
 def test_weights_are_fine_tuned(folder, tmp_path):
-    RunFolder(tmp_path / "run").claim(tiny(tmp_path / "run"))
+    run = RunFolder(tmp_path / "run")
+    run.claim(tiny(tmp_path / "run"))
+    with pytest.raises(InputError, match="weights: .*is a folder without model.safetensors"):
+        start(Request(str(folder), weights=str(run.path)))
+    run.weights.touch()  # which are not read here
     recipe, _, _ = start(Request(str(folder), weights=str(tmp_path / "run")))
     assert (recipe.name, recipe.weights, recipe.model_args) == ("finetune", str(tmp_path / "run"), TINY)
     assert (recipe.resolution, recipe.head, recipe.choose, recipe.batch_size) == (8, "probe", "last", 5)

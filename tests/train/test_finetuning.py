@@ -81,7 +81,7 @@ def test_weights_that_cannot_be_had_offline_say_where_a_file_may_lie(tmp_path, c
     def no_network(*_args, **_settings):
         raise OSError("offline")
 
-    monkeypatch.setattr("cosub.weights.loading.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("cosub.weights.opening.load_state_dict_from_hf", no_network)
     folder = _folder(tmp_path / "data", {"train": 4, "val": 2})
     words = [
         "--model",

@@ -88,7 +88,7 @@ def _inferred(
     """
     from cosub.train import finetuning
     from cosub.train.launch import folder_of
-    from cosub.weights.loading import require_weights
+    from cosub.weights.opening import require_weights
 
     found = finetuning.infer(recipe) if everything else finetuning.follow(recipe)
     given = understood(default=found.recipe)

@@ -11,7 +11,7 @@ from cosub.recipes.data import Folder
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
 from cosub.train.finetuning import infer
-from cosub.weights.loading import require_weights
+from cosub.weights.opening import require_weights
 
 _SHARE = 0.1  # of the training images, held out where the folder has no validation images
 _BATCHES = 4  # of an epoch, at least
