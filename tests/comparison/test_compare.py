@@ -180,7 +180,7 @@ def test_a_named_model_has_arguments_of_its_own(folder):
 def test_weights_are_fine_tuned(folder, tmp_path):
     run = RunFolder(tmp_path / "run")
     run.claim(tiny(tmp_path / "run"))
-    with pytest.raises(InputError, match="weights: .*is a folder without model.safetensors"):
+    with pytest.raises(InputError, match=r"weights: .*is a folder without model\.safetensors"):
         start(Request(str(folder), weights=str(run.path)))
     run.weights.touch()  # which are not read here
     recipe, _, _ = start(Request(str(folder), weights=str(tmp_path / "run")))
