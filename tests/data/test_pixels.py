@@ -186,11 +186,20 @@ def test_images_are_turned_where_the_recipe_says_so(tmp_path, suffix):
     assert pixels_of(path).shape == (16, 24, 3)
 
 
-def test_fine_tuning_turns_images_whatever_their_source_and_the_paper_does_not():
+def test_fine_tuning_turns_images_whatever_their_source_and_the_paper_does_not(tmp_path):
+    (tmp_path / "weights.pth").touch()  # which is not read here
     assert get("finetune").data.orientation  # pyright: ignore[reportAttributeAccessIssue]
     assert not any(getattr(get(name).data, "orientation", False) for name in recipes() if name != "finetune")
     for source in ("hub", "shards", "table"):
-        words = ["finetune", "--source", source, "--model", "vit_tiny_patch16_224", "--weights", "nothing"]
+        words = [
+            "finetune",
+            "--source",
+            source,
+            "--model",
+            "vit_tiny_patch16_224",
+            "--weights",
+            str(tmp_path / "weights.pth"),
+        ]
         assert configure(words).data.orientation  # pyright: ignore[reportAttributeAccessIssue]
 
 

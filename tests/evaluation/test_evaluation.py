@@ -304,7 +304,7 @@ def test_weights_without_a_trained_head_are_refused(tmp_path):
 
 
 def test_a_name_of_timms_weights(monkeypatch):
-    from cosub.weights import loading as weights
+    from cosub.weights import opening as weights
 
     model = timm.create_model("vit_tiny_patch16_224")
     monkeypatch.setattr(weights, "load_state_dict_from_hf", lambda *_args, **_more: model.state_dict())

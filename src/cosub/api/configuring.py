@@ -95,9 +95,9 @@ def _inferred(
     folder = folder_of(given)
     if run := finetuning.begun(found.recipe, folder):
         found = found.as_begun(run, folder, finetuning.BEGUN if everything else ("inputs",))
-    elif planned is None:
-        require_weights(recipe.weights)  # before people read what was inferred for them
-    if everything and not run:
+    elif everything:
+        if planned is None:
+            require_weights(recipe.weights)  # before people read what was inferred for them
         images = planned or finetuning.training_images(given, local=planned is not None)
         found = finetuning.for_images(found, given, flags, images) if images else found
     if everything:
