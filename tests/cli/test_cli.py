@@ -149,7 +149,9 @@ def test_plot_of_one_run_and_of_several(finished, capsys, tmp_path, monkeypatch)
     status, out, _ = call(capsys, "plot", finished, finished)
     assert (status, out.strip()) == (0, "curves.png")
     assert is_drawn(tmp_path / "curves.png")
-    assert "exists; name another file" in call(capsys, "plot", finished, finished)[2]
+    for words in ([finished, finished], [finished, "--out", "curves.png"]):
+        status, _, err = call(capsys, "plot", *words)
+        assert (status, "exists; remove it, or name another file" in err) == (2, True)
 
 
 def test_recipes_lists_and_prints(capsys):

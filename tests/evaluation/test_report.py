@@ -166,6 +166,7 @@ def test_a_report_has_its_files_and_agrees_with_the_evaluation(finished, tmp_pat
     assert truth == sorted(truth)
     page = (folder / "report.md").read_text()
     assert "a random half of these images" in page
+    assert "held-out images of the run's data" in page
     for name in FILES:
         assert name in page or name in ("report.json", "report.md", "confusion.csv", "classes.csv")
 
@@ -190,6 +191,13 @@ def test_validation_images_are_fitted_on_where_there_are_some(tmp_path, capsys):
     calibration = numbers["calibration"]
     assert (calibration["fitted_images"], calibration["measured_images"]) == (100, 360)
     assert numbers["run"].endswith("50% of the blocks")
+
+
+def test_a_report_on_the_images_that_chose_the_epoch_says_so(finished, capsys):
+    summary = json.loads((finished / "summary.json").read_text())
+    (finished / "summary.json").write_text(json.dumps({**summary, "reported_on": "validation"}))
+    assert main(["evaluate", str(finished), "--report", str(finished / "chosen"), "--json"]) == 0
+    assert "by which its epoch was chosen" in json.loads(capsys.readouterr().out)["report"]["images"]
 
 
 def test_a_report_without_a_folder_is_a_word_of_its_own():

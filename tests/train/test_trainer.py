@@ -18,6 +18,7 @@ from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.accuracy import evaluate
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
+from cosub.recipes.optimizer import Optimizer
 from cosub.runs.distributed import World
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
@@ -227,6 +228,12 @@ def test_rounding_that_turns_co_training_off_is_reported(tmp_path):
 def test_a_rate_too_low_to_save_time_is_reported(tmp_path):
     assert any("saves memory but hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.09))
     assert not any("hardly any time" in line for line in cautions_of(tmp_path, drop_rate=0.1))
+
+
+def test_a_warm_up_that_takes_all_epochs_is_reported(tmp_path):
+    said = cautions_of(tmp_path, epochs=2, optimizer=Optimizer(warmup_epochs=5))
+    assert any("warm-up takes all 2 epochs" in line and "warmup-epochs 0.2" in line for line in said)
+    assert not any("warm-up" in line for line in cautions_of(tmp_path, epochs=2, optimizer=Optimizer(warmup_epochs=1)))
 
 
 def test_few_rows_for_batch_norm_are_reported(tmp_path):

@@ -37,8 +37,8 @@ class Evaluate(Preparation):
     """ReaL's real.json; by default the copy that comes with timm."""
     keep: PositiveShare | None = None
     """Evaluate a submodel with this share of the blocks, spread evenly over depth, instead of the full network."""
-    show: NonNegativeInt = 0
-    """Write a picture of this many test images with true and predicted class to RUN/examples.png."""
+    show: PositiveInt | None = None
+    """Write a picture of this many of the images with true and predicted class to RUN/examples.png."""
     report: str = ""
     """Write a report into this folder, which must be new or empty; without a name, RUN/report: accuracy by class, what
     is taken for what, the worst errors, and how far confidence can be trusted."""
@@ -182,16 +182,16 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
 
 
 def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
+    from cosub.runs.tables import align, number_of
+
     what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
     how = f"{what}, {recipe.resolution} pixels, crop {recipe.inputs.crop_ratio:g}"
     if len(rows) == 1:
         row = rows[0]
         top5 = f"top-5 {row['top5']:.4f}  " if "top5" in row else ""
-        print(f"top-1 {row['top1']:.4f}  {top5}({how}, {row['num_images']:,} images, {options.run})")
+        print(f"top-1 {row['top1']:.4f}  {top5}({how}, {number_of(row['num_images'], 'image')}, {options.run})")
         return
     print(f"{options.run} ({how})")
-    from cosub.runs.tables import align
-
     lines = [["set", "top-1", "top-5", "images", "folder"]]
     for row in rows:
         top5 = f"{row['top5']:.4f}" if "top5" in row else "-"

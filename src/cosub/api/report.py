@@ -62,7 +62,16 @@ def report(options: Any, candidate: Any, chosen: Any, layers: Any, world: Any, f
         )
 
     own = not options.sets() and not options.data.path
-    images = f"the run's {chosen.protocol} images" if own else f"{chosen.protocol} images in {chosen.path}"
+    images = _of_run(options.run) if own else f"{chosen.protocol} images in {chosen.path}"
     name = options.run if options.keep is None else f"{options.run}, {options.keep:.0%} of the blocks"
     subject = about(candidate, name, images, chosen.examples, own, scored)
     return write_report(subject, folder, options.precisions)
+
+
+def _of_run(run: str) -> str:
+    from cosub.runs.folder import RunFolder
+    from cosub.runs.summary import scored_on
+
+    if scored_on(RunFolder(Path(run)).read_summary()) == "validation":
+        return "the run's validation images, by which its epoch was chosen, so that accuracy is optimistic"
+    return "held-out images of the run's data"

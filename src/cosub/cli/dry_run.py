@@ -76,6 +76,8 @@ def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
     reporter = Terminal()
     reporter.say(f"planning {recipe.model}: seconds for a small network, up to a minute for a large one")
     planned = plan(recipe, options.machine, options.images)
+    if unseen := _unseen(recipe, options):
+        reporter.say(unseen)
     if target is not None:
         from cosub.train.plot import plot_learning_rate
 
@@ -85,6 +87,18 @@ def show(recipe: Recipe, options: DryRun, as_json: bool) -> dict[str, Any]:
     if not as_json:
         print("\n".join(_lines(planned)))
     return {**planned.to_json(), "plot": options.plot or None}
+
+
+def _unseen(recipe: Recipe, options: DryRun) -> str:
+    """What the plan assumes where no GPU can be asked."""
+    import torch
+
+    if options.device_tflops or recipe.runtime.device != "auto" or torch.cuda.is_available():
+        return ""
+    return (
+        "no GPU is found here: planned for an H100; name another with --device-tflops and --device-memory-gb, or take "
+        "--device cpu"
+    )
 
 
 def _target(name: str) -> Path:
@@ -102,12 +116,13 @@ def _lines(plan: "Plan") -> list[str]:
 
 
 def _run(plan: "Plan") -> dict[str, str]:
+    from cosub.runs.tables import number_of
     from cosub.train.tasks import task_type
 
     recipe, size = plan.recipe, plan.size
     name = task_type(recipe).assumed(recipe).name
     known = {"given": "as given", "source": "counted", "assumed": f"ASSUMED, {name}'s; set --images N"}
-    groups = "1 group" if recipe.num_groups == 1 else f"{recipe.num_groups} groups"
+    groups = number_of(recipe.num_groups, "group")
     arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
     kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))
@@ -116,7 +131,7 @@ def _run(plan: "Plan") -> dict[str, str]:
         "model": " ".join([recipe.model, *arguments, f"at {recipe.resolution} pixels"]),
         "parameters": f"{plan.parameters:,}",
         "images": f"{size.images:,} to train ({known[size.known]}), {size.classes} classes",
-        "batch": f"{recipe.batch_size} images, {groups} of {recipe.group_size}",
+        "batch": f"{number_of(recipe.batch_size, 'image')}, {groups} of {recipe.group_size}",
         "devices": f"{plan.machine.devices}; groups per device: {share}, micro-steps: {recipe.runtime.micro_steps}",
         "residual layers": str(len(plan.kept)),
         "rows kept": f"{kept} of {plan.rows} per layer and group, {kept_share} of {plan.rows * share} per device",

@@ -31,8 +31,8 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     target = Path(options.out) if options.out else (runs[0] if len(runs) == 1 else Path()) / "curves.png"
     if target.suffix != ".png":
         raise InputError(f"out: {target}: must end in .png; name another file")
-    if len(runs) > 1 and not options.out and target.exists():
-        raise InputError(f"out: {target}: exists; name another file with --out")
+    if (options.out or len(runs) > 1) and target.exists():
+        raise InputError(f"out: {target}: exists; remove it, or name another file with --out")
     if not target.parent.is_dir():
         raise InputError(f"out: {target}: its folder does not exist; make it first, or name another file")
     from cosub.train.plot import plot_runs

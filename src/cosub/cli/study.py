@@ -33,8 +33,8 @@ class Options(Checked):
     """minutes: one core, a minute or two a run; hour: one GPU; paper: lists the real recipes and their commands."""
     recipe: str = ""
     """Start from this recipe instead of the scale's."""
-    seeds: NonNegativeInt = 0
-    """Seeds of each cell; 0: as many as the study asks for."""
+    seeds: PositiveInt | None = None
+    """Seeds of each cell; by default as many as the study asks for."""
     jobs: PositiveInt = 1
     """Runs at a time; several have one thread each."""
     budget_minutes: Annotated[PositiveFloat | None, arg(name="budget-minutes")] = None

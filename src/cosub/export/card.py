@@ -11,6 +11,8 @@ from cosub.export.opening import with_opening
 from cosub.export.plain import Plain
 from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import count_parameters
+from cosub.runs.summary import scored_on
+from cosub.runs.tables import number_of
 
 _PAPER = """@inproceedings{touvron2023cosub,
   title = {Co-training 2^L Submodels for Visual Recognition},
@@ -86,7 +88,7 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
         details["Start"] = recipe.weights
     top1, images = (facts.summary.get(name) for name in ("top1", "num_images"))
     if isinstance(top1, float) and isinstance(images, int):  # a run's own summary always says so
-        details["Accuracy"] = f"top-1 {top1:.4f} on {images:,} test images"
+        details["Accuracy"] = f"top-1 {top1:.4f} on {number_of(images, scored_on(facts.summary) + ' image')}"
     return {
         "license": "unknown",
         "tags": ["image-classification", "timm", "cosub"],

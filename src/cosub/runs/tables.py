@@ -32,3 +32,8 @@ def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
+
+
+def number_of(number: int, noun: str, ending: str = "s") -> str:
+    """1 image; 2 images."""
+    return f"{number:,} {noun}{ending if number != 1 else ''}"

@@ -7,7 +7,7 @@ from cosub.attachment import layers_per_block
 from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
 from cosub.runs import distributed
-from cosub.runs.tables import align
+from cosub.runs.tables import align, number_of
 from cosub.segmentation.evaluation import SCALES, Mode, Result, evaluate, viewer
 from cosub.segmentation.overlays import show_scenes
 from cosub.segmentation.report import write_report
@@ -85,4 +85,4 @@ def table(result: Result) -> list[str]:
         shares = ("-" if value is None else f"{value:.4f}" for value in (score.iou, score.accuracy))
         lines.append([score.name, *shares, f"{score.pixels / total:.1%}"])
     means = f"mIoU {result.miou:.4f}  mean accuracy {result.mean_accuracy:.4f}  pixel accuracy {result.accuracy:.4f}"
-    return [*align(lines, "<>>>"), f"{means}  ({result.num_images:,} images)"]
+    return [*align(lines, "<>>>"), f"{means}  ({number_of(result.num_images, 'image')})"]

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 from cosub.choices import Strategy, Unit
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
-from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import count_parameters
 from cosub.runs.drawing import look, panels, save
 from cosub.runs.folder import aside
 from cosub.runs.names import write_rows
 from cosub.runs.progress import Terminal, progress
-from cosub.runs.tables import align
+from cosub.runs.tables import align, number_of
 from cosub.runs.ways import WAYS, way_of
 from cosub.slimming.calibration_set import load_at_random
 from cosub.slimming.making import Slimmed
@@ -64,11 +63,12 @@ def _frontier(request: Request, out: Path, place: Path) -> dict[str, Any]:
     chosen = _choose(request, opened, wanted)
     points = _measure(request, opened, chosen, test)
     _write(points, place / "frontier.csv")
-    plot(points, place / "frontier.png", _title(request, recipe, test))
+    plot(points, place / "frontier.png", _title(request, opened, test))
     return {
         "run": request.run,
         "out": str(out),
         "test_images": len(test),
+        "scored_on": opened.scored_on,
         "calibration_images": len(opened.scorer.images),
         "latency_batch": request.latency_batch,
         "evaluations": opened.scorer.evaluations,
@@ -158,7 +158,7 @@ def plot(points: Sequence[dict[str, Any]], target: Path, title: str) -> None:
         for panel, key, unit in zip(axes, ("milliseconds", "params"), (1, 1e6), strict=True):
             values = [point[key] / unit for point in path], [100 * point["top1"] for point in path]
             panel.plot(*values, label=strategy, markeredgecolor="white", markeredgewidth=0.5, **_look(strategy))
-    axes[0].set(xlabel="time of a forward pass, ms", ylabel="top-1 on test images, %")
+    axes[0].set(xlabel="time of a forward pass, ms", ylabel="top-1, %")
     axes[1].set(xlabel="parameters, millions")
     save(
         figure,
@@ -185,12 +185,13 @@ def lines(result: dict[str, Any]) -> list[str]:
     full, *points = result["points"]
     names = list(dict.fromkeys(point["strategy"] for point in points))
     found = {(point["strategy"], point["keep"]): point for point in points}
+    images = number_of(result["test_images"], f"{result['scored_on']} image")
     what = "blocks" if full["unit"] == "block" else "residual layers"
     rows = [[what, "ms", *names], [*_row([full]), *[""] * (len(names) - 1)]]
     rows += [_row([found[name, keep] for name in names]) for keep in dict.fromkeys(keep for _, keep in found)]
     return [
         *align(rows, ">" * len(rows[0])),
-        f"{full['keep']} {what} are the full network; top-1 on {result['test_images']:,} test images, ms of "
+        f"{full['keep']} {what} are the full network; top-1 on {images}, ms of "
         f"every-other; {result['out']}/frontier.csv, .png",
     ]
 
@@ -201,6 +202,7 @@ def _row(points: Sequence[dict[str, Any]]) -> list[str]:
     return [str(first["keep"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.4f}" for point in points)]
 
 
-def _title(request: Request, recipe: Recipe, test: Images) -> str:
-    batch = f"{request.latency_batch} image{'s' if request.latency_batch > 1 else ''} per pass"
-    return f"{Path(request.run).name} ({WAYS[way_of(recipe)].title}), slimmed: {len(test):,} test images, {batch}"
+def _title(request: Request, opened: Opened, test: Images) -> str:
+    way = WAYS[way_of(opened.trained.recipe)].title
+    images = number_of(len(test), f"{opened.scored_on} image")
+    return f"{Path(request.run).name} ({way}), slimmed: {images}, {number_of(request.latency_batch, 'image')} per pass"

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cosub
 from cosub.choices import Strategy
@@ -20,6 +20,8 @@ from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
+from cosub.runs.summary import scored_on
+from cosub.runs.tables import number_of
 from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import Slimmed, make
 from cosub.slimming.request import Request
@@ -44,6 +46,8 @@ class Opened:
     world: distributed.World
     top1: float
     """Of the full network, as its run measured it."""
+    scored_on: Literal["validation", "held-out"]
+    """Which images that is of: validation images where they chose the run's epoch."""
 
     def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
         """With a bar."""
@@ -86,7 +90,7 @@ def open_run(request: Request) -> Opened:
         )
     if request.unit is None:
         Terminal().say(f"unit: {counted_by(units, request.numbers[0])}")
-    return Opened(trained, source, scorer, units, world, summary["top1"])
+    return Opened(trained, source, scorer, units, world, summary["top1"], scored_on(summary))
 
 
 def slim(request: Request) -> dict[str, Any]:
@@ -139,6 +143,7 @@ def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, An
         "top1_submodels": dict(result.submodels),
         "num_images": result.num_images,
         "bad_images": len(result.bad),
+        **({"reported_on": "validation"} if opened.scored_on == "validation" else {}),
         "slim": {
             **_about(request, opened, slimmed),
             "evaluations": evaluations,
@@ -212,8 +217,8 @@ def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
         asked = dict(_BEFORE)
     if question(request) | ({} if request.unit else {"unit": asked["unit"]}) != asked:
         raise InputError(f"out: {folder.path}: exists and holds something else; name another folder with --out")
-    if request.unit is None:
-        Terminal().say(f"unit: {asked['unit']}, as in {folder.path}, which is there")
+    unit = "" if request.unit else f", by {asked['unit']}s"
+    Terminal().say(f"{folder.path}: was made before by the same command{unit}; nothing is computed again")
     return summary
 
 
@@ -250,9 +255,10 @@ def healing(request: Request, folder: RunFolder) -> Recipe:
 def table(summary: dict[str, Any]) -> dict[str, str]:
     """What came out, for a person."""
     about = summary["slim"]
-    losses, batch = about["calibration_loss"], about["latency_batch"]
+    losses, batch = about["calibration_loss"], number_of(about["latency_batch"], "image")
     layers = f"{about['layers']} of {about['layers_full']}: {' '.join(map(str, about['kept_layers']))}"
     blocks = f"{about['asked']['keep']} of {about['units_full']}" if about["asked"].get("unit") == "block" else ""
+    images = number_of(summary["num_images"], f"{scored_on(summary)} image")
     return {
         **({"blocks": blocks} if blocks else {}),
         "residual layers": layers,
@@ -262,7 +268,7 @@ def table(summary: dict[str, Any]) -> dict[str, str]:
         f"full {losses['full']:.4f})",
         "factor": f"{about['factor']:g} ({', '.join(f'{k}: {v:.4f}' for k, v in about['factor_losses'].items())})",
         "parameters": f"{about['params']:,} (full {about['params_full']:,})",
-        "time": f"{about['milliseconds']:.2f} ms for {batch} images (full {about['milliseconds_full']:.2f})",
-        "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {summary['num_images']:,} test images)",
+        "time": f"{about['milliseconds']:.2f} ms for {batch} (full {about['milliseconds_full']:.2f})",
+        "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {images})",
         "folder": summary["run"],
     }

@@ -69,6 +69,11 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             f"lr {recipe.lr:g} gives a peak rate of {recipe.peak_lr:.3g}, which is usual for LAMB: for AdamW the paper "
             "has 1e-3 at a batch of 2048; set --lr 1e-3 or --optimizer.name lamb"
         )
+    if recipe.epochs <= recipe.optimizer.warmup_epochs:
+        found.append(
+            f"warm-up takes all {recipe.epochs} epochs, so the learning rate never comes to its peak: "
+            f"set --optimizer.warmup-epochs {recipe.epochs / 10:g}"
+        )
     if len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: accuracy may drop")
     return found

@@ -32,6 +32,8 @@ from cosub.runs.folder import RunFolder
 from cosub.runs.names import write_text
 from cosub.runs.progress import Reporter, Terminal
 from cosub.runs.published import metadata
+from cosub.runs.summary import scored_on
+from cosub.runs.tables import number_of
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions, effective_rate
 from cosub.train.checkpoint import DamagedCheckpoint, save_weights
@@ -138,7 +140,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     low, high = min(kept), max(kept)
     effective = effective_rate(recipe, trainer.network)
     return {
-        "method": f"{recipe.method.kind} ({recipe.method.loss}, {_number(copies, 'submodel')} per image)",
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {number_of(copies, 'submodel')} per image)",
         "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
@@ -151,18 +153,14 @@ def plan(trainer: Trainer) -> dict[str, str]:
         **overview(trainer.source),
         "an epoch": f"{images_of_epoch(recipe, trainer.steps_per_epoch):,} distinct images"
         + (f", {recipe.augment.repeats} copies of each" if recipe.augment.repeats > 1 else ""),
-        "batch": f"{_number(recipe.batch_size, 'image')}, "
-        f"{_number(recipe.num_groups, 'group')} of {recipe.group_size}, "
-        f"{_number(trainer.world.size, 'process', 'es')}, {_number(trainer.share.micro_steps, 'micro-step')}",
-        "steps": f"{trainer.total_steps:,} ({_number(recipe.epochs, 'epoch')} of {trainer.steps_per_epoch})",
+        "batch": f"{number_of(recipe.batch_size, 'image')}, "
+        f"{number_of(recipe.num_groups, 'group')} of {recipe.group_size}, "
+        f"{number_of(trainer.world.size, 'process', 'es')}, {number_of(trainer.share.micro_steps, 'micro-step')}",
+        "steps": f"{trainer.total_steps:,} ({number_of(recipe.epochs, 'epoch')} of {trainer.steps_per_epoch})",
         "learning rate": f"{recipe.peak_lr:.3g} ({recipe.optimizer.name}, {recipe.optimizer.lr_rule} rule)",
         "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
         "folder": str(trainer.folder.path),
     }
-
-
-def _number(number: int, noun: str, ending: str = "s") -> str:
-    return f"{number:,} {noun}{ending if number != 1 else ''}"
 
 
 def _pairs(arguments: dict[str, Any]) -> str:
@@ -307,14 +305,16 @@ def _read_result(recipe: Recipe, folder: RunFolder, summary: dict[str, Any]) -> 
 def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
     """The results of a finished run as rows of a table."""
     name, key = headline_metric(recipe.task.kind)
-    same = summary.get("reported_on") == "validation" or summary.get("chosen_on") == "test"  # as it was written before
-    what = "validation images" if same else "images"
-    rows = {name: f"{summary[key]:.4f} (full network, {summary['num_images']:,} {what})"}
+    scored = scored_on(summary)
+    images = number_of(summary["num_images"], f"{scored} image")
+    rows = {name: f"{summary[key]:.4f} (full network, {images})"}
     for share, top1 in summary.get("top1_submodels", {}).items():
         rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
     if (epoch := summary.get("chosen_epoch")) is not None:
         when = f"epoch {epoch}" if epoch else "the network before the first step, with its fitted classifier"
-        rows["chosen"] = f"{when}, by {'these images, so it is optimistic' if same else 'the validation images'}"
+        rows["chosen"] = (
+            f"{when}, by {'these images, so it is optimistic' if scored == 'validation' else 'the validation images'}"
+        )
     if summary.get("skipped_crops"):
         rows["skipped"] = f"{summary['skipped_crops']:,} crops in which all pixels are ignored"
     rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
