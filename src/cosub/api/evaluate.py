@@ -118,7 +118,9 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
-    extra: dict[str, Any] = {"picture": _show(options, candidate, chosen[0].examples, layers)} if options.show else {}
+    extra: dict[str, Any] = {}
+    if options.show is not None:
+        extra["picture"] = _show(options.run, candidate, chosen[0].examples, layers, options.show)
     if folder is not None:
         found = report(options, candidate, chosen[0], layers, world, folder)
         extra["report"] = {"folder": str(folder), **found}
@@ -199,13 +201,13 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
     print("\n".join(align(lines, "<>>><")))
 
 
-def _show(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> str:
+def _show(run: str, candidate: Any, examples: Any, layers: list[int] | None, number: int) -> str:
     """Draw a page of images. Returns its path."""
     from cosub.evaluation.pictures import show_examples
 
-    recipe, target = candidate.recipe, Path(options.run) / "examples.png"
+    recipe, target = candidate.recipe, Path(run) / "examples.png"
     show_examples(
-        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target, layers
+        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, number, target, layers
     )
     return str(target)
 
