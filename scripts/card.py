@@ -3,6 +3,7 @@
     python scripts/card.py --minutes 15                      # rows that have a result are not run again
     python scripts/card.py --only vit-h-128 --only digits
     python scripts/card.py --page                            # writes the results into docs/performance.md
+    python scripts/card.py evidence --minutes 8              # the experiment of docs/evidence.md; goes on when repeated
     python scripts/card.py --device cpu --tiny               # checks that every row runs; its numbers mean nothing
 
 Writes OUT/NAME.json and NAME.log for each row, OUT/table.md, and prints the table. Set COSUB_DATA to the folder that
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
+from card import evidence
 from card.page import markdown, page
 from card.running import Runner
 from card.table import ROWS
@@ -25,6 +27,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [row.name for row in ROWS]
+    parser.add_argument("what", nargs="?", choices=("rows", "evidence"), default="rows")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks and few steps")
     parser.add_argument("--minutes", type=float, default=math.inf, help="for all rows together")
@@ -40,6 +43,14 @@ def _options() -> argparse.Namespace:
     return options
 
 
+def _evidence(options: argparse.Namespace) -> int:
+    data = "" if options.tiny else evidence.data_path()
+    left = evidence.run(evidence.recipes(options.device, options.tiny), options.out, data, options.minutes)
+    if left:
+        print(f"{left} runs left; the same command continues")
+    return int(left > 0)
+
+
 def main() -> int:
     options = _options()
     runner = Runner(options.out, options.device, options.tiny)
@@ -52,6 +63,8 @@ def main() -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("--device: cuda: there is no GPU here; --device cpu --tiny checks that the rows run")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.what == "evidence":
+        return _evidence(options)
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     runner.run(rows, 60 * options.minutes)
     results = runner.results()

@@ -118,9 +118,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
-    extra: dict[str, Any] = {}
-    if options.show is not None:
-        extra["picture"] = _show(options.run, candidate, chosen[0].examples, layers, options.show)
+    extra = _shown(options, candidate, chosen[0].examples, layers)
     if folder is not None:
         found = report(options, candidate, chosen[0], layers, world, folder)
         extra["report"] = {"folder": str(folder), **found}
@@ -201,15 +199,17 @@ def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
     print("\n".join(align(lines, "<>>><")))
 
 
-def _show(run: str, candidate: Any, examples: Any, layers: list[int] | None, number: int) -> str:
-    """Draw a page of images. Returns its path."""
+def _shown(options: Evaluate, candidate: Any, examples: Any, layers: list[int] | None) -> dict[str, Any]:
+    """Draw a page of images where it is asked for. Gives its path."""
+    if options.show is None:
+        return {}
     from cosub.evaluation.pictures import show_examples
 
-    recipe, target = candidate.recipe, Path(run) / "examples.png"
+    recipe, target = candidate.recipe, Path(options.run) / "examples.png"
     show_examples(
-        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, number, target, layers
+        candidate.network, examples, candidate.classes, recipe.resolution, recipe.inputs, options.show, target, layers
     )
-    return str(target)
+    return {"picture": str(target)}
 
 
 def _own(candidate: Any, path: str) -> Any:

@@ -18,6 +18,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits32-few": few.digits32_few,
     "cifar10-few": few.cifar10_few,
     "cifar10-500": few.cifar10_500,
+    "cifar10-5000": few.cifar10_5000,
+    "cifar10-45000": few.cifar10_45000,
     "cifar10-hour": few.cifar10_hour,
     **{name: function(entry) for name, entry in PAPER.items()},
 }

@@ -105,7 +105,8 @@ def describe(run: Run, folder: Path) -> Line:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the code that runs; with a mark where files of the package differ from it; or its version."""
+    """The commit of the code that runs; with a mark where files of the package differ from it. Without a history, what
+    COSUB_COMMIT says, or the version."""
     import cosub
 
     package = Path(cosub.__file__).parent
@@ -114,7 +115,7 @@ def commit() -> str:
         name = _git(package, "rev-parse", "--short", "HEAD")
         return name + ("+" if _git(package, "status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
-        return cosub.__version__
+        return os.environ.get("COSUB_COMMIT", cosub.__version__)
 
 
 def _git(folder: Path, *words: str) -> str:
