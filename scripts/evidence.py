@@ -1,4 +1,4 @@
-"""The results on docs/evidence.md, from docs/runs.jsonl.
+"""The results on docs/evidence.md, from docs/runs.jsonl, family.jsonl, tuning-200.jsonl and tuning-1000.jsonl.
 
 python scripts/evidence.py [--page docs/evidence.md]    # writes them between the page's markers; without, prints
 """
@@ -6,17 +6,30 @@ python scripts/evidence.py [--page docs/evidence.md]    # writes them between th
 import argparse
 from pathlib import Path
 
+from cosub.paper.studies import family, tuning
 from cosub.paper.studies.evidence import page
-from cosub.paper.studies.ledger import Ledger
+from cosub.paper.studies.ledger import Ledger, read
 from cosub.recipes import get
 from cosub.runs.folder import write_atomically
 
 START, END = "<!-- results: scripts/evidence.py -->", "<!-- end of results -->"
 RECIPE = "cifar10-500"
+TUNED = (200, 1000)
+"""Images, in the names of the files."""
 
 
-def results(ledger: Path) -> str:
-    return page(get(RECIPE), Ledger(ledger))
+def results(docs: Path) -> str:
+    sections = {
+        "## Submodels of these networks": family.table(family.read(docs / "family.jsonl")),
+        **{
+            f"## Published weights, {images:,} images to fine-tune on": tuning.table(
+                read(docs / f"tuning-{images}.jsonl")
+            )
+            for images in TUNED
+        },
+    }
+    parts = [page(get(RECIPE), Ledger(docs / "runs.jsonl")), *(part for pair in sections.items() for part in pair)]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def within(text: str, found: str) -> str:
@@ -28,10 +41,10 @@ def within(text: str, found: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ledger", type=Path, default=Path("docs/runs.jsonl"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of these files")
     parser.add_argument("--page", type=Path, help="a page with markers")
     options = parser.parse_args()
-    found = results(options.ledger)
+    found = results(options.docs)
     if options.page is None:
         print(found)
     else:

@@ -1,6 +1,6 @@
 """Submodels of the networks of docs/evidence.md: accuracy by the number of blocks, chosen and healed, of two arms.
 
-    python scripts/family.py --runs out/studies [--seeds 5] [--heal 10]
+    python scripts/family.py --runs out/studies [--seeds 0 1 2 3 4] [--heal 10]
 
 Needs the run folders of `cosub study arms --recipe cifar10-500`. Adds a line for each network to docs/family.jsonl;
 what has a line is not made again.
@@ -8,37 +8,24 @@ what has a line is not made again.
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cosub.choices import Strategy
 from cosub.paper.studies.arms import arms
+from cosub.paper.studies.family import ARMS, Member, read
 from cosub.paper.studies.grid import Run
 from cosub.paper.studies.ledger import commit
 from cosub.recipes import get
 from cosub.slimming.request import Request
 from cosub.slimming.slim import slim
 
-ARMS = ("stochastic-depth", "co-training")
 BLOCKS = (9, 6, 3)
 STRATEGIES: tuple[Strategy, ...] = ("every-other", "greedy")
 
 
-@dataclass(frozen=True)
-class Member:
-    """One slimmed network."""
-
-    arm: str
-    seed: int
-    blocks: int
-    strategy: Strategy
-    healed: int
-    """Epochs."""
-
-
-def members(seeds: int, heal: int) -> Iterator[Member]:
-    for seed in range(seeds):
+def members(seeds: Sequence[int], heal: int) -> Iterator[Member]:
+    for seed in seeds:
         for arm in ARMS:
             for blocks in BLOCKS:
                 yield from (Member(arm, seed, blocks, strategy, 0) for strategy in STRATEGIES)
@@ -59,12 +46,11 @@ def make(member: Member, run: Path, out: Path) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("out/studies"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)), help="0 1 2 3 4")
     parser.add_argument("--heal", type=int, default=10, help="epochs, for the healed networks")
     parser.add_argument("--ledger", type=Path, default=Path("docs/family.jsonl"))
     options = parser.parse_args()
-    known = [json.loads(line) for line in options.ledger.read_text().splitlines()] if options.ledger.exists() else []
-    done = {Member(**{name: line[name] for name in Member.__annotations__}) for line in known}
+    done = read(options.ledger)
     study = arms(get("cifar10-500"))
     for member in members(options.seeds, options.heal):
         if member in done:

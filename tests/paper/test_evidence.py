@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from cosub.paper.studies import family, tuning
 from cosub.paper.studies.arms import ARMS, BUDGETS, CHOSEN, arms, budgets, equal_epochs, pilot
-from cosub.paper.studies.evidence import choices, equivalence, outcomes, page
+from cosub.paper.studies.evidence import choices, equivalence, outcomes
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.statistics import estimate, holm
 from cosub.recipes import get
@@ -131,6 +132,40 @@ def test_a_single_seed_has_no_interval():
     assert (found.half, found.p, found.equivalent(1.0)) == (None, None, None)
 
 
+# --- the other tables
+
+
+def test_slimmed_networks_are_compared_by_seed():
+    found = {
+        family.Member(arm, seed, 6, "greedy", 0): 0.5 + 0.1 * seed + (0.02 + 0.01 * seed) * (arm == "co-training")
+        for arm in family.ARMS
+        for seed in (0, 1)
+    }
+    found[family.Member("co-training", 2, 6, "greedy", 0)] = 0.9  # its rival is not there yet
+    (row,) = family.table(found).splitlines()[2:]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:3] == ["6", "greedy", "2"]
+    assert [cell.split(" ±")[0] for cell in cells[3:]] == ["55.00", "57.50", "+2.50"]
+
+
+def test_fine_tuning_is_a_table_of_what_was_not_to_choose():
+    chosen = {"drop_rate": 0.1, "lr": 0.01, "epochs": 9}
+    common = {"overrides": chosen, "seconds": 60.0}
+    lines = [
+        {**common, "cell": cell, "seed": seed, "top1": top1}
+        for cell, seed, top1 in [
+            ("masking, rate 0.1, learning rate 0.01", 100, 0.9),
+            ("masking", 0, 0.5),
+            ("masking", 1, 0.6),
+            ("co-training", 0, 0.52),
+            ("co-training", 1, 0.62),
+        ]
+    ]
+    masking, own = tuning.table(lines).splitlines()[2:]
+    assert masking.startswith("| masking | 2 | 0.1 | 0.01 | 9 | 60 | 55.00 ±")
+    assert own.split(" | ")[-1] == "+2.00 ± 0.00 |"
+
+
 # --- the page
 
 
@@ -139,4 +174,4 @@ def test_the_page_is_what_the_script_makes_of_the_ledger():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     text = (ROOT / "docs" / "evidence.md").read_text()
-    assert text == script.within(text, page(RECIPE, Ledger(ROOT / "docs" / "runs.jsonl")))
+    assert text == script.within(text, script.results(ROOT / "docs"))

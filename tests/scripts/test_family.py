@@ -21,7 +21,7 @@ def made(monkeypatch, tmp_path):
         return {**vars(member), "top1": 0.5, "commit": "abc"}
 
     monkeypatch.setattr(family, "make", make)
-    words = ["family.py", "--runs", str(tmp_path), "--seeds", "2", "--ledger", str(tmp_path / "family.jsonl")]
+    words = ["family.py", "--runs", str(tmp_path), "--seeds", "0", "1", "--ledger", str(tmp_path / "family.jsonl")]
     monkeypatch.setattr(sys, "argv", words)
     return found
 
