@@ -56,7 +56,14 @@ BUDGETS = (0.25, 0.5, 1.0)
 PILOT = 100
 """The seed of the runs that choose."""
 
-CHOSEN: Mapping[str, Mapping[str, tuple[float, float]]] = {}
+CHOSEN: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "cifar10-500": {
+        "masking": (0.1, 5e-3),
+        "stochastic-depth": (0.5, 5e-3),
+        "two-copies": (0.5, 5e-3),
+        "co-training": (0.5, 5e-3),
+    },
+}
 """By recipe and arm: drop rate and learning rate, of the pilot's those that were best on validation images."""
 
 

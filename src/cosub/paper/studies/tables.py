@@ -130,7 +130,7 @@ def table6(recipe: Recipe) -> Study:
 def figure4(recipe: Recipe) -> Study:
     return Study(
         "figure4",
-        "Accuracy of submodels",
+        "The full networks of figure 4",
         "submodels of all depths gain, those of few layers most",
         pair(recipe),
         weights=True,
@@ -241,7 +241,7 @@ def _where(recipe: Recipe, name: str, key: str, factors: tuple[float, ...], axis
     sizes = [max(1, round(value * factor)) for factor in factors]
     return Study(
         name,
-        f"Where it begins to hold: {axis}",
+        f"Co-training against the number of {axis}",
         "",
         pairs(recipe, [(f"{size} {axis}", size, {key: size}) for size in sizes]),
         axis=axis,
