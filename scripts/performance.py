@@ -92,7 +92,7 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
             )
         panel.axhline(1, color=WAYS["masking"].colour, label="timm's masked drop path")
         panel.set(xlabel=name, title=_TITLES[name], ylim=(0, None))
-    axes[0].set(ylabel="activation memory / masking")
+    axes[0].set(ylabel="activation memory, relative to masking")
     save(figure, target)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cosub.paper.studies.arms import arms
+from cosub.paper.studies.grid import Run
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.report import rows, table
-from cosub.paper.studies.work import Place, collect, needed, work
+from cosub.paper.studies.work import Place, RunsFailed, collect, needed, work
 from cosub.recipes import get
 from cosub.recipes.changes import changed
 from cosub.recipes.data import Digits
@@ -41,10 +42,19 @@ def run(chosen: Iterable[Recipe], out: Path, data: str, minutes: float, jobs: in
         collect(study, seeds, place)
         waiting = needed(study, seeds, place)
         remaining = (end - time.monotonic()) / 60
-        left += work(waiting, place, jobs, remaining, print) if remaining > 0 else len(waiting)
+        left += _trained(waiting, place, jobs, remaining) if remaining > 0 else len(waiting)
         found = rows(study, place.ledger, seeds)
         print(f"{recipe.name}\n{table(found)}\n{_speed(recipe, place.ledger)}", flush=True)
     return left
+
+
+def _trained(waiting: list[Run], place: Place, jobs: int, minutes: float) -> int:
+    """How many runs are left. Those that fail are named, and the others go on."""
+    try:
+        return work(waiting, place, jobs, minutes, print)
+    except RunsFailed as error:
+        print(error)
+        return error.left
 
 
 def _speed(recipe: Recipe, ledger: Ledger) -> str:

@@ -1,6 +1,10 @@
 """The errors that end a command, each with its exit status."""
 
 import difflib
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of an OSError: nothing more can be written there."""
 
 
 class CosubError(Exception):

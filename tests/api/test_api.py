@@ -20,7 +20,9 @@ from tiny import TINY, recipe_flags
 
 import cosub
 from cosub.api.configuring import configure
+from cosub.api.evaluate import Evaluate
 from cosub.api.keywords import flag_of, words_of
+from cosub.api.parsing import parse
 from cosub.cli import main
 from cosub.errors import InputError
 from cosub.recipes import get
@@ -104,6 +106,11 @@ def test_what_a_recipe_switches_on_is_switched_off(tmp_path):
     assert configure([str(path)]).runtime.evaluate_training
     assert not configure([str(path), *words_of({"evaluate_training": False})]).runtime.evaluate_training
     assert configure([str(path), *words_of({"evaluate_training": True})]).runtime.evaluate_training
+
+
+def test_options_that_stand_alone_or_are_given_several_times():
+    assert words_of({"report": True, "set": ["val=a", "v2=b"]}) == ["--report=auto", "--set=val=a", "--set=v2=b"]
+    assert parse(Evaluate, ["run", *words_of({"set": ("val=a", "v2=b")})], "cosub evaluate").set == ("val=a", "v2=b")
 
 
 @pytest.mark.parametrize("name", ["json", "help", "dry_run"])

@@ -1,5 +1,6 @@
 """The verbs, in this process; wrong input is one line on standard error and status 2, and touches nothing."""
 
+import errno
 import json
 import os
 import re
@@ -472,8 +473,53 @@ def test_evaluate_a_folder_without_splits_counts_all_its_images(capsys, tmp_path
     assert call(capsys, *folder_words(tmp_path / "images", "--out", tmp_path / "run"))[0] == 0
     _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--json")
     assert json.loads(out)["num_images"] == 4
-    _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--data.path", tmp_path / "images", "--json")
-    assert json.loads(out)["num_images"] == 40
+    make_folder(tmp_path / "others", 3)
+    _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--data.path", tmp_path / "others", "--json")
+    assert (json.loads(out)["num_images"], json.loads(out)["set"]) == (6, "images")
+
+
+def test_a_runs_data_that_have_moved_are_the_runs_own_and_a_folder_may_be_named_test(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "images")
+    assert call(capsys, *folder_words("images", "--out", "run"))[0] == 0
+    (tmp_path / "images").rename(tmp_path / "test")
+    _, out, _ = call(capsys, "evaluate", "run", "--data.path", "test", "--json")
+    found = json.loads(out)
+    assert (found["num_images"], found["set"], found["path"]) == (4, "test", "test")
+
+
+@pytest.mark.parametrize("verb", ["predict", "export", "slim", "compare"])
+def test_what_runs_in_one_process_refuses_several(verb, finished, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = {"predict": [finished, tmp_path / "a.png"], "slim": [finished, "--keep", 1], "compare": [tmp_path]}
+    picture().save(tmp_path / "a.png")
+    status, _, err = call(capsys, verb, *words.get(verb, [finished]))
+    assert (status, f"{verb}: runs in one process; leave torchrun out" in err) == (2, True)
+
+
+def test_a_full_disk_under_standard_output_is_one_line():
+    words = [sys.executable, "-m", "cosub", "completion", "bash"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (3, "cosub: No space left on device; name another path, or make room\n")
+
+
+def test_what_was_found_is_printed_before_a_file_is_written(finished, capsys, tmp_path, monkeypatch):
+    picture(size=(8, 8)).save(tmp_path / "a.png")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "x.csv")
+
+    monkeypatch.setattr("cosub.runs.names.write_rows", full)
+    for more in ([], ["--json"]):
+        status, out, err = call(capsys, "predict", finished, tmp_path / "a.png", "--csv", tmp_path / "x.csv", *more)
+        assert (status, "a.png" in out, len(err.splitlines())) == (3, True, 1)
+
+
+def test_check_data_finds_its_path_among_the_values_of_options(capsys, tmp_path):
+    make_folder(tmp_path / "images", 3)
+    assert call(capsys, "check-data", "--table", tmp_path / "t.csv", "--workers", 1, tmp_path / "images")[0] == 0
+    assert (tmp_path / "t.csv").read_text().startswith("path,")
 
 
 def test_bench_counts_without_a_model_in_memory(capsys):

@@ -12,6 +12,7 @@ from tiny import TINY, tiny
 
 from cosub.choices import ArmName
 from cosub.cli import main
+from cosub.comparison import course
 from cosub.comparison import plan as planning
 from cosub.comparison.course import PILOT, short_runs, whole_runs
 from cosub.comparison.page import draw, notes, page, table
@@ -23,6 +24,7 @@ from cosub.errors import InputError
 from cosub.paper.studies import study
 from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.ledger import Ledger
+from cosub.paper.studies.work import Place, RunsFailed
 from cosub.recipes import get
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.runs.folder import RunFolder
@@ -206,6 +208,30 @@ def test_each_arm_gets_what_was_best_for_it_on_validation_images(folder, tmp_pat
     assert all(cell.recipe.epochs == made.epochs(cell.name, cell.recipe.drop_rate, short=False) for cell in whole.cells)
 
 
+class Failing:
+    """A carrier of which a run fails, with two left."""
+
+    def __init__(self, ledger):
+        self.place, self.said = Place(ledger.path.parent, ledger), []
+
+    def on(self, *_):
+        raise RunsFailed("1 of 12 runs failed", left=2)
+
+    def say(self, message):
+        self.said.append(message)
+
+
+def test_a_short_run_that_diverges_is_not_chosen(folder, tmp_path):
+    plan = planned(Request(str(folder)))
+    pilots = short_runs(plan)
+    carrier = Failing(ledger_of(tmp_path / "runs.jsonl", [recorded(run, 0.5) for run in list(pilots.runs(1))[1:]]))
+    assert course._choose(carrier, pilots, plan) == 2
+    assert carrier.said == ["1 of 12 runs failed; it is not chosen"]
+    others = [recorded(run, 0.5) for run in pilots.runs(1) if run.cell.series != "co-training"]
+    with pytest.raises(RunsFailed):  # there is none to choose
+        course._choose(Failing(ledger_of(tmp_path / "runs.jsonl", others)), pilots, plan)
+
+
 def test_the_seed_that_chose_is_not_used_again(folder, compared):
     assert {seed for row in compared({}).choices for seed in row.lines} == {PILOT}
     assert [sorted(arm.row.lines) for arm in compared({}).arms] == [[0, 1, 2]] * 3
@@ -242,7 +268,7 @@ def test_the_table_has_the_cost_of_each_arm_and_the_page_says_who_chose(compared
     assert lines["seconds of training"] == ["2", "2", "2"]
     assert " ".join(lines["above masking"]) == "+0.00 ± 0.00 +10.00 ± 0.00"
     assert max(map(len, table(found))) <= 80
-    assert any("8 test images are not used for model selection" in note for note in notes(found))
+    assert any("8 test images are not used for any choice" in note for note in notes(found))
     assert notes(found)[-1] == f"`cosub compare {folder} --minutes 15 --seeds 3` (commit abc, cpu, 1 thread)"
     optimistic = compared({}, test_images=0)
     assert not any(line.startswith("test") for line in table(optimistic))

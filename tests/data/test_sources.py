@@ -89,6 +89,11 @@ def test_evaluation_sees_each_image_of_the_shards_once(shards, workers, processe
     assert sorted(seen) == list(range(100, 107))
 
 
+def test_the_last_class_needs_no_end_of_line(shards):
+    (shards / "classes.txt").write_text("a\nb\nc")
+    assert opened(shards).classes == ("a", "b", "c")
+
+
 def test_an_index_is_kept_and_not_believed_when_the_shards_change(shards, monkeypatch):
     kept = shards / "index.npz"
     first = opened(shards, index=str(kept))
@@ -100,9 +105,10 @@ def test_an_index_is_kept_and_not_believed_when_the_shards_change(shards, monkey
     assert again.train.image(33).getpixel((0, 0))[0] == 33
     shard(shards / "set-train-0000.tar", range(20), labels=2)
     assert list(opened(shards, index=str(kept)).train.labels)[:4] == [0, 1, 0, 1]
-    kept.write_bytes(b"no index")
-    with pytest.raises(InputError, match="is not an index"):
-        opened(shards, index=str(kept))
+    for damaged in (b"no index", kept.read_bytes()[:-30]):
+        kept.write_bytes(damaged)
+        with pytest.raises(InputError, match="is not an index"):
+            opened(shards, index=str(kept))
 
 
 def test_where_the_index_lies_is_no_part_of_what_a_run_is():

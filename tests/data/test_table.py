@@ -13,12 +13,14 @@ from layouts import fill, sizes, words
 from pictures import picture
 
 from cosub.cli import main
-from cosub.data.sources import all_images, open_source, with_validation
+from cosub.data.sources import Source, all_images, open_source, sampling, with_validation
+from cosub.data.sources.folder import Files
 from cosub.data.sources.grouping import hold_out
 from cosub.errors import InputError
 from cosub.recipes.data import Table
 from cosub.recipes.files import dump, read
 from cosub.recipes.small import digits
+from cosub.seeds import derive
 
 
 @pytest.fixture
@@ -243,3 +245,15 @@ def test_train_on_a_table(images, capsys):
     said = capsys.readouterr().err
     assert f"22 images of {config.path}" in said
     assert main(["evaluate", str(images / "run")]) == 0
+
+
+def test_images_without_groups_are_held_out_class_by_class():
+    """Compared with one pass over all images for each class."""
+    labels = np.random.default_rng(0).integers(0, 30, 500)
+    source = Source(tuple("ab" * 15), Files([Path("a.png")] * 500, labels.tolist()), Files([], []))
+    order = np.random.default_rng(derive("validation")).permutation(500)
+    expected = []
+    for label in range(30):
+        members = order[labels[order] == label]
+        expected += members[: max(1, round(len(members) * sampling._VALIDATION_SHARE))].tolist()
+    assert sampling._held(source) == expected

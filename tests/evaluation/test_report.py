@@ -13,6 +13,7 @@ from tiny import run, tiny
 
 from cosub.api.report import spelled_out
 from cosub.cli import main
+from cosub.evaluation.report import page
 from cosub.evaluation.report.calibration import (
     calibrate,
     calibration_error,
@@ -86,6 +87,13 @@ def test_no_confidence_reaches_a_precision_where_the_surest_is_wrong():
     confidence, right = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([False, True, True])
     assert least_confidence(confidence, right, 0.9) is None
     assert least_confidence(confidence, right, 0.6) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "printed"), [(0.83456, "0.8345"), (0.9995, "0.999500"), (0.99996, "0.9999600"), (1.0, "1.000000000")]
+)
+def test_a_confidence_has_the_digits_that_tell_it_from_one(confidence, printed):
+    assert page._digits(confidence) == printed
 
 
 def test_a_rejection_is_measured_on_the_other_images():

@@ -2,10 +2,13 @@
 
 import copy
 import dataclasses
+import errno
 import json
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -15,13 +18,14 @@ from outside import OUTSIDE
 from pictures import picture
 from tiny import call, run, tiny, weights
 from torch import nn
+from torchvision.transforms.functional import _compute_resized_output_size
 from variants import VARIANTS
 
 import cosub
 from cosub.data.sources import open_source
 from cosub.errors import InputError, RunError
 from cosub.export import graph, upload
-from cosub.export.card import Facts, timm_usage
+from cosub.export.card import _ONNX, Facts, timm_usage
 from cosub.export.checks import real_images, require_same
 from cosub.export.plain import _TIMM_NAMES, Plain, module_text, plain_model
 from cosub.export.writing import write_timm
@@ -304,6 +308,15 @@ def test_onnx_alone_gives_the_same_classes(finished, capsys, digit_files):
     assert int(said) == predicted(finished, capsys, digit_files)[0][0]
 
 
+def test_the_words_for_onnx_resize_as_torchvision_does():
+    (line,) = [line for line in _ONNX.splitlines() if "image.resize(" in line]
+    resized = re.search(r"resize\((\[.*\]),", line)[1]
+    for short in (224, 256):
+        for size in [(2448, 3264), (3264, 2448), *((side, side + 7) for side in range(short, 4000, 3))]:
+            found = eval(resized, {"short": short, "image": SimpleNamespace(size=size)})
+            assert found[::-1] == _compute_resized_output_size(size[::-1], [short])
+
+
 def test_the_card_says_what_the_run_was(finished, capsys, tmp_path):
     assert call(capsys, "export", finished, "--out", tmp_path / "out")[0] == 0
     card = (tmp_path / "out" / "README.md").read_text()
@@ -486,6 +499,17 @@ def test_the_hub_cannot_carry_a_module(half, capsys, pushed):
     assert status == 2
     assert "hf upload me/mine FOLDER" in err
     assert not pushed
+
+
+def test_a_result_that_cannot_be_named_stays(tmp_path, monkeypatch):
+    def busy(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with pytest.raises(RunError, match="the result is whole, in") as raised, aside(tmp_path / "out") as place:
+        (place / "file").write_text("whole")
+    assert str(place) in str(raised.value)
+    assert (place / "file").read_text() == "whole"
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path):

@@ -112,6 +112,15 @@ def test_outcomes_are_paired_by_seed_and_corrected_for_their_number(tmp_path):
     assert min(raw) * 3 == pytest.approx(min(holm(raw)))
 
 
+def test_a_secondary_outcome_stays_one_where_others_are_missing(tmp_path):
+    added = {"two-copies": 0.0, "co-training": 0.03}
+    runs = [run for run in arms(RECIPE).runs(3) if run.cell.name in added]
+    lines = [line(run, 0.5 + (0.1 + added[run.cell.name]) * run.seed) for run in runs]
+    (found,) = outcomes(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    assert found.what.endswith("two-copies")
+    assert found.corrected == pytest.approx(min(1.0, 3 * found.found.p))
+
+
 def test_equivalence_is_by_the_90_percent_interval(tmp_path):
     lines = [line(run, 0.5 + 0.001 * run.seed * (run.cell.name != "masking")) for run in equal_epochs(RECIPE).runs(3)]
     found = equivalence(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
@@ -149,8 +158,8 @@ def test_slimmed_networks_are_compared_by_seed():
 
 
 def test_fine_tuning_is_a_table_of_what_was_not_to_choose():
-    chosen = {"drop_rate": 0.1, "lr": 0.01, "epochs": 9}
-    common = {"overrides": chosen, "seconds": 60.0}
+    common = {"recipe": "finetune", "overrides": {"drop_rate": 0.1, "lr": 0.01}, "seconds": 60.0}
+    epochs = get("finetune").epochs  # what the line does not say is the recipe's own
     lines = [
         {**common, "cell": cell, "seed": seed, "top1": top1}
         for cell, seed, top1 in [
@@ -162,7 +171,7 @@ def test_fine_tuning_is_a_table_of_what_was_not_to_choose():
         ]
     ]
     masking, own = tuning.table(lines).splitlines()[2:]
-    assert masking.startswith("| masking | 2 | 0.1 | 0.01 | 9 | 60 | 55.00 ±")
+    assert masking.startswith(f"| masking | 2 | 0.1 | 0.01 | {epochs} | 60 | 55.00 ±")
     assert own.split(" | ")[-1] == "+2.00 ± 0.00 |"
 
 

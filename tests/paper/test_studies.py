@@ -1,6 +1,7 @@
 """Studies: grids, their runs, the ledger, and what is made from it."""
 
 import dataclasses
+import io
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from cosub.data.sources import open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.paper.studies import STUDIES, study
+from cosub.paper.studies import ledger as ledgers
 from cosub.paper.studies.grid import Cell, Run, Study
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.page import orphans, text, write
@@ -378,6 +380,20 @@ def test_wrong_input_is_one_line(words, message, capsys):
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_line_for_which_there_is_no_room_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "runs.jsonl"
+    path.write_text("{}\n")
+
+    class Full(io.FileIO):
+        def write(self, line):
+            return super().write(line[:5])
+
+    monkeypatch.setattr(Path, "open", lambda self, mode, buffering: Full(self, "a"))
+    with pytest.raises(OSError, match="no room for a whole line"):
+        ledgers._append(path, b'{"study": 1}\n')
+    assert path.read_text() == "{}\n"
 
 
 def test_a_ledger_with_another_line_is_named(tmp_path):

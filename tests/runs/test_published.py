@@ -18,6 +18,7 @@ from tiny import TINY, run, tiny
 import cosub
 from cosub.cli import main
 from cosub.cli.train import understand
+from cosub.data.pixels import reading_of, rule_of
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.candidates import open_network
@@ -26,7 +27,8 @@ from cosub.recipes.data import Folder
 from cosub.recipes.files import read
 from cosub.recipes.inputs import Inputs
 from cosub.runs.network import build_network
-from cosub.runs.published import look_up, prepared_otherwise
+from cosub.runs.published import look_up, metadata, prepared_otherwise
+from cosub.train.checkpoint import save_weights
 
 VIT = "vit_tiny_patch16_224"  # timm has mean and deviation 0.5 and crop 0.9 for it
 HALF = Inputs(0.9, "bicubic", (0.5,) * 3, (0.5,) * 3)
@@ -83,6 +85,13 @@ def test_a_runs_recipe_goes_with_its_folder_and_its_file(tmp_path):
     moved = (tmp_path / "run" / "model.safetensors").rename(tmp_path / "away" / "mine.safetensors")
     found = look_up(str(moved), VIT)  # it says itself what it wants
     assert (found.inputs, found.resolution, len(found.classes)) == (ODD, 8, 10)
+
+
+def test_a_runs_file_says_how_pixels_are_read(tmp_path):
+    recipe = dataclasses.replace(get("digits"), data=Folder(orientation=True, range=(0.0, 4095.0)))
+    save_weights({}, tmp_path / "model.safetensors", metadata(recipe, ("a", "b")))
+    found = look_up(str(tmp_path / "model.safetensors"))
+    assert rule_of(reading_of(found.config, found.origin)) == rule_of(recipe.data)
 
 
 def test_what_is_not_built_is_reported():

@@ -10,6 +10,8 @@ import timm
 import torch
 from conftest import SMALL, frozen
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny import run, tiny
 
 import cosub
@@ -309,6 +311,34 @@ def test_the_same_request_is_computed_once_and_another_does_not_overwrite(slimme
     assert (status, "exists and holds something else" in err) == (2, True)
 
 
+def test_a_run_that_was_trained_again_is_another(finished, capsys, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    words = ("slim", tmp_path / "run", "--keep", 1, "--images", 40)
+    assert call(capsys, *words)[0] == 0
+    status, _, err = call(capsys, *words, "--latency-batch", 2)
+    assert (status, "by other options" in err) == (2, True)
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    with safe_open(tmp_path / "run" / "model.safetensors", "pt") as file:
+        about = file.metadata()
+    weights["head.bias"] += 1
+    save_file(weights, tmp_path / "run" / "model.safetensors", about)
+    status, _, err = call(capsys, *words)
+    assert (status, "of another run" in err) == (2, True)
+
+
+def test_a_slimmed_run_is_found_from_elsewhere(finished, capsys, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "slim", "run/", "--keep", 1, "--images", 40)[0] == 0
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    again = cosub.Run(tmp_path / "run").slim(keep=1, images=40)
+    assert again.folder == tmp_path / "run-slim-1"
+    monkeypatch.chdir(tmp_path / "run")
+    _, out, _ = call(capsys, "slim", ".", "--keep", 1, "--images", 40, "--json")
+    assert json.loads(out)["run"] == str(tmp_path / "run-slim-1")
+
+
 def test_healing_trains_the_slimmed_network_with_the_full_one_as_teacher(slimmed, finished, capsys):
     status, out, _ = call(capsys, "slim", finished, "--keep", 2, "--images", 40, "--heal", 1, "--json")
     assert status == 0
@@ -388,6 +418,9 @@ def test_calibration_images_that_are_the_test_images_are_refused(finished, capsy
         (["--keep", "2", "--unit", "half"], "--unit: 'half': must be one of block, layer"),
         (["--frontier", "--keep", "2"], "leave --keep and --heal out"),
         (["--keep", "2", "--strategy", "best"], "--strategy: 'best': must be one of"),
+        (["--keep", "2", "--strategies", "search"], "strategies: belongs to --frontier; name one with --strategy"),
+        (["--keep", "2", "--test-images", "9"], "test_images: belongs to --frontier"),
+        (["--frontier", "--strategy", "cosine"], "strategy: is of one network; name those of the frontier"),
         (["--keep", "2", "--images", "0"], "images: 0: must be 1 or more"),
         (["--keep", "2", "--calibration", "nowhere"], "calibration: nowhere: is not a folder"),
         (["--keep", "2", "--data.path", "x"], "data.path: x: the run was trained on the embedded digits"),

@@ -35,6 +35,15 @@ def test_the_model_may_be_named_by_the_weights_alone():
     assert (recipe.model, recipe.weights) == ("regnety_160", "timm:regnety_160.deit_in1k")
 
 
+def test_what_is_given_of_the_model_stays_and_another_model_is_refused():
+    words = ["finetune", "--weights", "timm:regnety_160.deit_in1k"]
+    recipe, _ = understand([*words, "--model-args", "drop_rate=0.1"])
+    assert recipe.model_args == {"drop_rate": 0.1}
+    assert understand([*words, "--model", "regnety_160"])[0].model == "regnety_160"
+    with pytest.raises(InputError, match="model: resnet50: the weights timm:regnety_160"):
+        understand([*words, "--model", "resnet50"])
+
+
 @pytest.mark.parametrize(
     ("millions", "size"), [(5, "ViT-S"), (28.6, "ViT-S"), (30, "ViT-M"), (86, "ViT-B"), (197, "ViT-L"), (950, "ViT-H")]
 )

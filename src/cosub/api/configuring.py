@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cosub.api.parsing import parse, take, take_switch
 from cosub.api.preparation import require_mean
@@ -17,6 +17,9 @@ from cosub.recipes.data import SOURCES
 from cosub.recipes.files import read
 from cosub.recipes.methods import METHODS
 from cosub.recipes.recipe import Recipe, method_for
+
+if TYPE_CHECKING:
+    from cosub.train.finetuning import Inferred
 
 
 def configure(
@@ -63,8 +66,9 @@ def configure(
         require_mean(asked.inputs.mean)
     if not follows:
         return asked
-    flags = {word.split("=")[0] for word in words}
-    return _inferred(recipe, understood, named == FINETUNE, flags, planned)
+    flags = {word.split("=")[0].replace("_", "-") for word in words}
+    found = _follows(recipe, model, named == FINETUNE)
+    return _inferred(found, understood, named == FINETUNE, flags, planned)
 
 
 def _start(recipe: Recipe, words: list[str]) -> Recipe:
@@ -79,10 +83,17 @@ def _start(recipe: Recipe, words: list[str]) -> Recipe:
     return recipe if weights is None else dataclasses.replace(recipe, weights=weights)
 
 
+def _follows(recipe: Recipe, model: str | None, everything: bool) -> "Inferred":
+    """What follows from the weights: how images are prepared, or all that fine-tuning needs."""
+    from cosub.train.finetuning import follow, infer
+
+    return infer(recipe, model) if everything else follow(recipe)
+
+
 def _inferred(
-    recipe: Recipe, understood: Callable[..., Recipe], everything: bool, flags: Set[str], planned: int | None
+    found: "Inferred", understood: Callable[..., Recipe], everything: bool, flags: Set[str], planned: int | None
 ) -> Recipe:
-    """The recipe with what follows from its weights: how images are prepared, or all that fine-tuning needs.
+    """The recipe with what was inferred.
 
     What is given takes precedence over what is inferred, and a run that has begun over both.
     """
@@ -90,7 +101,7 @@ def _inferred(
     from cosub.train.launch import folder_of
     from cosub.weights.opening import require_weights
 
-    found = finetuning.infer(recipe) if everything else finetuning.follow(recipe)
+    recipe = found.recipe
     given = understood(default=found.recipe)
     folder = folder_of(given)
     if run := finetuning.begun(found.recipe, folder):

@@ -148,11 +148,12 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
         return [replace(item, examples=by_rule(item.examples, candidate.recipe.data)) for item in found]
     if not is_run(options.run):
         raise InputError(f"set: is not given, and {options.run} has no data of its own; name {_FORM}")
-    return [_own(candidate, options.data.path)]
+    return [_of_recipe(candidate, options.run, options.data.path)]
 
 
 def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | None, world: Any) -> dict[str, Any]:
     """One set: its name and path, accuracies in [0, 1], numbers of images scored, unreadable and without label."""
+    from cosub.data.sources.walking import list_left_out
     from cosub.evaluation.accuracy import evaluate
     from cosub.runs.progress import counted
 
@@ -174,7 +175,9 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
         bad_share=recipe.bad_share,
         progress=show_progress,
     )
-    say([f"cannot be read: {name}" for name in result.bad] if world.main else [])
+    if world.main:
+        say([f"cannot be read: {name}" for name in result.bad])
+        say([f"not read: {list_left_out(chosen.left_out)}"] if chosen.left_out else [])
     row = {"set": chosen.protocol, "path": chosen.path, "top1": result.submodels.get("kept", result.top1)}
     if layers is None:  # top-5 is measured for the full network alone
         row["top5"] = result.top5
@@ -212,11 +215,16 @@ def _shown(options: Evaluate, candidate: Any, examples: Any, layers: list[int] |
     return {"picture": str(target)}
 
 
-def _own(candidate: Any, path: str) -> Any:
-    """The test images of the run's recipe, or those at a path: there, all of a folder that has no splits."""
-    from cosub.evaluation.images import images_of_run
+def _of_recipe(candidate: Any, run: str, path: str) -> Any:
+    """The held-out images of the run's data, where they were or have moved to; or the images at a path."""
+    from cosub.evaluation.images import has_moved_to, images_in, images_of_run
     from cosub.evaluation.sets import EvaluationSet
+    from cosub.runs.folder import RunFolder
+    from cosub.runs.summary import fingerprint_of, scored_on
 
-    data = candidate.recipe.data
-    examples = images_of_run(data, candidate.classes, path or "test")
-    return EvaluationSet("test", path or data.place or data.kind, examples)
+    recipe, classes, summary = candidate.recipe, candidate.classes, RunFolder(Path(run)).read_summary()
+    if path and not has_moved_to(recipe, classes, path, fingerprint_of(summary)):
+        return EvaluationSet("images", path, images_in(recipe.data, classes, path))
+    protocol = "validation" if scored_on(summary) == "validation" else "test"
+    examples = images_of_run(recipe.data, classes, "test", path)
+    return EvaluationSet(protocol, path or recipe.data.place or recipe.data.kind, examples)

@@ -39,17 +39,20 @@ def export(options: Export) -> dict[str, Any]:
     require_run(options.run)
     folder = Path(options.out) if options.out else Path(options.run) / options.format
     _refuse(options, folder)
-    from cosub.evaluation.images import images_of_run
+    from cosub.evaluation.images import images_in, images_of_run
     from cosub.export.checks import SAME, batched_logits, real_images, require_same
     from cosub.export.exported import open_run
     from cosub.export.plain import plain_model
     from cosub.export.words import loading_words
+    from cosub.runs import distributed
     from cosub.runs.progress import Terminal
 
+    distributed.require_one_process("export")
     source = open_run(options.run)
     say = Terminal().say
     recipe = source.trained.recipe
-    examples = images_of_run(recipe.data, source.trained.classes, options.data.path or "test")
+    classes, path = source.trained.classes, options.data.path
+    examples = images_in(recipe.data, classes, path) if path else images_of_run(recipe.data, classes)
     images = real_images(examples, recipe)
     logits = batched_logits(source.trained.network, images)
     plain = plain_model(source.model, source.facts.kept, recipe.kept_scale)

@@ -5,11 +5,16 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from cosub.api.report import AUTO
 from cosub.errors import InputError
 
 # Parts of a recipe whose flags begin with their name and a dot.
 _PARTS = ("augment", "data", "optimizer", "task")
 _COMMAND_LINE = {"help", "json", "dry_run"}
+_ALONE = {"report": AUTO}
+"""Options with a value that may be left out, and what is meant then."""
+_REPEATED = {"set"}
+"""Options that are given once for each value."""
 
 
 def words_of(options: Mapping[str, Any]) -> list[str]:
@@ -38,6 +43,10 @@ def flag_of(name: str) -> str:
 
 def _words(name: str, value: Any) -> list[str]:
     flag = flag_of(name)
+    if value is True and name in _ALONE:
+        return [f"{flag}={_ALONE[name]}"]
+    if isinstance(value, list | tuple) and name in _REPEATED:
+        return [f"{flag}={_text(name, item, str)}" for item in value]
     if isinstance(value, Mapping):
         return [word for key, item in value.items() for word in (flag, f"{key}={_text(name, item, json.dumps)}")]
     if isinstance(value, list | tuple):

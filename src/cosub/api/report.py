@@ -1,5 +1,6 @@
 """cosub evaluate RUN --report [FOLDER]: where the report goes, and what it needs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,12 @@ from cosub.errors import InputError
 from cosub.recipes.files import is_run
 
 AUTO = "auto"
+_IMAGES = {
+    "validation": "the run's validation images, by which its epoch was chosen, so that accuracy is optimistic",
+    "test": "held-out images of the run's data",
+    "images": "images in {path}; the report cannot tell whether the network was trained on some of them",
+}
+"""Of sets that a recipe's data reading finds."""
 
 
 def spelled_out(words: Sequence[str]) -> list[str]:
@@ -32,6 +39,8 @@ def folder_of(report: str, run: str) -> Path:
         raise InputError(f"report: {folder}: is there and not an empty folder; name another, --report FOLDER")
     if not folder.parent.is_dir():
         raise InputError(f"report: {folder}: {folder.parent} is not a folder; make it first, or name another")
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        raise InputError(f"report: {folder}: cannot be written to; name another, --report FOLDER")
     return folder
 
 
@@ -61,17 +70,9 @@ def report(options: Any, candidate: Any, chosen: Any, layers: Any, world: Any, f
             progress=lambda batches, total: counted(batches, total, "report"),
         )
 
-    own = not options.sets() and not options.data.path
-    images = _of_run(options.run) if own else f"{chosen.protocol} images in {chosen.path}"
+    images = _IMAGES.get(chosen.protocol, "{protocol} images in {path}").format(
+        protocol=chosen.protocol, path=chosen.path
+    )
     name = options.run if options.keep is None else f"{options.run}, {options.keep:.0%} of the blocks"
-    subject = about(candidate, name, images, chosen.examples, own, scored)
+    subject = about(candidate, name, images, chosen, options.data.path, scored)
     return write_report(subject, folder, options.precisions)
-
-
-def _of_run(run: str) -> str:
-    from cosub.runs.folder import RunFolder
-    from cosub.runs.summary import scored_on
-
-    if scored_on(RunFolder(Path(run)).read_summary()) == "validation":
-        return "the run's validation images, by which its epoch was chosen, so that accuracy is optimistic"
-    return "held-out images of the run's data"

@@ -1,6 +1,5 @@
 """The command line: `main` finds the verb, and turns errors into one line and a status. Imports nothing heavy."""
 
-import errno
 import importlib
 import json
 import os
@@ -9,8 +8,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from safetensors import SafetensorError
+
 from cosub import __version__
-from cosub.errors import CosubError, InputError, nearest
+from cosub.errors import NO_ROOM, CosubError, InputError, nearest
 from cosub.runs import cpu
 from cosub.runs.names import printable_everywhere
 
@@ -51,10 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
-        print(f"cosub: {error.filename}: {error.strerror}; name another path, or make room", file=sys.stderr)
-        return 3 if error.errno == errno.ENOSPC else 2
+        if error.filename is None:  # of standard output, which Python would try again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        named = "" if error.filename is None else f"{error.filename}: "
+        print(f"cosub: {named}{error.strerror}; name another path, or make room", file=sys.stderr)
+        return 3 if error.errno in NO_ROOM else 2
+    except SafetensorError as error:
+        print(f"cosub: a file of weights cannot be written or read ({error}); make room, or repair it", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print("cosub: interrupted", file=sys.stderr)
         return 130

@@ -67,14 +67,14 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
         "odd": report.odd,
         "doubled": [{"image": name, "is": original} for name, original in report.duplicates],
     }
-    if options.table:
-        write_table(Path(options.table), rows_of(source, report))
     if as_json:
         print(json.dumps(result))
     else:
         _print(result, overview(dataclasses.replace(source, left_out=())))  # the findings list those
+    sys.stdout.flush()
+    if options.table:  # after what was found is printed, whatever becomes of the file
+        write_table(Path(options.table), rows_of(source, report))
     if report.damaged:
-        sys.stdout.flush()
         raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
     return None
 
@@ -86,7 +86,8 @@ def _understand(words: list[str]) -> Check:
     if kind is None:
         from cosub.data.sources.detection import detect_kind
 
-        path = next((word for word in words if not word.startswith("-")), "")
+        given = [word for word in words if not word.startswith("-")]  # values of other options among them
+        path = next((word for word in given if os.path.exists(os.path.expanduser(word))), given[0] if given else "")
         kind = detect_kind(path) if path else "folder"
     if kind not in kinds:
         raise InputError(f"--source: {kind!r}: must be one of {', '.join(kinds)}{nearest(kind, kinds)}")

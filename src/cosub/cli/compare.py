@@ -16,7 +16,9 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.comparison.course import compare
     from cosub.comparison.page import PAGE, table
     from cosub.comparison.result import as_json as values
+    from cosub.runs import distributed
 
+    distributed.require_one_process("compare")
     found, out = compare(request, _say)
     if not as_json:
         print("\n".join([*table(found), found.verdict, str(out / PAGE)]))

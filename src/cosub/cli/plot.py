@@ -12,7 +12,7 @@ from cosub.errors import InputError
 
 @dataclass(frozen=True)
 class Plot:
-    """Training loss and test accuracy of one or more runs in one picture."""
+    """Training loss, and accuracy on validation or test images, of one or more runs in one picture."""
 
     runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN...")]
     """Run folders."""

@@ -1,6 +1,7 @@
 """cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
 import glob
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Predict(Preparation):
             require_new_file("csv", self.csv)
 
 
-def run(words: list[str], as_json: bool) -> dict[str, Any]:
+def run(words: list[str], as_json: bool) -> None:
     options = parse(Predict, words, "cosub predict")
     if not options.images:
         raise InputError("IMAGES: is missing; name image files or folders after the run")
@@ -53,6 +54,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     from cosub.evaluation.candidates import open_network
     from cosub.runs import distributed
 
+    distributed.require_one_process("predict")
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
     device = distributed.join(options.device).device
     place = plugins.PREDICTORS.get(candidate.recipe.task.kind)
@@ -60,14 +62,16 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     if bad and not predictions:
         raise InputError(f"images: {bad[0]}: cannot be read as an image")
     say([f"weights: {line}" for line in candidate.messages])
-    if options.csv:
-        _write(predictions, Path(options.csv))
-    if not as_json:
+    if as_json:
+        skipped = [item._asdict() for item in left_out]
+        found = {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
+        print(json.dumps(found), flush=True)
+    else:
         _print(predictions, options.top)
         say([f"cannot be read: {name}" for name in bad])
         say([f"not read: {list_left_out(left_out)}"] if left_out else [])
-    skipped = [item._asdict() for item in left_out]
-    return {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
+    if options.csv:  # last: what was computed is printed, whatever becomes of the file
+        _write(predictions, Path(options.csv))
 
 
 def _classify(

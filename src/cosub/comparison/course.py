@@ -13,7 +13,7 @@ from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.grid import Cell, Study
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.report import chosen, rows
-from cosub.paper.studies.work import Place, collect, needed, work
+from cosub.paper.studies.work import Place, RunsFailed, collect, needed, work
 from cosub.recipes.changes import changed
 
 PILOT = MOST_SEEDS
@@ -38,16 +38,34 @@ def compare(request: Request, say: Say) -> tuple[Comparison, Path]:
     plan = settle(request, out, jobs, say, lambda: time.monotonic() - started)
     place = Place(out / "runs", Ledger(out / "runs.jsonl"), request.folder, request.workers)
     carry = _Carrier(place, jobs, started + 60 * request.minutes, say)
-    pilots = short_runs(plan)
-    left = carry.on(pilots, 1, "to choose drop rates and learning rates")
-    if left:
-        table = None
-    else:
-        table = whole_runs(plan, place.ledger)
-        left = carry.on(table, plan.seeds, "for the table")
+    pilots, table = short_runs(plan), None
+    try:
+        left = _choose(carry, pilots, plan)
+        if not left:
+            table = whole_runs(plan, place.ledger)
+            left = carry.on(table, plan.seeds, "for the table")
+    except RunsFailed as error:
+        write(result(plan, pilots, table, place.ledger, error.left), out)
+        raise
     found = result(plan, pilots, table, place.ledger, left)
     write(found, out)
     return found, out
+
+
+def _choose(carry: "_Carrier", pilots: Study, plan: Plan) -> int:
+    """Train the short runs; how many are left. One that diverges, at the higher learning rate, is not chosen.
+
+    Raises:
+        RunsFailed: if no run of an arm came to its end.
+    """
+    try:
+        return carry.on(pilots, 1, "to choose drop rates and learning rates")
+    except RunsFailed as error:
+        ended = {row.cell.series for row in rows(pilots, carry.place.ledger, 1) if row.lines}
+        if ended != set(plan.arms):
+            raise
+        carry.say(f"{error}; it is not chosen")
+        return error.left
 
 
 class _Carrier:

@@ -85,10 +85,7 @@ def notes(found: Comparison) -> list[str]:
         f"runs of {SHORT:g} times the length from a seed that is not used again.",
     ]
     if plan.test_images:
-        lines.append(
-            f"The {plan.test_images:,} test images are not used for model selection: they are evaluated once, for this "
-            "table."
-        )
+        lines.append(f"The {plan.test_images:,} test images are not used for any choice.")
     else:
         lines.append(
             "There are no test images: validation numbers are optimistic, for all arms, since the same images chose "

@@ -48,7 +48,7 @@ def _recipe(request: Request) -> tuple[Recipe, list[str]]:
     if request.weights:
         require_weights(request.weights)
         named = {"model": request.model} if request.model else {}
-        inferred = infer(replace(get(FINETUNE), weights=request.weights, data=data, **named))
+        inferred = infer(replace(get(FINETUNE), weights=request.weights, data=data, **named), request.model or None)
         recipe = changed(inferred.recipe, fixed)
         return recipe, inferred.lines(recipe)
     own: dict[str, Any] = {"model": request.model, "model_args": {}} if request.model else {}

@@ -7,13 +7,15 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from cosub.data.marks import mark
 from cosub.data.pixels import digest
-from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source
+from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source, with_validation
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.data import DataConfig
 from cosub.recipes.inputs import Inputs
+from cosub.recipes.recipe import Recipe
 from cosub.seeds import derive
 
 
@@ -45,18 +47,46 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
     Args:
         data: the run's.
         classes: the run's, in order.
-        name: "test", "train", or the path of another set: its test split, or all of a folder without splits.
+        name: "test", "train", or the path of another set, as in `images_in`.
         path: where the run's data are now; empty: where they were in training.
 
     Raises:
         InputError: if there are no images, or they have other classes.
     """
-    own = name in ("test", "train")
-    where = path if own else name
-    if where and not own and (found := all_images(data.at(where), classes)) is not None:
-        return found
-    source = source_of_run(data, classes, where)
+    if name not in ("test", "train"):
+        return images_in(data, classes, name)
+    source = source_of_run(data, classes, path)
     return source.train if name == "train" else source.test
+
+
+def images_in(data: DataConfig, classes: tuple[str, ...], path: str) -> Examples:
+    """Images of a run's classes at a path: the test split there, or all of a folder without splits.
+
+    Raises:
+        InputError: if there are no images, or they have other classes.
+    """
+    found = all_images(data.at(path), classes)
+    return source_of_run(data, classes, path).test if found is None else found
+
+
+def has_moved_to(recipe: Recipe, classes: tuple[str, ...], path: str, fingerprint: str) -> bool:
+    """Whether the data of a run lie at a path now.
+
+    Args:
+        recipe: the run's.
+        classes: the run's.
+        path: where they may be.
+        fingerprint: of the run's data, by its summary; empty: unknown.
+    """
+    if not fingerprint or recipe.data.EMBEDDED:
+        return False
+    try:
+        source = source_of_run(recipe.data, classes, path)
+    except InputError:
+        return False
+    if recipe.choose == "best":
+        source = with_validation(source)
+    return mark(source, recipe.data.at(path)) == fingerprint
 
 
 def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") -> Source:

@@ -19,7 +19,7 @@ from cosub.data.sources import Examples
 from cosub.data.sources.folder import Files
 from cosub.data.sources.layout import class_images
 from cosub.data.sources.splits import find_splits
-from cosub.data.sources.walking import Branch, Notes
+from cosub.data.sources.walking import Branch, LeftOut, Notes
 from cosub.errors import InputError
 
 
@@ -27,15 +27,23 @@ from cosub.errors import InputError
 class EvaluationSet:
     """Images to score.
 
-    `protocol` says how they were found; "test": by a recipe. `targets` is None where an image's label is its class.
+    `protocol` says how they were found: "test" and "validation" are those of a run, of which the latter chose its
+    epoch; "images" are any others, by the reading of a recipe. `targets` is None where an image's label is its class.
     Otherwise labels are indices of its rows, which hold the correct classes, the first repeated to fill the row.
     """
 
-    protocol: Protocol | Literal["test"]
+    protocol: Protocol | Literal["test", "validation", "images"]
     path: str
     examples: Examples
     targets: Int[Tensor, "n most"] | None = None
     skipped: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that were not read."""
+
+    @property
+    def own(self) -> bool:
+        """Whether they are those of a run."""
+        return self.protocol in ("test", "validation")
 
 
 def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = "") -> EvaluationSet:
@@ -59,14 +67,16 @@ def open_set(protocol: Protocol, path: str, classes: Sequence[str], real: str = 
             f"set: {path or 'PATH'}: is not a folder; name the folder of images, as in --set {protocol}=PATH"
         )
     try:
-        branch = _inner(Branch(root, Notes()))
+        notes = Notes()
+        branch = _inner(Branch(root, notes))
         if protocol == "real":
             return _real(branch, path, classes, real)
         names, files = class_images(branch)
     except OSError as error:
         raise InputError(f"set: {error.filename or root}: cannot be read ({error.strerror or error})") from error
     indices = class_indices(names, classes, path)
-    return EvaluationSet(protocol, path, Files(files.paths, [indices[label] for label in files.labels]))
+    examples = Files(files.paths, [indices[label] for label in files.labels])
+    return EvaluationSet(protocol, path, examples, left_out=notes.left_out(branch.path))
 
 
 def _inner(root: Branch) -> Branch:

@@ -33,8 +33,9 @@ def require(condition: bool, name: str, value: object, remedy: str) -> None:
 def require_new_file(name: str, value: str) -> None:
     """Raise InputError if a file that is to be written exists, or has no folder."""
     require(not os.path.exists(value), name, value, "exists; name another file")
-    made = os.path.isdir(os.path.dirname(value) or ".")
-    require(made, name, value, "its folder does not exist; make it first, or name another file")
+    folder = os.path.dirname(value) or "."
+    require(os.path.isdir(folder), name, value, "its folder does not exist; make it first, or name another file")
+    require(os.access(folder, os.W_OK), name, value, "its folder cannot be written to; name another file")
 
 
 class Checked:

@@ -115,6 +115,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def require_one_process(verb: str) -> None:
+    """Raise InputError where a launcher has started several processes of a verb that would do the same in each."""
+    if _number("WORLD_SIZE", 1) > 1:
+        raise InputError(f"{verb}: runs in one process; leave torchrun out")
+
+
 def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdecimal():

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cosub.data.atomic import written_atomically
-from cosub.errors import InputError
+from cosub.errors import InputError, RunError
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 from cosub.recipes.recipe import Recipe
 
@@ -157,6 +157,8 @@ def require_free(folder: Path) -> None:
         raise InputError(f"out: {folder}: exists and is not an empty folder; name another with --out, or empty it")
     if not folder.parent.is_dir():
         raise InputError(f"out: {folder}: {folder.parent} is not a folder; make it first, or name another with --out")
+    if os.path.ismount(folder):
+        raise InputError(f"out: {folder}: is a mounted volume, which no folder can be renamed to; name one inside it")
 
 
 @contextmanager
@@ -175,14 +177,18 @@ def aside(folder: Path) -> Iterator[Path]:
         raise InputError(f"out: {wanted}: cannot be written ({error.strerror}); name another --out") from error
     try:
         yield place
-        place.replace(folder)
-    finally:
+    except BaseException:
         shutil.rmtree(place, ignore_errors=True)
+        raise
+    try:
+        place.replace(folder)
+    except OSError as error:
+        raise RunError(f"{wanted}: cannot be put there ({error.strerror}); the result is whole, in {place}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:
     with written_atomically(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(frozen=True)

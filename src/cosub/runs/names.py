@@ -5,10 +5,13 @@ As everywhere in Python, a byte that cannot be decoded is a lone surrogate.
 
 import contextlib
 import csv
+import errno
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from cosub.data.atomic import written_atomically
 
 
 def write_text(path: Path, text: str) -> None:
@@ -18,7 +21,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_rows(path: Path, titles: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV file, which must not exist. Names are written as in `write_text`."""
-    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "exists", str(path))
+    with (
+        written_atomically(path) as aside,
+        aside.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         csv.writer(file).writerows([titles, *rows])
 
 

@@ -100,7 +100,8 @@ def prepared_otherwise(recipe: Recipe) -> str:
 
 def metadata(recipe: Recipe, classes: tuple[str, ...]) -> dict[str, str]:
     """Metadata of a file of weights, with which it can be used outside its folder."""
-    return {"classes": json.dumps(classes), "pretrained_cfg": json.dumps(data_config(recipe))}
+    about = {**data_config(recipe), **reading(recipe.data)}
+    return {"classes": json.dumps(classes), "pretrained_cfg": json.dumps(about)}
 
 
 def data_config(recipe: Recipe) -> dict[str, Any]:
@@ -145,7 +146,8 @@ def _of_file(path: Path, model: str) -> Published:
     about = _metadata(path) if path.suffix == ".safetensors" else {}
     named = tuple(map(str, _json(about.get("classes", "[]"), path)))
     if "pretrained_cfg" in about:
-        found = _described(_json(about["pretrained_cfg"], path), str(path), "")
+        config = _json(about["pretrained_cfg"], path)
+        found = dataclasses.replace(_described(config, str(path), ""), config=config)
     elif path.name == FILE and is_run(path.parent):
         found = _of_run(path.parent)
     elif (path.parent / CONFIG).is_file():

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from cosub.attachment import layers_per_block
 from cosub.errors import InputError
-from cosub.evaluation.images import images_of_run
+from cosub.evaluation.images import images_in, images_of_run
 from cosub.runs import distributed
 from cosub.runs.tables import align, number_of
 from cosub.segmentation.evaluation import SCALES, Mode, Result, evaluate, viewer
@@ -47,7 +47,8 @@ def evaluate_scenes(
     for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
             raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
-    examples: Any = images_of_run(trained.recipe.data, trained.classes, options.data.path or "test")
+    data, path = trained.recipe.data, options.data.path
+    examples: Any = images_in(data, trained.classes, path) if path else images_of_run(data, trained.classes)
     world = distributed.join(options.device)
     if report is not None and world.size > 1:
         raise InputError(f"report: {report}: is written by one process; start it without torchrun")

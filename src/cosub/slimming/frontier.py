@@ -18,7 +18,7 @@ from cosub.slimming.calibration_set import load_at_random
 from cosub.slimming.making import Slimmed
 from cosub.slimming.request import STRATEGIES, Request
 from cosub.slimming.scorer import Layers, accuracy_of, milliseconds
-from cosub.slimming.slim import Opened, open_run
+from cosub.slimming.slim import Opened, beside, open_run
 from cosub.slimming.strategies import cost, layer_scales
 
 FULL = "full network"
@@ -47,7 +47,7 @@ def frontier(request: Request) -> dict[str, Any]:
     Raises:
         InputError: if the run cannot be slimmed so, or the folder is there already.
     """
-    out = Path(request.out or f"{request.run.rstrip('/')}-frontier")
+    out = beside(request, "frontier")
     with aside(out) as place:
         return _frontier(request, out, place)
 

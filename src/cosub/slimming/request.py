@@ -72,6 +72,14 @@ class Request(Checked):
             )
         if not self.frontier and self.depths:
             raise InputError("depths: belongs to --frontier; name one depth with --keep")
+        for name, theirs, remedy in (
+            ("strategies", False, "belongs to --frontier; name one with --strategy"),
+            ("test_images", False, "belongs to --frontier; leave it out"),
+            ("strategy", True, "is of one network; name those of the frontier with --strategies"),
+        ):
+            default = type(self).__dataclass_fields__[name].default
+            if self.frontier == theirs and getattr(self, name) != default:
+                raise InputError(f"{name}: {remedy}")
 
     @property
     def numbers(self) -> tuple[str, tuple[int, ...]]:

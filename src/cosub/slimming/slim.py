@@ -1,6 +1,7 @@
 """`cosub slim` from beginning to end: choose layers, make the network, write it as a run, heal it."""
 
 import dataclasses
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from cosub.train.checkpoint import save_weights
 from cosub.train.launch import train
 
 _BEFORE = {"unit": "layer"}  # of the question, where a summary from before there were blocks does not say it
+_LATER = ("weights", "data", "latency_batch")  # in summaries from before they were asked for
 _HEALING_RATE = 0.1  # of the learning rate that the run was trained with
 
 
@@ -54,7 +56,10 @@ class Opened:
         number = cost(strategy, len(self.units), min(depths), evaluations) * self.scorer.num_batches
         with progress(strategy, max(number, 1)) as advance:
             self.scorer.tick = advance
-            return choose(strategy, self.scorer, depths, evaluations, self.units)
+            try:
+                return choose(strategy, self.scorer, depths, evaluations, self.units)
+            finally:
+                self.scorer.tick = lambda _: None  # the bar has ended
 
     def make(self, layers: Layers) -> Slimmed:
         scorer = self.scorer
@@ -71,9 +76,8 @@ def open_run(request: Request) -> Opened:
     """
     trained = load_classifier(request.run)
     recipe = trained.recipe
+    distributed.require_one_process("slim")
     world = distributed.join(request.device)
-    if world.size > 1:
-        raise InputError("slim: runs in one process; leave torchrun out")
     trained.network.to(world.device)
     source = source_of_run(recipe.data, trained.classes, request.data.path)
     images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
@@ -93,6 +97,13 @@ def open_run(request: Request) -> Opened:
     return Opened(trained, source, scorer, units, world, summary["top1"], scored_on(summary))
 
 
+def beside(request: Request, ending: str) -> Path:
+    """The folder of the result: as asked, or RUN-ENDING beside the run."""
+    run = Path(request.run)
+    run = run if run.name not in ("", "..") else run.resolve()  # "." and "..", which have no name of their own
+    return Path(request.out) if request.out else run.with_name(f"{run.name}-{ending}")
+
+
 def slim(request: Request) -> dict[str, Any]:
     """Choose layers, write the slimmed network as a run, heal it where that is asked. Gives the run's summary.
 
@@ -101,7 +112,7 @@ def slim(request: Request) -> dict[str, Any]:
     Raises:
         InputError: if the run cannot be slimmed so, or the folder holds something else.
     """
-    folder = RunFolder(Path(request.out or f"{request.run.rstrip('/')}-slim-{request.keep}"))
+    folder = RunFolder(beside(request, f"slim-{request.keep}"))
     summary = _earlier(folder, request)
     if summary is None:
         with aside(folder.path) as place:
@@ -132,6 +143,7 @@ def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, An
         opened.world,
         inputs=recipe.inputs,
         submodels=shares_of(slimmed.network),
+        batch_size=request.batch_size,
         bad_share=recipe.bad_share,
     )
     summary = {
@@ -192,7 +204,7 @@ def _about(request: Request, opened: Opened, slimmed: Slimmed) -> dict[str, Any]
 
 
 def question(request: Request) -> dict[str, Any]:
-    """What the choice of layers depends on."""
+    """What the choice of layers and the figures beside it depend on."""
     return {
         "run": os.path.realpath(request.run),
         "keep": request.keep,
@@ -202,7 +214,16 @@ def question(request: Request) -> dict[str, Any]:
         "images": request.images,
         "seed": request.seed,
         "evaluations": request.evaluations,
+        "weights": _digest(RunFolder(Path(request.run)).weights),
+        "data": os.path.realpath(request.data.path) if request.data.path else "",
+        "latency_batch": request.latency_batch,
     }
+
+
+def _digest(file: Path) -> str:
+    """Of its content: another run may have been trained into the same folder."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
@@ -210,13 +231,18 @@ def _earlier(folder: RunFolder, request: Request) -> dict[str, Any] | None:
     if not folder.summary.exists():
         return None
     summary = folder.read_summary()
+    now = question(request)
     try:
-        asked = {**_BEFORE, **summary["slim"]["asked"]}
+        asked = {**{name: now[name] for name in _LATER}, **_BEFORE, **summary["slim"]["asked"]}
         table(summary)
     except (KeyError, TypeError, ValueError, AttributeError):  # another run's, or damaged
         asked = dict(_BEFORE)
-    if question(request) | ({} if request.unit else {"unit": asked["unit"]}) != asked:
-        raise InputError(f"out: {folder.path}: exists and holds something else; name another folder with --out")
+    if now | ({} if request.unit else {"unit": asked["unit"]}) != asked:
+        raise InputError(
+            f"out: {folder.path}: exists and holds something else, of another run or by other options; name another "
+            "folder with --out"
+        )
+    summary["run"] = str(folder.path)  # its folder may have been named from elsewhere, or have moved
     unit = "" if request.unit else f", by {asked['unit']}s"
     Terminal().say(f"{folder.path}: was made before by the same command{unit}; nothing is computed again")
     return summary
@@ -243,7 +269,7 @@ def healing(request: Request, folder: RunFolder) -> Recipe:
         recipe,
         data=recipe.data.at(request.data.path),
         weights=str(folder.path),
-        method=Distill(teacher=request.run, loss=loss),
+        method=Distill(teacher=str(Path(request.run)), loss=loss),  # without a slash at its end
         drop_rate=0.0,
         epochs=request.heal,
         lr=recipe.lr * _HEALING_RATE,

@@ -133,14 +133,14 @@ def _prepared(recipe: Recipe, found: Published) -> Inferred:
     return Inferred(recipe, (note,), found.messages)
 
 
-def infer(recipe: Recipe) -> Inferred:
-    """A recipe with all that follows from its weights and model.
+def infer(recipe: Recipe, model: str | None = None) -> Inferred:
+    """A recipe with all that follows from its weights and model. `model` is the one that was given, if any.
 
     From the weights: resolution, normalisation and crop, and the model where they name it. From the number of
     parameters: drop rate (at least 0.05) and layer decay of the nearest size of table A.1.
 
     Raises:
-        InputError: if no weights are named, or timm does not know the model.
+        InputError: if no weights are named, timm does not know the model, or the weights are of another one.
     """
     if not recipe.weights:
         raise InputError(
@@ -148,8 +148,10 @@ def infer(recipe: Recipe) -> Inferred:
             "--weights with a file, a folder, or a name of timm's weights; from scratch: cosub train scratch"
         )
     found = look_up(recipe.weights, recipe.model)
+    if model and found.model and model.split(".")[0] != found.model.split(".")[0]:
+        raise InputError(f"model: {model}: the weights {recipe.weights} are of {found.model}; leave --model out")
     model = found.model or recipe.model
-    arguments = found.model_args or (recipe.model_args if model == recipe.model else {})
+    arguments = {**found.model_args, **recipe.model_args}  # this recipe's own are those that were given
     inferred = _prepared(dataclasses.replace(recipe, model=model, model_args=arguments), found).joined(
         {"model": model, "resolution": found.resolution},
         lambda final: f"model {final.model} at resolution {final.resolution}, from {found.origin}",

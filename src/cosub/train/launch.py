@@ -1,7 +1,6 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write the results."""
 
 import dataclasses
-import errno
 import threading
 import time
 import warnings
@@ -21,7 +20,7 @@ from cosub.data.marks import about, gone, mark
 from cosub.data.overview import overview
 from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.sources import fingerprint
-from cosub.errors import CosubError, InputError, RunError, Stopped
+from cosub.errors import NO_ROOM, CosubError, InputError, RunError, Stopped
 from cosub.evaluation.accuracy import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.recipe import Recipe
@@ -48,8 +47,6 @@ from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
@@ -207,14 +204,14 @@ def _room(folder: RunFolder) -> Iterator[None]:
     shown = threading.excepthook
 
     def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same here
-        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in _NO_ROOM):
+        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in NO_ROOM):
             shown(error)
 
     threading.excepthook = show
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         raise RunError(
             f"{folder.path}: cannot be written ({error.strerror}): free some space; the same command continues from "
@@ -241,6 +238,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "skipped_steps": trainer.state.counters.skipped_steps,
         "processes": trainer.world.size,
         "device": str(trainer.world.device),
+        **({"gpu": torch.cuda.get_device_name()} if trainer.world.device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
         "version": cosub.__version__,
     }

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from cosub.data.atomic import written_atomically
 from cosub.data.loading import Batch
 
 
@@ -60,7 +61,8 @@ class Logs:
     def __init__(self, folder: Path, first_step: int) -> None:
         path = folder / "metrics.jsonl"
         kept = [line for line in read(folder) if line["step"] <= first_step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with written_atomically(path) as aside:
+            aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a")
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 

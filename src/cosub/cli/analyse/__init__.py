@@ -1,5 +1,6 @@
 """cosub analyse population|layers|counts|quantisation|overfitting|tradeoff [RUN ...] [--key value ...]"""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ def _files(options: Any, what: str) -> dict[str, Path]:
     folder = Path(options.out) if options.out else default
     if folder.exists() and not folder.is_dir():
         raise InputError(f"out: {folder}: is a file; name a folder with --out")
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not os.access(above, os.W_OK):
+        raise InputError(f"out: {folder}: cannot be written to; name another folder with --out")
     files = {"csv": folder / f"{what}.csv", "picture": folder / f"{what}.png"}
     if what == "population":
         files["members"] = folder / "population-submodels.csv"

@@ -22,7 +22,8 @@ def hold_out(
     wanted = {label: max(1, round(number * share)) for label, number in left.items()}
     held: Counter[Hashable] = Counter()
     taken: list[int] = []
-    order = [sorted(members)[place] for place in generator.permutation(len(members))]
+    names = sorted(members)
+    order = [names[place] for place in generator.permutation(len(names))]
     for at_last in (False, True):
         for group in order:
             inside = Counter(labels[index] for index in members[group])

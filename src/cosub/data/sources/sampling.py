@@ -116,9 +116,10 @@ def _held(source: Source) -> list[int]:
         return hold_out(source.train.labels, source.groups, _VALIDATION_SHARE, generator)
     labels = np.asarray(source.train.labels)
     order = generator.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    numbers = np.bincount(labels, minlength=len(source.classes))
     held: list[int] = []
-    for label in range(len(source.classes)):
-        members = order[labels[order] == label]
+    for members in np.split(by_class, np.cumsum(numbers)[:-1]):
         if len(members) > 1:
             held += members[: max(1, round(len(members) * _VALIDATION_SHARE))].tolist()
     return held

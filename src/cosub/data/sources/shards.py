@@ -77,7 +77,7 @@ def _classes(root: Path, labels: Iterable[int]) -> tuple[str, ...]:
     listed = root / "classes.txt"
     if not listed.exists():
         return tuple(numbered(list(labels), str(root)))
-    return tuple(listed.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1])
+    return tuple(listed.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n").split("\n"))
 
 
 # --- which shards, and how many images

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import tarfile
+import zipfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,13 +99,13 @@ def read_index(shards: Sequence[Path], kept: Path | None) -> Index:
 
 def _load(path: Path, stamp: str) -> Index | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if str(file["stamp"]) != stamp:
                 return None
             return Index(*(file[name] for name in ("shard", "offset", "size", "label")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"data.index: {path}: is not an index ({error}); remove it, or name another file") from error
 
 

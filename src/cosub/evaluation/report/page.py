@@ -1,6 +1,7 @@
 """A report in a folder: a page in Markdown, its tables as CSV, its pictures, and its numbers as JSON."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def _trust(subject: Subject, found: Calibration) -> Iterator[str]:
     yield f"| as it is | {found.ece:.1%} | {found.loss:.3f} |"
     yield f"| logits divided by {found.temperature:.3f} | {found.ece_scaled:.1%} | {found.loss_scaled:.3f} |\n"
     yield "![Calibration](calibration.png)\n"
-    yield "Below which probability of the first class, as `cosub predict` prints it, to reject an image:\n"
+    yield "Below which probability of the first class to reject an image; `cosub predict --csv` has all digits:\n"
     yield "| precision wanted | reject below | kept | precision measured | 95% interval |\n|---|---|---|---|---|"
     for item in found.rejections:
         yield f"| {item.precision:.1%} | {_rejection(item)} |"
@@ -165,6 +166,12 @@ def _rejection(item: Any) -> str:
     if item.confidence is None:
         return "no confidence reaches it | - | - | -"
     if item.measured is None or item.interval is None:
-        return f"{item.confidence:.4f} | {item.kept:.1%} | - | -"
+        return f"{_digits(item.confidence)} | {item.kept:.1%} | - | -"
     low, high = item.interval
-    return f"{item.confidence:.4f} | {item.kept:.1%} | {item.measured:.1%} | {low:.1%} to {high:.1%}"
+    return f"{_digits(item.confidence)} | {item.kept:.1%} | {item.measured:.1%} | {low:.1%} to {high:.1%}"
+
+
+def _digits(confidence: float) -> str:
+    """So many, rounded down, that the images just above it stay above: two of what it is away from 1."""
+    places = 4 if confidence < 0.999 else 2 - math.floor(math.log10(max(1 - confidence, 1e-7)))
+    return f"{math.floor(confidence * 10**places) / 10**places:.{places}f}"

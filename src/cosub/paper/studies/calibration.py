@@ -11,7 +11,7 @@ from cosub.evaluation.candidates import open_network
 from cosub.evaluation.images import source_of_run
 from cosub.evaluation.report.calibration import calibrate
 from cosub.evaluation.report.scoring import score
-from cosub.runs.folder import write_atomically
+from cosub.runs.folder import RunFolder, write_atomically
 
 
 def calibration_of(folder: Path) -> dict[str, float]:
@@ -32,6 +32,9 @@ def _measured(folder: Path) -> dict[str, float]:
     source = source_of_run(candidate.recipe.data, candidate.classes)
     if source.validation is None or source.validation is source.test:
         raise InputError(f"run: {folder}: has no validation images to fit a temperature on")
-    fitted, measured = (score(candidate, part, torch.device("cpu")) for part in (source.validation, source.test))
+    trained_on = torch.device(RunFolder(folder).read_summary()["device"])
+    device = trained_on if trained_on.type == "cpu" or torch.cuda.is_available() else torch.device("cpu")
+    candidate.network.to(device)
+    fitted, measured = (score(candidate, part, device) for part in (source.validation, source.test))
     found = asdict(calibrate(fitted, measured, ()))
     return {name: round(found[name], 6) for name in ("loss", "loss_scaled", "temperature")}

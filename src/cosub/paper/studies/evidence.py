@@ -46,14 +46,14 @@ def outcomes(recipe: Recipe, ledger: Ledger) -> list[Outcome]:
         ("top-1 of half of the blocks", "stochastic-depth", "half", True),
         ("cross-entropy at a fitted temperature", "stochastic-depth", "loss_scaled", False),
     ]
-    found = [
-        Outcome(f"{what}, co-training minus {other}", difference, percent=percent)
-        for what, other, key, percent in asked
-        if (difference := paired(_column(lines["co-training"], key), _column(lines[other], key))) and difference.error
+    differences = [paired(_column(lines["co-training"], key), _column(lines[other], key)) for _, other, key, _ in asked]
+    # What is not there yet, or equal in all seeds, has a place in the family of the secondary ones all the same.
+    corrected = [None, *holm([1.0 if found is None or found.p is None else found.p for found in differences[1:]])]
+    return [
+        Outcome(f"{what}, co-training minus {other}", found, p, percent)
+        for (what, other, _, percent), found, p in zip(asked, differences, corrected, strict=True)
+        if found is not None and found.p is not None
     ]
-    primary, secondary = found[:1], found[1:]
-    corrected = holm([outcome.found.p or 0.0 for outcome in secondary])
-    return primary + [Outcome(o.what, o.found, p, o.percent) for o, p in zip(secondary, corrected, strict=True)]
 
 
 def equivalence(recipe: Recipe, ledger: Ledger) -> Estimate | None:

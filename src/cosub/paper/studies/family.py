@@ -46,7 +46,7 @@ def table(found: Found) -> str:
         "| blocks of 12 | chosen by | seeds | stochastic-depth | co-training | difference |",
         "|---|---|---|---|---|---|",
     ]
-    for way in sorted({member.way for member in found}, key=lambda way: -way[0]):
+    for way in sorted({member.way for member in found}, key=lambda way: (-way[0], way[1])):
         rival, own = ({m.seed: top1 for m, top1 in found.items() if (m.arm, m.way) == (arm, way)} for arm in ARMS)
         difference = paired(own, rival)
         if difference is None:

@@ -1,5 +1,6 @@
 """A file with a JSON line for each finished run: docs/runs.jsonl, in git, so that a number outlives its folder."""
 
+import errno
 import functools
 import json
 import os
@@ -27,6 +28,10 @@ class Ledger:
         self.path = path
         self.lines = read(path)
 
+    def reload(self) -> None:
+        """Read what other commands have added."""
+        self.lines = read(self.path)
+
     def find(self, run: Run) -> Line | None:
         """The line of a run, whichever study it was trained for, if it has as many points as are needed."""
         points = min(run.study.points, run.recipe.epochs)
@@ -46,12 +51,20 @@ class Ledger:
             raise RunError(f"{self.path}: the line of {run} has more than {LONGEST} bytes; shorten its names")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:  # one write of a line: others may append at the same time
-                file.write(text)
+            _append(self.path, text.encode())
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror})") from error
         self.lines.append(line)
         return line
+
+
+def _append(path: Path, line: bytes) -> None:
+    """One write, since others may append at the same time. Of a line for which there is no room, nothing stays."""
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(before)
+            raise OSError(errno.ENOSPC, "no room for a whole line", str(path))
 
 
 def read(path: Path) -> list[Line]:
@@ -91,7 +104,7 @@ def describe(run: Run, folder: Path) -> Line:
         "seed": run.seed,
         "key": run.key,
         "commit": commit(),
-        "device": device(summary["device"], summary["threads"]),
+        "device": device(summary["device"], summary["threads"], summary.get("gpu", "")),
         "steps": summary["steps"],
         "seconds": summary["seconds"],
         "top1": summary["top1"],
@@ -124,9 +137,8 @@ def _git(folder: Path, *words: str) -> str:
     ).stdout.strip()
 
 
-def device(name: str, threads: int) -> str:
+def device(name: str, threads: int, gpu: str = "") -> str:
+    """In words. `gpu`: as the run's summary names it."""
     if name.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(name)
+        return gpu or name
     return f"{name}, {threads} thread{'s' * (threads > 1)}"

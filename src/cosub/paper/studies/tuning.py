@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.ledger import Line
 from cosub.paper.studies.statistics import estimate, paired
+from cosub.recipes import get
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -23,7 +24,8 @@ def table(lines: Sequence[Line]) -> str:
         top1 = estimate(list(values.values()))
         assert top1
         assert seconds
-        chosen = [f"{found[0]['overrides'][key]:g}" for key in ("drop_rate", "lr", "epochs")]
+        recipe = get(found[0]["recipe"])  # what is not among the overrides is as it says
+        chosen = [f"{found[0]['overrides'].get(key, getattr(recipe, key)):g}" for key in ("drop_rate", "lr", "epochs")]
         cells = [name, str(top1.number), *chosen, f"{seconds.mean:.0f}", top1.percent()]
         rows.append(f"| {' | '.join(cells)} | {difference.percent('+') if difference else ''} |")
     return "\n".join(rows)

@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -23,6 +24,7 @@ from cosub.train.signals import StopRequest
 
 # Imported once, by the process from which those of the runs are forked.
 PRELOADED = [
+    "cosub.paper.studies.work",
     "cosub.train.launch",
     "timm",
     "sklearn.datasets",
@@ -85,9 +87,19 @@ _DONE = ("recorded", "finished")
 
 def collect(study: Study, seeds: int, place: Place) -> None:
     """Record what is finished in its folder and not recorded: another study's, or of a command that was killed."""
+    place.ledger.reload()
     for run in study.runs(seeds):
         if run.cell.shown and place.ledger.find(run) is None and place.state(run) == "finished":
             place.ledger.record(run, run.folder(place.out))
+
+
+class RunsFailed(RunError):
+    """Some runs ended with an error."""
+
+    def __init__(self, message: str, left: int) -> None:
+        super().__init__(message)
+        self.left = left
+        """Others that the time was too short for."""
 
 
 @dataclass
@@ -106,14 +118,14 @@ def work(
 
     Raises:
         Stopped: by a signal.
-        RunError: if runs failed; the others were trained.
+        RunsFailed: if runs failed; of the others as many were trained as time allowed.
     """
     commit()  # of the code that is loaded now: it may be another one when a run ends
     threads = 1 if jobs > 1 else 0
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     waiting, working, failed, left = list(runs), list[Job](), list[Job](), 0
     stop, stopping = StopRequest(), False
-    with stop.listening():
+    with stop.listening(), _ending(working):
         while working or (waiting and not stopping):
             while waiting and not stopping and len(working) < jobs and (run := _first_ready(waiting, working, place)):
                 waiting.remove(run)
@@ -135,12 +147,24 @@ def work(
                     failed.append(job)
                     say(f"FAILED {job.run}: {_last_line(job.log)}")
     if failed:
-        raise RunError(
-            f"{len(failed)} of {len(runs)} runs failed; the first: {_last_line(failed[0].log)} ({failed[0].log})"
+        raise RunsFailed(
+            f"{len(failed)} of {len(runs)} runs failed; the first: {_last_line(failed[0].log)} ({failed[0].log})",
+            left + len(waiting),
         )
     if stop.asked:
         raise Stopped(f"stopped with {left + len(waiting)} runs left; the same command goes on")
     return left + len(waiting)
+
+
+@contextmanager
+def _ending(working: list[Job]) -> Iterator[None]:
+    """End the runs that are at work where an error is raised, such as that of a ledger that cannot be written."""
+    try:
+        yield
+    except BaseException:
+        for job in working:
+            job.process.terminate()
+        raise
 
 
 def _first_ready(waiting: Iterable[Run], working: Iterable[Job], place: Place) -> Run | None:
@@ -185,12 +209,15 @@ def _train(recipe: Recipe, calibrated: bool, log: str, threads: int) -> None:
     except CosubError as error:
         print(f"cosub: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except KeyboardInterrupt:  # of a terminal, which asks all processes, outside of training
+        sys.exit(_STOPPED)
 
 
 def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> None:
     if not job.run.cell.shown:
         say(f"{job.run}: trained, for others to use; {left}")
         return
+    place.ledger.reload()
     line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
     chooses = line["validation_top1"] is not None  # then nobody need see the test images' before the table
     found = f"validation top-1 {line['validation_top1']:.4f}" if chooses else f"top-1 {line['top1']:.4f}"
