@@ -14,18 +14,19 @@ from cosub.runs.folder import write_atomically
 
 START, END = "<!-- results: scripts/evidence.py -->", "<!-- end of results -->"
 RECIPE = "cifar10-500"
+NOT_YET = "Not yet run."
 TUNED = (200, 1000)
 """Images, in the names of the files."""
 
 
 def results(docs: Path) -> str:
+    tuned = {images: read(docs / f"tuning-{images}.jsonl") for images in TUNED}
+    made = family.read(docs / "family.jsonl")
     sections = {
-        "## Submodels of these networks": family.table(family.read(docs / "family.jsonl")),
+        "## Submodels of these networks": family.table(made) if made else NOT_YET,
         **{
-            f"## Published weights, {images:,} images to fine-tune on": tuning.table(
-                read(docs / f"tuning-{images}.jsonl")
-            )
-            for images in TUNED
+            f"## Published weights, {images:,} images to fine-tune on": tuning.table(lines) if lines else NOT_YET
+            for images, lines in tuned.items()
         },
     }
     parts = [page(get(RECIPE), Ledger(docs / "runs.jsonl")), *(part for pair in sections.items() for part in pair)]
