@@ -366,7 +366,7 @@ def test_a_study_ends_in_a_table_and_a_page(small, tmp_path, capsys):
         (["table5", "--recipe", "digit"], "did you mean digits"),
         (["table5", "--scale", "day"], "--scale: 'day': must be one of minutes, hour, paper"),
         (["esd", "--scale", "paper"], "scale: paper: esd is no table of the recipes"),
-        (["table5", "--seeds", "-1"], "seeds: -1: must be 0 or more"),
+        (["table5", "--seeds", "-1"], "seeds: -1: must be 1 or more"),
         (["table5", "--jobs", "0"], "jobs: 0: must be 1 or more"),
         (["table5", "--budget-minutes", "0"], "budget_minutes: 0.0: must be positive"),
         (["headline"], "data.path: is not given"),
@@ -390,9 +390,10 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing(tmp_path, monkeypatch)
         def write(self, line):
             return super().write(line[:5])
 
-    monkeypatch.setattr(Path, "open", lambda self, mode, buffering: Full(self, "a"))
-    with pytest.raises(OSError, match="no room for a whole line"):
-        ledgers._append(path, b'{"study": 1}\n')
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda self, mode, buffering: Full(self, "a"))
+        with pytest.raises(OSError, match="no room for a whole line"):
+            ledgers._append(path, b'{"study": 1}\n')
     assert path.read_text() == "{}\n"
 
 
