@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pictures import make_folder, parquet, picture
 from PIL import Image
+from safetensors import SafetensorError
 from sklearn.datasets import load_digits
 from tiny import call, recipe_flags, run, tiny
 
@@ -502,6 +503,16 @@ def test_a_full_disk_under_standard_output_is_one_line():
     with open("/dev/full", "w") as full:
         ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, ended.stderr) == (3, "cosub: No space left on device; name another path, or make room\n")
+
+
+def test_weights_that_cannot_be_written_are_one_line(finished, capsys, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("cosub.slimming.slim.save_weights", full)
+    status, _, err = call(capsys, "slim", finished, "--keep", 1, "--images", 20, "--out", tmp_path / "small")
+    assert (status, err.splitlines()[-1].startswith("cosub: a file of weights cannot be written")) == (3, True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_found_is_printed_before_a_file_is_written(finished, capsys, tmp_path, monkeypatch):

@@ -305,6 +305,7 @@ def call(capsys, *words):
     return status, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_from_its_plan_and_ends_in_a_page(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("cosub.comparison.course.RATES", (0.3,))
     monkeypatch.setattr("cosub.comparison.course.LEARNING_RATES", (1.0,))

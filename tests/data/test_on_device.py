@@ -155,6 +155,7 @@ def recipe(out, **changes):
     return tiny(out, data=Digits(on_device=True), **changes)
 
 
+@pytest.mark.slow
 def test_killed_and_continued_to_the_bit(tmp_path):
     run(recipe(tmp_path / "whole"))
     run_and_kill(recipe(tmp_path / "killed", checkpoint_every=4), 9)

@@ -273,7 +273,8 @@ def predicted(run, capsys, folder):
     return [int(item["class"]) for item in best], [item["probability"] for item in best]
 
 
-@pytest.mark.parametrize("which", ["finished", pytest.param("half", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["finished", "half"])
 def test_timm_alone_gives_the_same_classes(which, request, capsys, digit_files):
     source, folder = request.getfixturevalue(which), digit_files / "exported"
     status, out, _ = call(capsys, "export", source, "--out", folder, "--json")

@@ -90,7 +90,7 @@ def executed(code, run, folder, after=_AFTER, **environment):
         return load_file(folder / "logits.safetensors")["logits"], cosub.load(run)(images)
 
 
-QUICK = ("plain", "slimmed by layers")
+QUICK = ("plain",)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def test_the_lines_for_timm_load_what_was_written(which, capsys, tmp_path, monke
     assert expected.std() > 1e-3
 
 
-@pytest.mark.parametrize("which", ["plain", pytest.param("slimmed by layers", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["plain", "slimmed by layers"])
 def test_the_lines_for_onnx_load_what_was_written(which, capsys, tmp_path):
     run = made(tmp_path / "run", which)
     status, out, err = call(capsys, "export", run, "--format", "onnx")
@@ -116,7 +117,8 @@ def test_the_lines_for_onnx_load_what_was_written(which, capsys, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("which", [pytest.param("plain", marks=pytest.mark.slow), "slimmed by blocks"])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["plain", "slimmed by blocks"])
 def test_the_lines_for_the_hub_load_what_was_pushed(which, capsys, tmp_path, monkeypatch):
     """What is pushed lies where huggingface_hub would have put it, and the network is not asked."""
     cached = tmp_path / "cache" / "models--me--mine"

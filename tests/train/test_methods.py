@@ -216,10 +216,8 @@ def trainer_of(out, method, **changes):
     return trainer
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["cosub-distill", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mean-teacher", "distill", "cotrain"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cosub-distill", "mean-teacher", "distill", "cotrain"])
 def test_killed_and_continued_to_the_bit(kind, teacher, tmp_path):
     folder = tmp_path / "teacher"
     recipes = []
@@ -288,19 +286,15 @@ def test_two_networks_differ_and_both_learn(tmp_path):
     assert len(state) == 2 * len(list(trainer.network.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "parallel"),
     [
         ("cosub-distill", "fsdp"),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                ("cotrain", "ddp"),
-                ("cotrain", "fsdp"),
-                ("mean-teacher", "fsdp"),
-                ("distill", "ddp"),
-            )
-        ),
+        ("cotrain", "ddp"),
+        ("cotrain", "fsdp"),
+        ("mean-teacher", "fsdp"),
+        ("distill", "ddp"),
     ],
 )
 def test_two_processes_equal_one(kind, parallel, teacher, tmp_path):

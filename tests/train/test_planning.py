@@ -128,6 +128,7 @@ def test_the_count_without_memory_is_that_with_memory(checkpointing, method):
     assert counted.peak > counted.saved > 0
 
 
+@pytest.mark.slow
 def test_checkpointing_and_precision_are_respected():
     needs = {
         (kind, precision): plan(small(checkpointing=kind, precision=precision), Machine())
@@ -254,6 +255,7 @@ def needing(share: float, **changes):
     return recipe, plan(recipe, Machine(device_memory_gb=share * total / 1e9))
 
 
+@pytest.mark.slow
 def test_what_is_planned_to_fit_does():
     recipe, planned = needing(0.5)
     assert not planned.fits
@@ -276,6 +278,7 @@ def sharded(recipe):
     return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, parallel="fsdp"))
 
 
+@pytest.mark.slow
 def test_sharding_is_a_remedy_where_there_are_devices():
     recipe = small()
     replicated = plan(recipe, Machine(devices=4))
@@ -329,7 +332,7 @@ def test_sizes_that_are_none(given, message):
 
 
 SMALL = recipes().keys() - PAPER.keys()
-QUICK = {"digits", "finetune", "camvid", "cifar10"}  # one for each source and task
+QUICK = {"digits", "finetune", "cifar10"}  # one for each source
 
 
 @pytest.mark.parametrize(
@@ -339,6 +342,7 @@ def test_any_recipe_can_be_planned(name):
     assert plan(get(name), Machine()).fits
 
 
+@pytest.mark.slow
 def test_a_recipe_of_21k_is_planned_with_its_images_and_classes():
     planned = plan(get("resnet152-21k-90"), Machine(devices=32))
     assert (planned.size.images, planned.size.classes) == (14_197_122, 21_841)
@@ -373,9 +377,10 @@ def test_the_command_plans_a_huge_network_and_writes_nothing(tmp_path, monkeypat
         "FITS in 80 GB, replicated",
     ):
         assert word in out
-    assert err.splitlines() == [
+    assert err.splitlines()[:1] == [
         "planning deit3_huge_patch14_224: seconds for a small network, up to a minute for a large one"
     ]
+    assert torch.cuda.is_available() or "no GPU is found here: planned for an H100" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,7 +44,7 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize(
     ("processes", "parallel", "micro_steps"),
     [
-        (2, "ddp", 1),
+        pytest.param(2, "ddp", 1, marks=pytest.mark.slow),
         (2, "fsdp", 1),
         pytest.param(3, "ddp", 2, marks=pytest.mark.slow),
         pytest.param(3, "fsdp", 2, marks=pytest.mark.slow),
@@ -73,7 +73,8 @@ def test_compiled_in_two_processes(alone, tmp_path, parallel):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("fsdp", None), (None, "fsdp"), pytest.param("fsdp", "ddp", marks=pytest.mark.slow)]
+    ("before", "after"),
+    [(None, "fsdp"), *(pytest.param("fsdp", after, marks=pytest.mark.slow) for after in (None, "ddp"))],
 )
 def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, after, monkeypatch):
     """Written by two sharded processes and read by one, and the other way round."""
@@ -113,6 +114,7 @@ def _evaluate(out: str, results: str) -> None:
         Path(results).write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_evaluation_counts_each_image_once_whatever_divides(alone, tmp_path):
     found = []
     for processes in (1, 2, 3):
@@ -123,6 +125,7 @@ def test_evaluation_counts_each_image_once_whatever_divides(alone, tmp_path):
     assert found[0][0] == alone[1]["top1"]
 
 
+@pytest.mark.slow
 def test_training_images_are_evaluated_by_all_processes_together(tmp_path):
     changes = {"evaluate_training": True, "evaluate_every": 1, "timeout": 60}
     run_together(recipe(tmp_path / "run", **changes), 2)
@@ -166,6 +169,7 @@ def test_each_signal_ends_a_run_after_its_step(tmp_path, number):
     assert checkpoints.latest(tmp_path / "run" / "checkpoints").step == 4
 
 
+@pytest.mark.slow
 def test_a_slow_checkpoint_is_reported(tmp_path, monkeypatch, capfd):
     run(recipe(tmp_path / "quick"))
     assert "the checkpoint took" not in capfd.readouterr().err

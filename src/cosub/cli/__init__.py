@@ -8,8 +8,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from safetensors import SafetensorError
-
 from cosub import __version__
 from cosub.errors import NO_ROOM, CosubError, InputError, nearest
 from cosub.runs import cpu
@@ -59,12 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named = "" if error.filename is None else f"{error.filename}: "
         print(f"cosub: {named}{error.strerror}; name another path, or make room", file=sys.stderr)
         return 3 if error.errno in NO_ROOM else 2
-    except SafetensorError as error:
-        print(f"cosub: a file of weights cannot be written or read ({error}); make room, or repair it", file=sys.stderr)
-        return 3
     except KeyboardInterrupt:
         print("cosub: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        from safetensors import SafetensorError  # of files of weights, which says no errno
+
+        if not isinstance(error, SafetensorError):
+            raise
+        print(f"cosub: a file of weights cannot be written or read ({error}); make room, or repair it", file=sys.stderr)
+        return 3
 
 
 def _at_home(word: str) -> str:
