@@ -40,21 +40,21 @@ def run(chosen: Iterable[Recipe], out: Path, data: str, minutes: float, jobs: in
     for recipe in chosen:
         study = arms(recipe)
         collect(study, seeds, place)
-        waiting = needed(study, seeds, place)
         remaining = (end - time.monotonic()) / 60
-        left += _trained(waiting, place, jobs, remaining) if remaining > 0 else len(waiting)
+        if remaining > 0:
+            _train(needed(study, seeds, place), place, jobs, remaining)
+        left += len(needed(study, seeds, place))  # runs that failed among them
         found = rows(study, place.ledger, seeds)
         print(f"{recipe.name}\n{table(found)}\n{_speed(recipe, place.ledger)}", flush=True)
     return left
 
 
-def _trained(waiting: list[Run], place: Place, jobs: int, minutes: float) -> int:
-    """How many runs are left. Those that fail are named, and the others go on."""
+def _train(waiting: list[Run], place: Place, jobs: int, minutes: float) -> None:
+    """Runs that fail are named, and the others go on."""
     try:
-        return work(waiting, place, jobs, minutes, print)
+        work(waiting, place, jobs, minutes, print)
     except RunsFailed as error:
         print(error)
-        return error.left
 
 
 def _speed(recipe: Recipe, ledger: Ledger) -> str:

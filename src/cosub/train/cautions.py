@@ -71,7 +71,7 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
         )
     if recipe.epochs <= recipe.optimizer.warmup_epochs:
         found.append(
-            f"warm-up takes all {recipe.epochs} epochs, so the learning rate never comes to its peak: "
+            f"warm-up takes all {recipe.epochs} epochs, so the learning rate never reaches its peak: "
             f"set --optimizer.warmup-epochs {recipe.epochs / 10:g}"
         )
     if len(rates) < 8:
