@@ -533,6 +533,7 @@ def test_check_data_finds_its_path_among_the_values_of_options(capsys, tmp_path)
     assert (tmp_path / "t.csv").read_text().startswith("path,")
 
 
+@pytest.mark.slow
 def test_bench_counts_without_a_model_in_memory(capsys):
     status, out, _ = call(capsys, "bench", "step", "--meta", "--model", "deit3_huge_patch14_224", "--drop-rate", 0.6,
                           "--batch-size", 32, "--methods", "masked", "cosub", "--json")  # fmt: skip

@@ -196,6 +196,7 @@ def test_the_best_target_stands_for_its_list():
     assert best_target(logits, torch.tensor([[0, 2], [1, 1]])).tolist() == [2, 1]
 
 
+@pytest.mark.slow
 def test_processes_score_each_image_once(real, tmp_path):
     root, labels = real
     facts = tmp_path / "facts.json"

@@ -297,6 +297,7 @@ def test_timm_alone_gives_the_same_classes(which, request, capsys, digit_files):
     assert "license" not in config["pretrained_cfg"]
 
 
+@pytest.mark.slow
 def test_onnx_alone_gives_the_same_classes(finished, capsys, digit_files):
     folder = digit_files / "onnx"
     status, out, _ = call(capsys, "export", finished, "--format", "onnx", "--out", folder, "--json")

@@ -198,6 +198,7 @@ def test_an_early_best_epoch_is_kept_while_training_goes_on(tmp_path, monkeypatc
     assert any(not torch.equal(value, seen[3][name]) for name, value in kept.items())
 
 
+@pytest.mark.slow
 def test_the_choice_survives_a_kill(chosen, tmp_path):
     out, summary = chosen
     recipe = best(tmp_path / "run", checkpoint_every=1)

@@ -61,6 +61,7 @@ def test_stop_names_step_layer_rate_and_keeps_the_batch(tmp_path, spoil, optimiz
     assert all(value.isfinite().all() for value in found.weights["network"].values())
 
 
+@pytest.mark.slow
 def test_skip_leaves_the_step_out_and_counts_it(tmp_path, spoil, capfd):
     run(tiny(tmp_path / "whole"))
     run(tiny(tmp_path / "whole-skip", non_finite="skip"))

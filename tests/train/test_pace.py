@@ -57,6 +57,7 @@ def test_equal_time_comes_from_steps_in_turns_and_is_kept(scripts, tmp_path, mon
     assert equal_time.epochs_at_equal_time(["digits"], tmp_path) == 12
 
 
+@pytest.mark.slow
 def test_the_demo_shows_both_methods_their_submodels_and_slimmed_networks(scripts, tmp_path, capsys):
     demo, _ = scripts
     size = [f"{key}={value}" for key, value in TINY.items()]

@@ -116,6 +116,7 @@ def test_a_classifier_that_the_weights_have_stays(digits, recipe):
     assert (network.head.weight == 1).all()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_it_and_goes_on_to_the_bit(tmp_path, capsys):
     (tmp_path / "weights").mkdir()
     settings = tiny(tmp_path).model_args

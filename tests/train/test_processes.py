@@ -74,8 +74,9 @@ def test_compiled_in_two_processes(alone, tmp_path, parallel):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(None, "fsdp"), *(pytest.param("fsdp", after, marks=pytest.mark.slow) for after in (None, "ddp"))],
+    [(None, "fsdp"), ("fsdp", None), ("fsdp", "ddp")],
 )
+@pytest.mark.slow
 def test_a_checkpoint_knows_no_number_of_processes(alone, tmp_path, before, after, monkeypatch):
     """Written by two sharded processes and read by one, and the other way round."""
     out = tmp_path / "run"

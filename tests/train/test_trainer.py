@@ -106,7 +106,7 @@ def test_continued_to_the_bit_whatever_the_state(tmp_path, changes):
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
-@pytest.mark.parametrize("micro_steps", [2, 4])
+@pytest.mark.parametrize("micro_steps", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_micro_steps_change_rounding_only(reference, tmp_path, micro_steps):
     # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
     plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}

@@ -72,7 +72,7 @@ def small(depth=4, rate=0.5, **settings):
 @pytest.mark.parametrize(
     ("depth", "settings", "graphs"),
     # Of 12 rows, linear rates keep 12 to 6: seven numbers, and 32 of them would be more than Dynamo's limit of 8.
-    [(2, {}, 1), (8, {}, 1), (32, {"schedule": "linear"}, 7),
+    [(2, {}, 1), (8, {}, 1), pytest.param(32, {"schedule": "linear"}, 7, marks=pytest.mark.slow),
      pytest.param(32, {"schedule": "linear", "rate": 0.95}, 12, marks=pytest.mark.slow),
      (6, {"rounding": "spread"}, 1), (6, {"rounding": "spread", "rate": 0.45}, 3)],
 )  # fmt: skip
@@ -148,7 +148,7 @@ def loss_and_gradients(model, loss):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["deit3", "swin", "convnext"])
+@pytest.mark.parametrize("name", ["deit3", "convnext", pytest.param("swin", marks=pytest.mark.slow)])
 def test_bfloat16(images, name, backend):
     model = frozen(cosub.attach(SMALL[name](), drop_rate=0.5).train())
     fast = cosub.compile_blocks(copy.deepcopy(model), backend=backend)
@@ -326,7 +326,8 @@ def block(name, rate, backend):
 
 
 @pytest.mark.parametrize(
-    "backend", ["eager", "aot_eager_decomp_partition", pytest.param("inductor", marks=pytest.mark.slow)]
+    "backend",
+    ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("aot_eager_decomp_partition", "inductor"))],
 )
 def test_activations_of_a_block(backend):
     """Relative to timm's masked block, co-training, bf16: DeiT-III's, with LayerScale, and ViT's."""
