@@ -58,13 +58,14 @@ def facts(about: dict[str, Any]) -> str:
 def draw(runs: dict[str, Path], slimmed: dict[str, dict[str, Any]], submodels: int, target: Path) -> None:
     """Accuracy against the time, the same for both, and against layers kept: random submodels, slimmed networks."""
     figure, ((curves, depths),) = panels(9, 3.5, "Digits: two networks trained for the same time", columns=2)
-    for (name, run), style in zip(runs.items(), looks(WAYS_OF_RUNS), strict=True):
+    sizes = (22, 11)  # so that equal stars are both seen
+    for (name, run), style, size in zip(runs.items(), looks(WAYS_OF_RUNS), sizes, strict=True):
         curves.plot(*curve(run), label=f"{name}: full network; random submodels, mean and range", **style)
         kept, means, low, high = population(run, submodels)
         depths.plot(kept, means, **style)
         depths.fill_between(kept, low, high, color=style["color"], alpha=0.12, linewidth=0)
         about = slimmed[name]
-        star = {**style, "marker": "*", "linestyle": "none", "markersize": 15, "markeredgecolor": "white"}
+        star = {**style, "marker": "*", "linestyle": "none", "markersize": size, "markeredgecolor": "white"}
         depths.plot([about["slim"]["layers"]], [100 * about["top1"]], label=f"{name}: slimmed", zorder=3, **star)
     images = next(iter(slimmed.values()))["num_images"]
     curves.set(xlabel="share of the time, %", ylabel="top-1 on test images, %", title="The full network")
