@@ -47,10 +47,10 @@ def table(results: dict[str, Result]) -> list[str]:
     lines.append("|---" * (2 + len(results)) + "|")
     total = sum(score.pixels for score in next(iter(results.values())).classes)
     for scores in zip(*(result.classes for result in results.values()), strict=True):
-        values = "".join(f" {score.iou:.3f} |" for score in scores)
+        values = "".join(f" {100 * score.iou:.1f} |" for score in scores)
         lines.append(f"| {scores[0].name} | {scores[0].pixels / total:.1%} |{values}")
     for name in ("miou", "mean_accuracy", "accuracy"):
-        values = "".join(f" {getattr(result, name):.4f} |" for result in results.values())
+        values = "".join(f" {100 * getattr(result, name):.2f} |" for result in results.values())
         lines.append(f"| {name} | |{values}")
     return lines
 
