@@ -52,11 +52,13 @@ def main() -> None:
     options = parser.parse_args()
     done = read(options.ledger)
     study = arms(get("cifar10-500"))
+    out = options.runs / "family"
+    out.mkdir(exist_ok=True)
     for member in members(options.seeds, options.heal):
         if member in done:
             continue
         run = Run(study, study.cell(member.arm), member.seed).folder(options.runs)
-        line = make(member, run, options.runs / "family")
+        line = make(member, run, out)
         with options.ledger.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from cosub.paper.studies import family, tuning
 from cosub.paper.studies.arms import ARMS, BUDGETS, CHOSEN, arms, budgets, equal_epochs, pilot
-from cosub.paper.studies.evidence import choices, equivalence, outcomes
+from cosub.paper.studies.evidence import choices, equivalence, outcomes, page
 from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.statistics import estimate, holm
 from cosub.recipes import get
@@ -110,6 +110,20 @@ def test_outcomes_are_paired_by_seed_and_corrected_for_their_number(tmp_path):
     raw = [outcome.found.p for outcome in found[1:]]
     assert [outcome.corrected for outcome in found[1:]] == holm(raw)
     assert min(raw) * 3 == pytest.approx(min(holm(raw)))
+
+
+def test_differences_of_arms_are_shown_for_every_budget(tmp_path):
+    added = {"masking": 0.0, "stochastic-depth": 0.01, "two-copies": 0.0, "co-training": -0.03}
+    lines = [
+        line(run, 0.5 + 0.1 * run.seed + added[run.cell.series] + 0.001 * run.seed * (run.cell.series == "co-training"))
+        for run in budgets(RECIPE).runs(3)
+        if run.cell.x != 150
+    ]
+    text = page(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    half = 100 * stats.t.ppf(0.975, 2) * 0.001 / math.sqrt(3)
+    found = f"-3.90 ± {half:.2f} (3)"
+    assert f"| co-training minus stochastic-depth | {found} | {found} |  |" in text
+    assert "| stochastic-depth minus masking | +1.00 ± 0.00 (3) | +1.00 ± 0.00 (3) |  |" in text
 
 
 def test_a_secondary_outcome_stays_one_where_others_are_missing(tmp_path):

@@ -15,6 +15,9 @@ MARGIN = 0.01
 SEEDS = 10
 """At most."""
 
+DIFFERENCES = (("stochastic-depth", "masking"), ("co-training", "stochastic-depth"))
+"""Of arms, which are shown for every budget."""
+
 Lines = Mapping[int, Line]
 
 
@@ -86,19 +89,23 @@ def _choices(recipe: Recipe, ledger: Ledger) -> str:
 
 
 def _table(recipe: Recipe, ledger: Ledger) -> str:
-    """An arm a row, a budget a column."""
-    by_place = {(row.cell.series, row.cell.x): row for row in rows(budgets(recipe), ledger, SEEDS)}
-    heads = [f"{share * recipe.epochs:g} epochs" for share in BUDGETS]
+    """An arm a row, a budget a column; then differences, by seed."""
+    by_place = {(row.cell.series, row.cell.x): row.lines for row in rows(budgets(recipe), ledger, SEEDS)}
+    places = [share * recipe.epochs for share in BUDGETS]
+    heads = [f"{epochs:g} epochs" for epochs in places]
     lines = [f"| test top-1 at the compute of masking for | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for name in ARMS:
-        cells = [_cell(by_place[name, share * recipe.epochs].lines) for share in BUDGETS]
+        cells = [_cell(estimate([*_column(by_place[name, epochs], "top1").values()])) for epochs in places]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, other in DIFFERENCES:
+        columns = [[_column(by_place[arm, epochs], "top1") for arm in (name, other)] for epochs in places]
+        cells = [_cell(paired(*pair), "+") for pair in columns]
+        lines.append(f"| {name} minus {other} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(lines: Lines) -> str:
-    found = estimate([line["top1"] for line in lines.values()])
-    return f"{found.percent()} ({found.number})" if found else ""
+def _cell(found: Estimate | None, sign: str = "") -> str:
+    return f"{found.percent(sign)} ({found.number})" if found else ""
 
 
 def _outcomes(recipe: Recipe, ledger: Ledger) -> str:

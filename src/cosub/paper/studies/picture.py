@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosub.paper.studies.arms import ARMS
 from cosub.paper.studies.grid import Study
 from cosub.paper.studies.report import Row, what_of
 from cosub.paper.studies.statistics import Estimate
@@ -91,13 +92,18 @@ def _along(axes: Any, study: Study, rows: Sequence[Row]) -> None:
             [_percent(row.test)[0] for row in group],
             yerr=[_percent(row.test)[1] for row in group],
             capsize=3,
-            label=WAYS[way].title,
+            label=_title(group[0].cell.series, way),
             **style,
         )
     if study.log:
         logarithmic(axes, "x")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set(xlabel=study.axis, ylabel=_TOP1)
+
+
+def _title(series: str, way: str) -> str:
+    """An arm's where it is one: it says more than the method."""
+    return ARMS[series].title if series in ARMS else WAYS[way].title
 
 
 def _moved(x: float, aside: float, ticks: Sequence[float], log: bool) -> float:
