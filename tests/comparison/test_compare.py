@@ -161,6 +161,8 @@ def test_too_few_minutes_are_refused_with_how_many_suffice(folder):
     minutes = int(str(raised.value).split("--minutes ")[1].split(",")[0])
     enough = planning._plan(Request(str(folder), minutes=minutes), recipe, source, paces, 2, 10.0)
     assert min(enough.epochs(arm, rate, short=True) for arm in THREE for rate in RATES) >= 3
+    slower = Paces({key: 1.15 * value for key, value in paces.step.items()}, 0.0115)  # as the next call may find it
+    planning._plan(Request(str(folder), minutes=minutes), recipe, source, slower, 2, 11.5)
 
 
 def test_without_validation_images_some_are_held_out_and_a_batch_leaves_four_in_an_epoch(folder, tmp_path):

@@ -33,6 +33,7 @@ _RESERVE = 0.1  # of the minutes, for what is slower than when it was measured
 _MEASURING = 0.03  # of the minutes
 _AROUND = 6.0  # seconds: a run's process, its network and its picture
 _FEWEST = 3  # epochs
+_AGAIN = 1.25  # minutes that are asked for, as a ratio to those needed: the next call measures anew
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _plan(request: Request, recipe: Recipe, source: Source, paces: Paces, jobs: 
         needed = (least * (SHORT * short + whole) + spent + around) / (1 - _RESERVE) / 60
         raise InputError(
             f"minutes: {request.minutes:g}: are too few for {short * jobs + whole * jobs} runs of at least {_FEWEST} "
-            f"epochs on this machine; take --minutes {math.ceil(needed)}, a smaller --resolution or a smaller --model"
+            f"epochs on this machine; take --minutes {math.ceil(_AGAIN * needed)}, a smaller --resolution or a smaller --model"
         )
     return Plan(
         request.asked, recipe, request.arms, request.seeds, seconds, steps, paces.step, validated, tested
