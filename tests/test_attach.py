@@ -406,6 +406,37 @@ def test_meta_device_takes_a_training_forward():
         assert model(torch.empty(4, 3, 224, 224)).shape == (8, 1000)
 
 
+def test_patches_that_are_missing_are_not_pooled_in_any_copy():
+    """NaFlexViT pools by a mask that has a row for each image."""
+    torch.manual_seed(0)
+    model = timm.create_model("naflexvit_base_patch16_gap", embed_dim=24, num_heads=3, depth=2, num_classes=5)
+    model = frozen(cosub.attach(model, drop_rate=0.5).train())
+    generator = torch.Generator().manual_seed(1)
+    patches = torch.randn(3, 6, 16 * 16 * 3, generator=generator)
+    places = torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij"), -1).reshape(1, 6, 2)
+    valid = torch.arange(6) < torch.tensor([[6], [4], [2]])
+    given = {"patches": patches, "patch_coord": places.repeat(3, 1, 1), "patch_valid": valid}
+    submodel = keep_layers(range(4), 4, 6)
+    with cosub.active(model, submodel):
+        copies = model(given)
+    assert_same({"logits": copies}, {"logits": model.eval()(given).repeat(2, 1)})
+    assert not torch.allclose(copies[1], model({**given, "patch_valid": torch.ones_like(valid)})[1])
+
+
+def test_channels_stay_last(images):
+    model = cosub.attach(timm.create_model("test_resnet"), drop_rate=0.5).train()
+    point = next(module for module in model.modules() if isinstance(module, Twin))
+    rows = cosub.state(model).begin(images.to(memory_format=torch.channels_last), point)
+    assert rows.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(rows, images.repeat(2, 1, 1, 1))
+
+
+def test_by_chance_no_row_may_be_dropped_without_a_warning(images):
+    model = cosub.attach(timm.create_model("test_vit"), drop_rate=0.01, copies=1, rounding="bernoulli").train()
+    cosub.state(model).next(2)
+    assert not cosub.state(model).warned
+
+
 # --- misuse
 
 

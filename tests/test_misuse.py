@@ -93,8 +93,35 @@ def test_what_attach_refuses():
         with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'plian'"):
             cosub.attach(model, drop_rate=0.1, **{name: "plian"})
     model.blocks = nn.Sequential(model.blocks[0], model.blocks[1], model.blocks[0])
-    with pytest.raises(ValueError, match=r"^blocks runs one block several times"):
+    with pytest.raises(ValueError, match=r"runs one Block in several places.*copy\.deepcopy"):
         cosub.attach(model, drop_rate=0.1)
+    block = timm.create_model("test_vit").blocks[0]
+    with pytest.raises(ValueError, match="in several places"):
+        cosub.attach(nn.ModuleList([nn.Sequential(block), nn.Sequential(block)]), drop_rate=0.1)
+    for seed in (2**63, None, 1.5):
+        with pytest.raises(ValueError, match=r"seed must be at least .*an integer; got"):
+            cosub.attach(timm.create_model("test_vit"), drop_rate=0.1, seed=seed)
+    with pytest.raises(ValueError, match=r"copies must be at least 1 .*got 2\.0"):
+        cosub.attach(timm.create_model("test_vit"), drop_rate=0.1, copies=2.0)
+
+
+def test_an_unknown_way_to_checkpoint_is_refused(model, images):
+    cosub.state(model).checkpointing = "Lean"
+    with pytest.raises(ValueError, match="checkpointing must be one of none, lean, selective, blocks, got 'Lean'"):
+        model.train()(images)
+
+
+def test_a_flag_of_the_users_own_module_stays_theirs(images):
+    class Wrapper(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grad_checkpointing = True
+            self.network = timm.create_model("test_vit")
+
+    wrapper = cosub.attach(Wrapper(), drop_rate=0.5)
+    assert type(wrapper) is Wrapper
+    assert wrapper.grad_checkpointing
+    assert cosub.state(wrapper).checkpointing == "none"
 
 
 def test_replicas_and_tracing_are_refused(model, images):

@@ -1,6 +1,7 @@
 """Attach submodel training to a model of timm, torchvision or transformers, in place, and detach it again."""
 
 import functools
+import operator
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def attach(
         drop_rate: the paper's tau, in [0, 1).
         copies: submodels per image; 1 is plain efficient stochastic depth.
         seed: submodels are a function of (seed, step, rank).
-        schedule: "uniform" (the paper) or "linear" (timm's ramp).
+        schedule: "uniform" (the paper) or "linear" (timm's ramp, see `submodel.rates`).
         rounding: how `R * (1 - drop_rate)` becomes a number of rows, see `submodel.count`.
         operation: "efficient", or "plain", its reference, which is bit-identical to the model's own where nothing is
             dropped.
@@ -53,8 +54,8 @@ def attach(
         ValueError: for a value out of range, or a model that has no twins, whose own drop path is active, or that is
             attached already or sharded.
     """
-    if copies < 1:
-        raise ValueError(f"copies must be at least 1, got {copies}")
+    _require_integer("copies", copies, 1)
+    _require_integer("seed", seed, -(2**63))
     for name, value, allowed in (
         ("rounding", rounding, get_args(Rounding)),
         ("operation", operation, get_args(Operation)),
@@ -76,7 +77,7 @@ def attach(
         _place(block, TWINS[class_of(block)], Place(state, first_layer, block is first, num_layers, absent_of(block)))
         first_layer += num_layers
     for module in list(model.modules()):
-        if not isinstance(module, Twin) and "grad_checkpointing" in vars(module):
+        if not isinstance(module, Twin) and "grad_checkpointing" in vars(module) and _is_timms(module):
             _host(module, state)
     guard(model, state)
     return model
@@ -148,6 +149,20 @@ def _host(module: nn.Module, shared: State) -> None:
     _place(module, _host_class(class_of(module)), Place(shared, 0, False))
 
 
+def _require_integer(name: str, value: Any, lowest: int) -> None:
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or not lowest <= found < 2**63:
+        raise ValueError(f"{name} must be at least {lowest} and below 2^63, an integer; got {value!r}")
+
+
+def _is_timms(module: nn.Module) -> bool:
+    """Or of a class that extends one of timm's or ours: what else has such a flag checkpoints something of its own."""
+    return any(kind.__module__.startswith(("timm.", "cosub.")) for kind in type(module).__mro__)
+
+
 @functools.cache
 def _host_class(timm_class: type[nn.Module]) -> type[nn.Module]:
     """A host that subclasses the module's own class: many of timm's change what surrounds the blocks."""
@@ -195,13 +210,18 @@ def _refuse(model: nn.Module, copies: int) -> None:
         )
     if own := [type(block).__name__ for block in blocks_of(model) if "forward" in vars(block)]:
         raise ValueError(f"{own[0]} has a forward of its own, set on the instance: attach first, then change it")
+    places = [
+        child
+        for module in model.modules()
+        for child in module._modules.values()
+        if child is not None and class_of(child) in TWINS
+    ]
+    if twice := [block for block in places if places.count(block) > 1]:
+        raise ValueError(
+            f"{type(model).__name__} runs one {type(twice[0]).__name__} in several places, and each block has rows of "
+            "its own: copy.deepcopy the block for each place"
+        )
     for name, module in model.named_modules():
-        children = [child for child in module._modules.values() if child is not None and class_of(child) in TWINS]
-        if len(children) > len(set(children)):
-            raise ValueError(
-                f"{name or type(model).__name__} runs one block several times, and each block has rows of its own: "
-                "copy.deepcopy the block for each place"
-            )
         if rate := _own_rate(module):
             raise ValueError(
                 f"the model's own drop path is live ({name}: {rate:g}), and both would act: {_remedy(module)}"

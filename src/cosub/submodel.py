@@ -82,7 +82,7 @@ class Submodel:
         the copy is done.
         """
         table, device = self.order.flatten(), torch.device(device)
-        if device.type == "cuda" and not torch.compiler.is_compiling():
+        if (table.device.type, device.type) == ("cpu", "cuda") and not torch.compiler.is_compiling():
             table = table.pin_memory()
         parts = [part for count in self.kept for part in (count, self.rows - count)]
         kept = table.to(device, non_blocking=True).split(parts)[::2]
@@ -119,7 +119,8 @@ def rates(drop_rate: float, schedule: Schedule, layers_per_block: Sequence[int])
     """The drop rate of each residual layer.
 
     `uniform` is the paper's (section 4, "progressive vs uniform rate"); `linear` grows from 0 in the first block
-    to `drop_rate` in the last, as timm does, and is the same for all layers of a block.
+    to `drop_rate` in the last, and is the same for all layers of a block. That is timm's ramp, but for two groups: in
+    EfficientNet, MobileNetV4 and MaxViT timm also counts blocks without a shortcut; in CaiT and XCiT it is uniform.
 
     Raises:
         ValueError: if `drop_rate` is outside [0, 1) or the schedule is unknown.
@@ -204,7 +205,7 @@ def keep_layers(
     if unknown := sorted(chosen - set(range(num_layers))):
         raise ValueError(f"there are layers 0 to {num_layers - 1}, got {unknown}")
     factor = num_layers / max(len(chosen), 1) if scale == "expectation" else float(scale)
-    order = torch.arange(rows).expand(num_layers, rows)
+    order = torch.arange(rows, device="cpu").expand(num_layers, rows)
     kept = tuple(rows if layer in chosen else 0 for layer in range(num_layers))
     return Submodel(order, kept, (factor,) * num_layers)
 

@@ -1,5 +1,6 @@
 """The analyses: numbers against brute force or known values, files, and wrong input."""
 
+import copy
 import csv
 import dataclasses
 import itertools
@@ -19,10 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from cosub.analysis.counts import counts
 from cosub.analysis.layers import Ablation, agreement, units
 from cosub.analysis.population import Member, by_depth, choose_depths, draw_layers
-from cosub.analysis.quantisation import quantisation
-from cosub.analysis.subjects import images_of_runs, load_subjects
+from cosub.analysis.quantisation import mark, quantisation
+from cosub.analysis.subjects import cautions, images_of_runs, load_subjects
 from cosub.analysis.tradeoff import at_resolution, macs
-from cosub.attachment import active
+from cosub.attachment import active, attach, detach
 from cosub.cli import main
 from cosub.data.sources import Files, open_source
 from cosub.data.transforms import normalize
@@ -249,6 +250,14 @@ def test_a_subject_knows_what_training_dropped(subjects):
     assert (subjects[0].rows, set(subjects[0].drop_rates)) == (32, {0.5})
     assert (subjects[1].rows, set(subjects[1].drop_rates)) == (16, {0.0})
     assert subjects[0].layers_per_block == (2, 2)
+    by_chance = dataclasses.replace(subjects[1], recipe=dataclasses.replace(subjects[1].recipe, rounding="masked"))
+    attached = attach(detach(copy.deepcopy(subjects[1].network)), drop_rate=0.02, rounding="masked")
+    by_chance = dataclasses.replace(by_chance, network=attached)
+    assert set(by_chance.drop_rates) == {0.02}  # of 16 rows no whole one
+    assert cautions([by_chance]) == []
+    assert len(cautions([subjects[1]])) == 1
+    with pytest.raises(InputError, match=r"drops each row by chance .*leave it out"):
+        mark(by_chance)
 
 
 def test_runs_of_different_data_are_not_put_side_by_side(subjects):

@@ -28,8 +28,8 @@ from cosub.recipes.recipe import Recipe
 from cosub.recipes.tasks import Classification, Segmentation
 from cosub.runs.distributed import World
 from cosub.runs.folder import load_run
-from cosub.runs.network import build_network
-from cosub.segmentation.backbones import look, tapped
+from cosub.runs.network import build_network, create
+from cosub.segmentation.backbones import ANY_SIZE, look, tapped
 from cosub.segmentation.evaluation import Mode, drive_alone, evaluate, score, starts, viewer
 from cosub.segmentation.loading import SceneSet
 from cosub.segmentation.losses import IGNORE, dense_cosub_loss, dense_label_loss
@@ -338,6 +338,10 @@ def test_a_crop_has_no_class_above_its_share_where_it_can(scenes: Path):
     assert sum(abs(share - 0.5) < 0.1 for share in shares) >= 15
     any_crop = [(crop(max_share=1.0, **still)(image, labels)[1] == 0).float().mean() for _ in range(20)]
     assert sum(abs(share - 0.5) < 0.1 for share in any_crop) < 15
+    torch.manual_seed(0)
+    places = [crop(max_share=1.0, **still)._place(labels[None]) for _ in range(20)]
+    torch.manual_seed(0)
+    assert places == [tuple(int(torch.randint(33, ())) for _ in range(2)) for _ in range(20)]  # each time the first
 
 
 def test_a_bad_pair_is_replaced_and_named(scenes: Path):
@@ -403,6 +407,27 @@ def test_a_flipped_image_has_the_flipped_prediction_where_flips_are_averaged(net
     look = viewer(recipe(), network, Mode(scales=(0.5, 1.0, 1.5), flip=True), CPU.device)
     one, other = (drive_alone(look.probabilities(values), network, look) for values in (image, image.flip(2)))
     torch.testing.assert_close(one, other.flip(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "stride"),
+    [
+        ("patchconvnet_s60", 96, 16),
+        ("patchconvnet_s60", 98, 16),
+        ("vit_small_patch14_dinov2", 98, 14),
+        ("vit_small_r26_s32_224", 224, 32),
+        ("swin_tiny_patch4_window7_224", 224, 32),
+    ],
+)
+def test_whole_images_are_padded_to_the_stride(name, resolution, stride):
+    with torch.device("meta"):
+        shape = look(create(name, resolution, 0, {}, **ANY_SIZE), resolution)
+    assert (shape.stride, shape.any_size) == (stride, True)
+
+
+def test_windows_that_take_twice_the_size_alone_take_no_whole_images():
+    with torch.device("meta"):
+        assert not look(create("maxvit_tiny_rw_224", 224, 0, {}, **ANY_SIZE), 224).any_size
 
 
 def test_a_network_of_one_size_takes_no_whole_images():

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosub.analysis.subjects import Subject
-from cosub.choices import Rounding
+from cosub.choices import BY_CHANCE, Rounding
+from cosub.errors import InputError
 from cosub.runs.drawing import looks, named, panels, save, shades
 from cosub.submodel import count
 
@@ -58,7 +59,16 @@ def _effective(rows: int, rate: float, num_layers: int, rounding: Rounding) -> f
 
 
 def mark(subject: Subject) -> Mark:
-    """The drop rates of a run."""
+    """The drop rates of a run.
+
+    Raises:
+        InputError: if its rows were dropped by chance, so that no number of rows was rounded.
+    """
+    if subject.recipe.rounding in BY_CHANCE:
+        raise InputError(
+            f"runs: {subject.path}: drops each row by chance (rounding {subject.recipe.rounding}), so nothing is "
+            "rounded; leave it out"
+        )
     asked, effective = (sum(rates) / subject.num_layers for rates in (subject.asked_rates, subject.drop_rates))
     return Mark(subject.name, subject.recipe.rounding, subject.rows, asked, effective)
 

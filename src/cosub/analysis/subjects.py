@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cosub.attachment import layers_per_block, state
+from cosub.choices import BY_CHANCE
 from cosub.data.sources import Examples
 from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
@@ -46,6 +47,8 @@ class Subject:
     @property
     def drop_rates(self) -> tuple[float, ...]:
         """The effective drop rate of each layer in training, where the number of kept rows is rounded."""
+        if self.recipe.rounding in BY_CHANCE:
+            return self.asked_rates
         return tuple(1 - count / self.rows for count in state(self.network).kept(self.rows))
 
 

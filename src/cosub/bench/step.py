@@ -23,7 +23,7 @@ from cosub.errors import InputError
 from cosub.losses import label_loss
 from cosub.recipes.methods import METHODS
 from cosub.runs.counting import saved_bytes, without_memory
-from cosub.runs.network import check_resolution
+from cosub.runs.network import check_resolution, create
 from cosub.runs.timing import seconds_of, start_peak
 from cosub.train.methods import Method, build
 from cosub.train.methods.alike import networks_alike
@@ -241,15 +241,14 @@ def _mask(model: nn.Module, rate: float) -> None:
 def _model(case: Case) -> nn.Module:
     if not timm.is_model(case.model) or any(mark in case.model for mark in ":/\\"):
         raise InputError(f"model: {case.model!r}: timm does not know it")
-    size: dict[str, Any] = {"drop_path_rate": 0.0}  # some models have another default
-    if case.resolution is not None:
-        size["img_size"] = case.resolution
-    if case.depth is not None:
-        size["depth"] = case.depth
+    settings: dict[str, Any] = {} if case.depth is None else {"depth": case.depth}
     try:
-        model = timm.create_model(case.model, **size)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"resolution: {case.resolution}: {case.model} cannot be built at it ({error})") from error
+        default = timm.get_pretrained_cfg(case.model)
+        resolution = case.resolution or (default.input_size[-1] if default else 224)
+        model = create(case.model, resolution, 1000, settings)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        size = "" if case.resolution is None else f" for {case.resolution} pixels"
+        raise InputError(f"model: {case.model}: cannot be built{size} ({' '.join(str(error).split())})") from error
     if case.resolution is not None:
         check_resolution(model, case.model, case.resolution)
     return model

@@ -56,6 +56,10 @@ class Step(Checked):
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.methods), "methods", self.methods, "needs a value, e.g. --methods masked cosub")
+
 
 @dataclass(frozen=True)
 class Models:

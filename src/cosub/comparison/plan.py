@@ -152,10 +152,10 @@ def _plan(request: Request, recipe: Recipe, source: Source, paces: Paces, jobs: 
     seconds = available / (SHORT * short + whole)
     least = _FEWEST / SHORT * steps * max(paces.step.values())
     if seconds < least:
-        needed = (least * (SHORT * short + whole) + spent + around) / (1 - _RESERVE) / 60
+        needed = math.ceil(_AGAIN * (least * (SHORT * short + whole) + spent + around) / (1 - _RESERVE) / 60)
         raise InputError(
             f"minutes: {request.minutes:g}: are too few for {short * jobs + whole * jobs} runs of at least {_FEWEST} "
-            f"epochs on this machine; take --minutes {math.ceil(_AGAIN * needed)}, a smaller --resolution or a smaller --model"
+            f"epochs on this machine; take --minutes {needed}, a smaller --resolution or a smaller --model"
         )
     return Plan(
         request.asked, recipe, request.arms, request.seeds, seconds, steps, paces.step, validated, tested

@@ -57,7 +57,7 @@ class Segmentation(BaseTask):
     max_scale: PositiveFloat = 2.0
     """Largest factor by which a training image is then scaled."""
     max_share: PositiveShare = 0.75
-    """Largest share of one class among a crop's labelled pixels; after ten crops with more, the next is used anyway."""
+    """Largest share of one class among a crop's labelled pixels; the tenth crop is used anyway. 1: any crop is."""
     flip: Share = 0.5
     """Probability of a horizontal flip."""
     distort: Share = 0.5
@@ -73,6 +73,8 @@ class Segmentation(BaseTask):
         require(methods, "method", recipe.method.kind, "segmentation has supervised and cosub; take one of them")
         last = recipe.choose == "last"
         require(last, "choose", recipe.choose, "segmentation does not select by validation images; take last")
+        head = recipe.head == "model"
+        require(head, "head", recipe.head, "is for classification; a decoder always starts at random, leave it out")
         require(recipe.augment == Augment(), "augment", "changed", "is for classification; set task.* instead")
 
 

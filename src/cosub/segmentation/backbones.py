@@ -1,5 +1,6 @@
 """The maps that a backbone offers to a decoder, found from the model itself and not by its family."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 LEVELS, FEWEST = 4, 3
+_PYRAMID = 32  # pixels: the stride of the last stage
 # Arguments with which timm's transformers take images of other sizes than they are built for.
 ANY_SIZE: dict[str, Any] = {"dynamic_img_size": True, "strict_img_size": False}
 
@@ -22,8 +24,10 @@ class Shape:
     """Whether all maps have the same resolution."""
     normalised: bool
     """Whether the network has LayerNorm, before its branches."""
+    stride: int
+    """Height and width of images are made multiples of it."""
     any_size: bool
-    """Whether it also takes images of other sizes than it is built for."""
+    """Whether it also takes images of other sizes than it is built for, if they are multiples of the stride."""
     unused: frozenset[str]
     """Parameters on which the maps do not depend: classifier, last norm, class attention."""
 
@@ -46,12 +50,16 @@ def look(backbone: nn.Module, resolution: int) -> Shape:
     if len(indices) < FEWEST:
         name, levels = type(backbone).__name__, len(indices)
         raise ValueError(f"{name} has maps of {levels} resolutions, and UperNet needs {FEWEST} or {LEVELS}")
+    stride = _stride(backbone, resolution, sizes[-1]) if plain else _PYRAMID
+    least = math.ceil(resolution / stride) * stride
     return Shape(
         indices,
         [everything[index].shape[1] for index in indices],
         plain,
         any(isinstance(module, nn.LayerNorm) for module in backbone.modules()),
-        _takes(backbone, (resolution, 2 * resolution)),
+        stride,
+        # One stride more, because what is built of windows takes twice the size and not that.
+        _takes(backbone, (least + stride, least + 2 * stride)),
         _unused(backbone, [everything[index] for index in indices]),
     )
 
@@ -64,6 +72,13 @@ def tapped(depth: int) -> list[int]:
 def _maps(backbone: nn.Module, size: tuple[int, int], indices: list[int] | None) -> list[Tensor]:
     image = torch.zeros(1, 3, *size, device="meta")
     return backbone.eval().forward_intermediates(image, indices=indices, intermediates_only=True)  # pyright: ignore[reportCallIssue]
+
+
+def _stride(backbone: Any, resolution: int, size: int) -> int:
+    """Pixels per position of a plain network's maps: its patch, or a power of two where convolutions come first."""
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", 1)
+    patch = patch[0] if isinstance(patch, tuple) else patch
+    return patch if patch * size == resolution else 2 ** math.ceil(math.log2(resolution / size))
 
 
 def _takes(backbone: nn.Module, size: tuple[int, int]) -> bool:

@@ -157,9 +157,7 @@ def viewer(recipe: Recipe, network: nn.Module, mode: Mode, device: torch.device)
     shape = _segmenter(network).shape
     if mode.whole and not shape.any_size:
         raise InputError(f"whole: {recipe.model} takes only images of {recipe.resolution} pixels; leave it out")
-    patch = getattr(getattr(_segmenter(network).backbone, "patch_embed", None), "patch_size", 1)
-    patch = patch[0] if isinstance(patch, tuple) else patch
-    return Viewer(recipe, mode, patch if shape.plain else 32, device)
+    return Viewer(recipe, mode, shape.stride, device)
 
 
 def evaluate(

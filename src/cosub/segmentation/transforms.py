@@ -60,7 +60,8 @@ class TrainingCrop:
             top, left = (int(torch.randint(side - self.resolution + 1, ())) for side in mask.shape[1:])
             part = mask[0, top : top + self.resolution, left : left + self.resolution]
             counts = torch.bincount(part.flatten(), minlength=IGNORE + 1)[:IGNORE]
-            if counts.count_nonzero() > 1 and counts.max() < self.task.max_share * counts.sum():
+            mixed = counts.count_nonzero() > 1 and counts.max() < self.task.max_share * counts.sum()
+            if mixed or self.task.max_share == 1:
                 break
         return top, left
 

@@ -26,6 +26,7 @@ from timm.models.hiera import HieraBlock
 from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
 from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
 from timm.models.mobilevit import MobileVitBlock
+from timm.models.naflexvit import NaFlexVit
 from timm.models.nfnet import NormFreeBlock
 from timm.models.pit import Transformer as PiTTransformer
 from timm.models.qwen3_vit import Qwen3VitEncoder
@@ -74,7 +75,7 @@ from cosub.twins.regnet import RegNetBottleneck
 from cosub.twins.relpos import RelPosTwin, ResPostRelPosTwin
 from cosub.twins.resnet import ResNetBasic, ResNetBottleneck
 from cosub.twins.swin import SwinBlock, SwinV2Block
-from cosub.twins.tokens import TokenHost
+from cosub.twins.tokens import NaFlexHost, TokenHost
 from cosub.twins.twin import Twin
 from cosub.twins.vit import PiTStage, ViTBlock
 from cosub.twins.xcit import XCiTBlock
@@ -138,9 +139,10 @@ REPLICATION_POINTS: dict[type[nn.Module], type[Twin]] = {
     cspnet.CrossStage3: CSPStage3,
 }
 UNSUPPORTED: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
-HOSTS: dict[type[nn.Module], type[Host]] = dict.fromkeys(
-    (VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost
-)
+HOSTS: dict[type[nn.Module], type[Host]] = {
+    **dict.fromkeys((VisionTransformer, VisionTransformerRelPos, Beit, Cait, Xcit, Eva), TokenHost),
+    NaFlexVit: NaFlexHost,
+}
 
 # Where the package transformers defines blocks that have a twin.
 _OF_TRANSFORMERS = {f"transformers.models.{name}.modeling_{name}" for name in ("vit", "dinov2")}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+
+from cosub.choices import Checkpointing
 
 _ATEN = torch.ops.aten
 _PRODUCTS: list[Any] = [
@@ -31,7 +33,12 @@ def recompute(block: nn.Module, way: Literal["blocks", "selective"], run: Callab
     "blocks" stores only the block's input. "selective" also stores the results of matrix products and attention, so
     that only cheap operations are recomputed. Running statistics are updated once. Backward uses the parameters of
     forward, also those that `torch.func.functional_call` put there.
+
+    Raises:
+        ValueError: for another way.
     """
+    if way not in ("blocks", "selective"):
+        raise ValueError(f"checkpointing must be one of {', '.join(get_args(Checkpointing))}, got {way!r}")
 
     def contexts() -> Contexts:
         forward, backward = _selective() if way == "selective" else (nullcontext(), nullcontext())

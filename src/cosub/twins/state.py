@@ -86,7 +86,7 @@ class State:
         if submodel is None and self.trains(module):
             submodel = self.next(x.shape[0] * repeats)
         self.bound = None if submodel is None else submodel.layers(x.device, self.scale, self.rounding == "masked")
-        return x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x
+        return torch.cat([x] * repeats) if repeats > 1 else x  # keeps channels last, as repeat does not
 
     @torch.compiler.disable()
     def next(self, rows: int) -> Submodel:
@@ -94,7 +94,8 @@ class State:
         generator = torch.Generator().manual_seed(derive("attach", self.seed, self.step, _rank()))
         self.step += 1
         submodel = self.draw(rows, generator)
-        if not self.warned and any(self.rates) and all(kept == rows for kept in submodel.kept):
+        rounded = self.rounding not in BY_CHANCE
+        if rounded and not self.warned and any(self.rates) and all(kept == rows for kept in submodel.kept):
             self.warned = True
             warnings.warn(
                 f"drop_rate: {max(self.rates):g} of {rows} rows drops none, so all copies are the full network: "

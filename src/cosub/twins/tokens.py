@@ -24,6 +24,15 @@ class TokenHost(Host):
         return _fold(plain(*call.args, **call.kwargs), lambda tokens: _map_of(tokens, height, width))
 
 
+class NaFlexHost(Host):
+    """Pools by a mask of the patches that are there, which has a row for each image."""
+
+    def _pool(self, x: Tensor, *args: Any, patch_valid: Tensor | None = None, **kwargs: Any) -> Tensor:
+        if patch_valid is not None:
+            patch_valid = patch_valid.repeat(len(x) // len(patch_valid), 1)
+        return super()._pool(x, *args, patch_valid=patch_valid, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _grid(patch_embed: Any, height: int, width: int) -> tuple[int, int]:
     """Patches on each side of an image."""
     if hasattr(patch_embed, "dynamic_feat_size"):

@@ -53,7 +53,7 @@ def layers_of(model: nn.Module) -> int | None:
 def size(name: str, resolution: int) -> Size:
     """Count a timm model, built on the meta device, on one image of `resolution` x `resolution` pixels."""
     with torch.device("meta"):
-        model = timm.create_model(name).eval().requires_grad_(False)
+        model = create(name, resolution, 1000, {}).eval().requires_grad_(False)
         image = torch.empty(1, 3, resolution, resolution)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
