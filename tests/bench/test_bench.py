@@ -19,6 +19,12 @@ LARGE = ("deit3_large_patch16_224", 0.45)
 BASE = ("deit3_base_patch16_224", 0.2)
 
 
+@pytest.mark.parametrize("model", ["resnet18", "hrnet_w18_small"])  # without img_size, without drop_path_rate
+def test_any_supported_network_is_counted_at_any_resolution(model):
+    found = count(Case(model, 0.5, 2, 64, ways=("masked", "efficient")))
+    assert found["ratio"]["saved_bytes"]["efficient"] < 1
+
+
 @pytest.mark.parametrize(
     ("model", "rate", "bf16", "ours", "cosub", "flops"),
     [

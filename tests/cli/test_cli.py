@@ -251,6 +251,8 @@ def test_method_source_and_model_bring_their_own_options():
         ("bench step --meta --resolution 17", "resolution"),
         ("bench step --repeats 0", "repeats"),
         ("bench step --methods magic", "--methods"),
+        ("bench step --methods", "methods"),
+        ("bench step --meta --model vit_tiny_patch16_224.nonsense", "model"),
     ],
     ids=lambda text: text[:60],
 )

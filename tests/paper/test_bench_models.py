@@ -12,6 +12,7 @@ from cosub.paper.sizes import models
 from cosub.paper.sizes.models import compare, layers_of, size, speed
 from cosub.paper.sizes.rows import ROWS
 from cosub.runs import timing
+from cosub.runs.network import create
 
 CPU = torch.device("cpu")
 KEYS = [
@@ -78,12 +79,14 @@ def test_layers_are_those_that_attach_sees():
     with torch.device("meta"):
         assert layers_of(timm.create_model("vit_tiny_patch16_224")) == 24
         assert layers_of(timm.create_model("vgg11")) is None
+    assert size("swin_tiny_patch4_window7_224", 224).layers == 24  # timm's own drop path is on there
 
 
 def test_a_network_is_counted_once(only, monkeypatch):
     built = []
-    create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda name: built.append(name) or create(name))
+    monkeypatch.setattr(
+        "cosub.paper.sizes.models.create", lambda name, *more: built.append(name) or create(name, *more)
+    )
     size.cache_clear()
     only(*(row for row in ROWS if row.timm in ("resnet50", "pit_s_224")))
     assert len(compare(CPU)) == 3

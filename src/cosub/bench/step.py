@@ -247,8 +247,8 @@ def _model(case: Case) -> nn.Module:
         resolution = case.resolution or (default.input_size[-1] if default else 224)
         model = create(case.model, resolution, 1000, settings)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        size = "" if case.resolution is None else f" for {case.resolution} pixels"
-        raise InputError(f"model: {case.model}: cannot be built{size} ({' '.join(str(error).split())})") from error
+        what = f"model: {case.model}" if case.resolution is None else f"resolution: {case.resolution}: {case.model}"
+        raise InputError(f"{what}: cannot be built ({' '.join(str(error).split())})") from error
     if case.resolution is not None:
         check_resolution(model, case.model, case.resolution)
     return model
