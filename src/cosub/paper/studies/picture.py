@@ -33,7 +33,7 @@ def draw(study: Study, found: Sequence[Row], target: Path) -> bool:
         _along(axes, study, shown)
     else:
         _dots(axes, shown)
-        note += "; hollow: a baseline"
+        note += "; hollow: a baseline" if any(row.cell.baseline for row in shown) else ""
     save(figure, target, note)
     return True
 
@@ -114,10 +114,11 @@ def _moved(x: float, aside: float, ticks: Sequence[float], log: bool) -> float:
 def _dots(axes: Any, rows: Sequence[Row]) -> None:
     baselines, named = {row.cell.baseline for row in rows}, set[str]()
     for place, row in enumerate(rows):
-        way = WAYS[way_of(row.cell.recipe)]
-        label = None if way.title in named else way.title
-        _bar(axes, place, row.test, way, row.cell.name in baselines, label)
-        named.add(way.title)
+        way = way_of(row.cell.recipe)
+        title = _title(row.cell.series, way)
+        label = None if title in named else title
+        _bar(axes, place, row.test, WAYS[way], row.cell.name in baselines, label)
+        named.add(title)
     _name(axes, [row.cell.name for row in rows])
     axes.set(xlabel=_TOP1)
 
