@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -113,3 +115,8 @@ def test_bad_values_name_the_remedy(logits):
         cosub_loss(logits, targets, weight=1.5)
     with pytest.raises(ValueError, match="attach with copies=2"):
         cosub_loss(logits[:B], targets)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="loss must be one of bce, ce, got 'bcee'"):
+        inspect.unwrap(label_loss)(torch.zeros(2, 3), torch.tensor([0, 1]), loss="bcee")  # without the check of types

@@ -101,7 +101,12 @@ def label_loss(logits: Float[Tensor, "R C"], targets: Targets, loss: LabelLoss =
     """Cross-entropy with the label, for one or more copies of the images: `R` is a multiple of `B`.
 
     Binary cross-entropy is averaged over rows and classes, as in DeiT-III; softmax cross-entropy over rows.
+
+    Raises:
+        ValueError: for another loss, or targets that do not fit the logits.
     """
+    if loss not in get_args(LabelLoss):
+        raise ValueError(f"loss must be one of {', '.join(get_args(LabelLoss))}, got {loss!r}")
     check_tensors(logits, targets)
     logits = full_precision(logits)
     target = _dense_for(logits, targets)

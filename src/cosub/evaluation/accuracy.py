@@ -120,7 +120,7 @@ def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
     if len(bad) > share * num_images:
         raise RunError(
             f"{len(bad)} of {num_images} images cannot be read, more than bad_share {share:g} allows; "
-            f"the first: {sorted(bad)[0]}"
+            f"the first: {sorted(bad)[0]}; mend or remove them, or begin again with a higher --bad-share"
         )
 
 
