@@ -5,9 +5,11 @@ import importlib.resources
 import inspect
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -81,6 +83,7 @@ def digit(tmp_path):
         ({"mean": (0.5, 0.4, 0.3)}, ["--mean", "0.5", "0.4", "0.3"]),
         ({"model": "convnext_tiny", "model_args": {"depths": (1, 1, 1, 1), "ls_init_value": 1e-6}},
          ["--model", "convnext_tiny", "--model-args", "depths=[1,1,1,1]", "ls_init_value=1e-6"]),
+        ({"model_args": {"depth": np.int64(3)}}, ["--model-args", "depth=3"]),
         ({"evaluate_training": True, "weights": None}, ["--evaluate-training"]),
         ({"evaluate_training": False, "pretrained": False}, []),
     ],
@@ -91,7 +94,7 @@ def test_arguments_are_the_flags(options, words):
 
 def test_every_flag_has_an_argument_of_its_name():
     recipes = [configure(["--method", name]) for name in METHODS]
-    recipes += [configure(["--source", name]) for name in SOURCES if name != "scenes"] + [get("camvid")]
+    recipes += [configure(["digits", "--source", name]) for name in SOURCES if name != "scenes"] + [get("camvid")]
     flags = {flag for recipe in recipes for flag in recipe_flags(recipe)} - {"--json", "--dry-run"}
     assert len(flags) > 60
     for flag in flags:
@@ -119,7 +122,7 @@ def test_what_belongs_to_the_command_line_is_refused(name):
         cosub.fit("digits", **{name: True})
 
 
-@pytest.mark.parametrize("value", [None, object(), np.int64(2)])
+@pytest.mark.parametrize("value", [None, object(), np.zeros(2)])
 def test_a_model_argument_that_is_no_value_is_refused(value):
     with pytest.raises(ValueError, match="model_args: "):
         cosub.fit("digits", model_args={"depth": value})
@@ -214,6 +217,22 @@ def test_callbacks_get_what_the_run_writes_down(run, seen):
     assert (last["epoch"], last["test_top1"]) == (2, run.summary["top1"])
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "words"),
+    [
+        (Seen(), "Seen: must be a list; write [Seen()]"),
+        (None, "None: must be a list of callbacks; leave it out where there are none"),
+        ([Seen], "the class Seen: give an object of it; see cosub.Callback"),
+        ([print], "builtin_function_or_method: has no method logged or evaluated; see cosub.Callback"),
+        ([Seen(), Mock(spec=["logged"])], "Mock: has no method evaluated; see cosub.Callback"),
+    ],
+)
+def test_what_is_no_callback_is_refused_before_the_start(callbacks, words, tmp_path):
+    with pytest.raises(ValueError, match=f"^{re.escape('callbacks: ' + words)}$"):
+        cosub.fit("digits", out=tmp_path / "run", callbacks=callbacks, **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_callback_that_raises_ends_the_run_and_the_same_call_continues_it(run, tmp_path):
     class Once(Seen):
         def evaluated(self, values):
@@ -234,7 +253,8 @@ def test_a_run_predicts_files_pil_images_and_arrays_alike(run, digit):
     path, image, pixels = digit
     predictions = run.predict([path, str(path), image, pixels, np.stack([pixels] * 3, 2)])
     assert len({prediction.label for prediction in predictions}) == 1
-    assert all(prediction == predictions[0] for prediction in predictions)
+    assert [prediction.image for prediction in predictions] == [str(path), str(path), "", "", ""]
+    assert len({tuple(prediction.probabilities.items()) for prediction in predictions}) == 1
     (alone,) = run.predict(path)
     assert alone == predictions[0]
     values = list(alone.probabilities.values())
@@ -256,7 +276,8 @@ def test_a_run_predicts_as_the_command_line(run, digit, capsys):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        ("nowhere.png", "images: nowhere.png .*: cannot be read"),
+        ("nowhere.png", "images: nowhere.png: is neither a file nor a folder"),
+        (__file__, "images: .*test_api.py .*: cannot be read"),
         (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\): must be of uint8"),
         (np.zeros((8, 8), np.float32), "array of float32"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
@@ -267,6 +288,23 @@ def test_a_run_predicts_as_the_command_line(run, digit, capsys):
 def test_what_is_no_image_is_a_value_error(run, image, said):
     with pytest.raises(ValueError, match=said):
         run.predict(image)
+
+
+def test_a_run_predicts_folders_and_patterns_and_by_submodels(run, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for index in range(3):
+        Image.fromarray((load_digits().images[index] * 15).astype(np.uint8)).save(tmp_path / "in" / f"{index}.png")
+    (tmp_path / "in" / "3.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match=r"3\.png .*: cannot be read as an image, and is left out"):
+        found = run.predict(tmp_path / "in", keep=0.5)
+    assert [prediction.image for prediction in found] == [str(tmp_path / "in" / f"{index}.png") for index in range(3)]
+    assert run.predict(str(tmp_path / "in" / "[0-2].png"), keep=0.5) == found
+    assert run.predict(tmp_path / "in" / "0.png")[0].probabilities != found[0].probabilities
+    main(["predict", str(run.folder), str(tmp_path / "in" / "0.png"), "--keep", "0.5", "--top", "1", "--json"])
+    (theirs,) = json.loads(capsys.readouterr().out)["predictions"][0]["classes"]
+    assert (theirs["class"], theirs["probability"]) == (found[0].label, pytest.approx(found[0].probability))
+    with pytest.raises(ValueError, match=r"keep: 2: must be a share of the blocks"):
+        run.predict(tmp_path / "in", keep=2)
 
 
 def test_a_run_evaluates_slims_and_exports(run, tmp_path):
@@ -369,6 +407,6 @@ def test_a_notebook_shows_progress_and_its_stop_button_stops(tmp_path):
     stopped, gone_on = ("".join(output["text"] for output in found) for found in outputs)
     assert "stopping after this step" in stopped
     assert "stopped at step 1 of 44; the same command continues the run" in stopped
-    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 0.", "train 100%", "test 0.", "images/s"):
+    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 ", "train 100%", "test ", "images/s"):
         assert said in gone_on
     assert gone_on.endswith("done\n")

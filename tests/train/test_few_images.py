@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -178,7 +179,7 @@ def test_images_that_choose_the_epoch_are_called_validation(tuned, folder):
     said = tuned[1]
     assert "90 to train, 10 to validate, 2 classes" in said
     assert re.search(r"validation +10 images held out of", said)
-    assert re.search(r"top-1 +\d\.\d+ \(full network, 10 validation images\)", said)
+    assert re.search(r"top-1 +\d+\.\d\d% \(full network, 10 validation images\)", said)
     assert not re.search(r"\btest\b", said)
     summary = json.loads((tuned[0] / "summary.json").read_text())
     assert (summary["chosen_on"], summary["reported_on"]) == ("validation", "validation")
@@ -204,8 +205,13 @@ def test_the_fitted_network_is_the_first_that_may_be_the_best(tmp_path, start, f
 
     monkeypatch.setattr(Trainer, "evaluate", scripted)
     recipe, _ = understand(words(start, folder, "--resolution", 12, "--out", tmp_path / "run"))
-    summary = run(recipe)
+    told = Mock(spec=["logged", "evaluated"])
+    summary = launch.train(recipe, [told])
     assert (summary["chosen_epoch"], len(seen)) == (0, 4)
+    *during, last = [call.args[0] for call in told.evaluated.call_args_list]
+    assert {line["epoch"]: line["validation_top1"] for line in during} == {0: 0.8, 1: 0.7, 2: 0.8, 3: 0.3}
+    steps = summary["steps"]  # the accuracy of a chosen epoch is not that of the last
+    assert last == {"step": steps, "epoch": 0, "validation_top1": summary["validation_top1"]}
     kept = weights(tmp_path / "run")
     assert all(torch.equal(value, seen[0][name]) for name, value in kept.items())
     assert any(not torch.equal(value, seen[3][name]) for name, value in kept.items())

@@ -28,9 +28,12 @@ def fit(recipe: str | os.PathLike[str] = DEFAULT, *, callbacks: Sequence["Callba
 
     Raises:
         InputError: a ValueError, for a wrong argument, in the words of the command line; nothing was written.
-        RunError: if the run cannot go on; its last checkpoint is whole.
+        RunError: if the run cannot go on; its last checkpoint, if there is one yet, is intact.
         Stopped: by a signal, such as Jupyter's stop button; the same call continues.
     """
+    from cosub.runs.callbacks import require_callbacks
+
+    require_callbacks(callbacks)
     return train(configure([os.fspath(recipe), *words_of(options)]), callbacks)
 
 

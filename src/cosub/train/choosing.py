@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from cosub.recipes.recipe import Recipe
+from cosub.train.logs import Logs, named
 from cosub.train.networks import BEST, Networks
 from cosub.train.run_state import Counters
 
 if TYPE_CHECKING:
-    from cosub.train.logs import Logs
     from cosub.train.trainer import Trainer
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -41,7 +41,7 @@ def keep_best(networks: Networks, counters: Counters, epoch: int, value: float) 
             kept.copy_(now[name])
 
 
-def keep_fitted(trainer: "Trainer", logs: "Logs | None") -> None:
+def keep_fitted(trainer: "Trainer", logs: Logs | None) -> None:
     """Before the first step: a network whose classifier was fitted is the first that may be the best, as epoch 0."""
     state = trainer.state
     if state.step or not chooses_before(trainer.recipe):
@@ -50,7 +50,9 @@ def keep_fitted(trainer: "Trainer", logs: "Logs | None") -> None:
     value = headline[trainer.task.metric.key]
     keep_best(trainer.networks, state.counters, 0, value)
     trainer.reporter.say(
-        f"head: {trainer.task.metric.name} on the validation images before the first step: {value:.4f}"
+        f"head: {trainer.task.metric.name} on the validation images before the first step: {value:.2%}"
     )
+    place = {"step": 0, "epoch": 0}
     if logs is not None:
-        logs.write({"step": 0, "epoch": 0, **headline})
+        logs.write({**place, **headline})
+    trainer.reporter.evaluated({**place, **named(headline, "validation")})

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     effective = effective_rate(recipe, trainer.network)
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {number_of(copies, 'submodel')} per image)",
-        "model": f"{recipe.model} {_pairs(recipe.model_args)}at {recipe.resolution} pixels",
+        "model": f"{recipe.network} at {recipe.resolution} pixels",
         "start": recipe.weights or "from scratch",
         "parameters": f"{parameters:,}",
         "residual layers": str(len(kept)),
@@ -158,10 +158,6 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
         "folder": str(trainer.folder.path),
     }
-
-
-def _pairs(arguments: dict[str, Any]) -> str:
-    return "".join(f"{key}={value} " for key, value in arguments.items())
 
 
 @contextmanager
@@ -215,7 +211,7 @@ def _room(folder: RunFolder) -> Iterator[None]:
             raise
         raise RunError(
             f"{folder.path}: cannot be written ({error.strerror}): free some space; the same command continues from "
-            "the last checkpoint, which is intact"
+            "the last checkpoint, if there is one yet"
         ) from error
     finally:
         threading.excepthook = shown
@@ -255,12 +251,9 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     elif source.validation is not None:
         more |= named(trainer.evaluate(source.validation).headline, "validation")
     if recipe.choose == "best":
-        reported_on = "validation" if source.validation_or_test is source.test else "test"
-        more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation", "reported_on": reported_on}
+        more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation"}
     more |= trainer.task.skipped(counters.skipped)
-    others = {name: float(value) for name, value in more.items() if name.startswith(("validation_", "train_"))}
-    place = {"step": trainer.state.step, "epoch": recipe.epochs}
-    trainer.reporter.evaluated({**place, **named(result.headline, "test"), **others})
+    trainer.reporter.evaluated(_at_the_end(trainer, result.headline, more))
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
     bad = sorted({*counters.bad, *result.bad})
     summary = {
@@ -268,11 +261,22 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         "state": "done",
         **result.summary,
         **more,
+        "reported_on": "validation" if source.validation is source.test else "test",
         "bad_images": len(bad),
     }
     trainer.world.on_main(lambda: _write(trainer, summary, weights, bad))
     trainer.reporter.table("result", result_table(recipe, summary))
     return summary
+
+
+def _at_the_end(trainer: Trainer, headline: Mapping[str, float], more: Mapping[str, Any]) -> dict[str, float]:
+    """What callbacks get of the network that the run gives; training images were seen by that of the last epoch."""
+    chosen, source = trainer.recipe.choose == "best", trainer.source
+    values = {} if source.validation is source.test else named(headline, "test")
+    kinds = ("validation_",) if chosen else ("validation_", "train_")
+    values |= {name: float(value) for name, value in more.items() if name.startswith(kinds)}
+    epoch = trainer.state.counters.best[0] if chosen else trainer.recipe.epochs
+    return {"step": trainer.state.step, "epoch": epoch, **values}
 
 
 def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor], bad: list[str]) -> None:
@@ -283,8 +287,9 @@ def _write(trainer: Trainer, summary: dict[str, Any], weights: dict[str, Tensor]
             save_weights(weights, aside, metadata(trainer.recipe, trainer.source.classes))
         plot_runs([folder.path], folder.path / "curves.png", summary)
         if bad:
-            write_text(folder.path / "bad-images.txt", "\n".join(bad) + "\n")
-            trainer.reporter.warn(f"{len(bad)} images could not be read; {folder.path / 'bad-images.txt'} names them")
+            names = folder.path / "bad-images.txt"
+            write_text(names, "\n".join(bad) + "\n")
+            trainer.reporter.warn(f"{number_of(len(bad), 'image')} could not be read: {names}")
         folder.write_summary(summary)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{folder.path}: cannot be written ({error}); the last checkpoint is intact") from error
@@ -305,17 +310,17 @@ def result_table(recipe: Recipe, summary: dict[str, Any]) -> dict[str, str]:
     name, key = headline_metric(recipe.task.kind)
     scored = scored_on(summary)
     images = number_of(summary["num_images"], f"{scored} image")
-    rows = {name: f"{summary[key]:.4f} (full network, {images})"}
+    rows = {name: f"{summary[key]:.2%} (full network, {images})"}
     for share, top1 in summary.get("top1_submodels", {}).items():
-        rows[f"top-1 with {float(share):.0%} of the layers"] = f"{top1:.4f}"
+        rows[f"top-1 with {float(share):.0%} of the blocks"] = f"{top1:.2%}"
     if (epoch := summary.get("chosen_epoch")) is not None:
-        when = f"epoch {epoch}" if epoch else "the network before the first step, with its fitted classifier"
+        when = f"epoch {epoch}" if epoch else "the network before the first step"
         rows["chosen"] = (
             f"{when}, by {'these images, so it is optimistic' if scored == 'validation' else 'the validation images'}"
         )
     if summary.get("skipped_crops"):
         rows["skipped"] = f"{summary['skipped_crops']:,} crops in which all pixels are ignored"
-    rows["training"] = f"{summary['steps']:,} steps in {summary['seconds']:.1f} s"
+    rows["training"] = f"{number_of(summary['steps'], 'step')} in {summary['seconds']:.1f} s"
     rows["folder"] = f"{summary['run']}: model.safetensors, summary.json, metrics.jsonl, curves.png"
     return rows
 
