@@ -436,6 +436,19 @@ def test_a_network_of_one_size_takes_no_whole_images():
         viewer(recipe(model="beit_base_patch16_224"), network, Mode(whole=True), CPU.device)
 
 
+def test_check_data_knows_scenes_and_names_their_images(scenes: Path, capsys):
+    for path in (scenes / "images/training").iterdir():
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"))
+        path.unlink()
+    (scenes / "images/training/0.jpg").write_bytes(b"no picture")
+    assert main(["check-data", str(scenes), "--workers", "1", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert [line.split(" (")[0] for line in found["damaged"]] == ["images/training/0.jpg"]
+    assert found["odd"] == {}  # its annotation is a PNG
+    assert main(["train", "scratch", "--data.path", str(scenes)]) == 2
+    assert "holds scenes, which have a class for every pixel: cosub train camvid" in capsys.readouterr().err
+
+
 def test_evaluation_counts_each_labelled_pixel_once(network: Segmenter, scenes: Path):
     source = open_source(Scenes(path=str(scenes)))
     parts = [evaluate(network, source.test, source.classes, recipe(), World(0, 1, CPU.device))]

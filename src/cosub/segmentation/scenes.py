@@ -50,12 +50,12 @@ class SceneExamples:
         raise NotImplementedError
 
     def name(self, index: int) -> str:
+        """The image's."""
         return str(self.labels[index])
 
     def image(self, index: int, read: Read = rgb) -> Any:
         """What `read` returns for the image. Raises BadImage if it cannot be decoded."""
-        name = f"image of {self.name(index)}"
-        return decode(lambda: self.files(index)[0], name, lambda image: read(prepared(image, self.rule)))
+        return decode(lambda: self.files(index)[0], self.name(index), lambda image: read(prepared(image, self.rule)))
 
     def pair(self, index: int) -> tuple[Image.Image, Labels]:
         """Image and labels.
@@ -68,19 +68,21 @@ class SceneExamples:
     def annotation(self, index: int) -> Labels:
         """The labels. Raises BadAnnotation if they do not fit the image or the classes."""
         size = self.image(index, lambda opened: opened.size)
-        values = decode(lambda: self.files(index)[1], self.name(index), np.asarray)
+        values = decode(lambda: self.files(index)[1], self.labels[index], np.asarray)
         if values.ndim != 2:
-            raise BadAnnotation(f"{self.name(index)} has {values.shape[-1]} channels instead of one")
+            raise BadAnnotation(f"{self.labels[index]} has {values.shape[-1]} channels instead of one")
         if values.shape != size[::-1]:
             raise BadAnnotation(
-                f"{self.name(index)} has {values.shape[1]}x{values.shape[0]} pixels and its image {size[0]}x{size[1]}"
+                f"{self.labels[index]} has {values.shape[1]}x{values.shape[0]} pixels and its image {size[0]}x{size[1]}"
             )
         return self._labels(values, index)
 
     def _labels(self, values: np.ndarray, index: int) -> Labels:
         named = values[values != IGNORE]
         if named.size and (int(named.max()) > self.num_classes or int(named.min()) < 0):
-            raise BadAnnotation(f"{self.name(index)} has the id {named.max()} and there are {self.num_classes} classes")
+            raise BadAnnotation(
+                f"{self.labels[index]} has the id {named.max()} and there are {self.num_classes} classes"
+            )
         reduced = np.where((values == 0) | (values == IGNORE), IGNORE + 1, values) - 1
         return torch.from_numpy(reduced.astype(np.uint8))
 
@@ -89,6 +91,10 @@ class SceneExamples:
 class SceneFiles(SceneExamples):
     images: Sequence[Path]
     annotations: Sequence[Path]
+
+    def name(self, index: int) -> str:
+        folder = Path("images", *Path(str(self.labels[index])).parts[1:-1])
+        return (folder / self.images[index].name).as_posix()
 
     def files(self, index: int) -> tuple[Path, Path]:
         return self.images[index], self.annotations[index]
@@ -105,7 +111,7 @@ class SceneRows(SceneExamples):
         values = [column[index].as_py() for column in (self.images, self.annotations)]
         lacking = [value is None or value["bytes"] is None for value in values]
         if lacking[1]:
-            raise BadAnnotation(f"{self.name(index)} has no annotation")
+            raise BadAnnotation(f"{self.labels[index]} has no annotation")
         if lacking[0]:
             raise BadImage(f"{self.name(index)} (no bytes)")
         first, second = (io.BytesIO(value["bytes"]) for value in values)

@@ -124,7 +124,9 @@ def _checked(source: Source, where: str) -> Source:
         if None in part.labels:
             raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
     if len(source.classes) < 2:
-        raise InputError(f"data: {where}: has a single class ({', '.join(source.classes)}); at least two are needed")
+        raise InputError(
+            f"data: {where}: has a single class ({', '.join(source.classes)}); add a folder or label of another"
+        )
     for name, part in (("train", source.train), ("test", source.test)):
         if not len(part.labels):
             raise InputError(f"data: {where}: the {name} set is empty")

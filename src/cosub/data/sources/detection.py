@@ -8,6 +8,7 @@ _SIGNS = {
     "hub": ("*.parquet", "*/*.parquet"),
     "shards": ("*.tar", "*/*.tar"),
     "inaturalist": ("train20*.json",),
+    "scenes": ("annotations/training",),
     "torchvision": ("cifar-10-batches-*", "cifar-100-*", "flowers-102", "stanford_cars"),
 }
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from cosub.data.decoding import EXTENSIONS
 from cosub.data.sources.annotations import annotated
-from cosub.data.sources.detection import reader_hint
+from cosub.data.sources.detection import detect_kind, reader_hint
 from cosub.data.sources.folder import Files, held_out
 from cosub.data.sources.source import HELD_OUT, Source, existing
 from cosub.data.sources.splits import find_splits
@@ -28,6 +28,11 @@ def open_folder(config: Folder) -> Source:
     """
     notes = Notes()
     root = Branch(existing(config.path), notes)
+    if detect_kind(root.path) == "scenes":
+        raise InputError(
+            f"data.path: {root.path}: holds scenes, which have a class for every pixel: cosub train camvid, with "
+            "--weights, trains on them, and cosub check-data --source scenes checks them"
+        )
     splits = find_splits(root)
     if splits:
         _require_train(root, splits)
