@@ -51,7 +51,7 @@ def slim(run: Path, keep: int) -> dict[str, Any]:
 def facts(about: dict[str, Any]) -> str:
     found = about["slim"]
     return (
-        f"{found['layers']} of {found['layers_full']} layers: top-1 {about['top1']:.4f} (all: {found['top1_full']:.4f})"
+        f"{found['layers']} of {found['layers_full']} layers: top-1 {about['top1']:.2%} (all: {found['top1_full']:.2%})"
     )
 
 

@@ -58,13 +58,13 @@ def table(results: dict[str, dict]) -> str:
     for name, summary in results.items():
         shares = summary["top1_submodels"]
         lines.append(
-            f"{name:<26}{summary['top1']:>8.4f}{shares['0.75']:>11.4f}{shares['0.5']:>11.4f}"
+            f"{name:<26}{summary['top1']:>8.2%}{shares['0.75']:>11.2%}{shares['0.5']:>11.2%}"
             f"{summary['steps']:>8}{summary['seconds']:>9.1f}"
         )
     ours, theirs = results["cosub"], results["supervised, equal time"]
     lines.append(
-        f"co-training minus supervised at equal time: full network {ours['top1'] - theirs['top1']:+.4f}, "
-        f"half depth {ours['top1_submodels']['0.5'] - theirs['top1_submodels']['0.5']:+.4f}"
+        f"co-training minus supervised at equal time: full network {ours['top1'] - theirs['top1']:+.2%}, "
+        f"half depth {ours['top1_submodels']['0.5'] - theirs['top1_submodels']['0.5']:+.2%}"
     )
     return "\n".join(lines)
 

@@ -81,8 +81,8 @@ def _print(found: dict) -> None:
         tops = [summary["top1"] for summary in arm["runs"]]
         seconds = statistics.mean(summary["seconds"] for summary in arm["runs"])
         start, method = name.split("-")
-        each = ", ".join(f"{top:.4f}" for top in tops)
-        print(f"| {start} | {method} | {arm['lr']} | {statistics.mean(tops):.4f} | {each} | {seconds:.0f} |")
+        each = ", ".join(f"{top:.2%}" for top in tops)
+        print(f"| {start} | {method} | {arm['lr']} | {statistics.mean(tops):.2%} | {each} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

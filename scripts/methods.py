@@ -69,7 +69,7 @@ def run(source: Path, out: Path) -> None:
     for method, found in results.items():
         half = found["top1_submodels"]["0.5"]
         print(
-            f"| {method} | {found['top1']:.4f} | {half:.4f} | {found['train_accuracy']:.3f} | {found['seconds']:.0f} |"
+            f"| {method} | {found['top1']:.2%} | {half:.2%} | {found['train_accuracy']:.1%} | {found['seconds']:.0f} |"
         )
 
 

@@ -23,7 +23,7 @@ def sent(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", [name, "--epochs", "2"])
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-        found = re.search(r"^top-1 0\.\d{4} in (.*)$", capsys.readouterr().out, re.M)
+        found = re.search(r"^top-1 \d+\.\d\d% in (.*)$", capsys.readouterr().out, re.M)
         assert found
         return tmp_path / found[1]
 

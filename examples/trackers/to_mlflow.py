@@ -27,7 +27,7 @@ def main(epochs: int) -> None:
         out = f"out/{tracked.info.run_id}"
         run = cosub.fit("digits", epochs=epochs, out=out, callbacks=[ToMLflow()])
         mlflow.log_params({"model": run.recipe.model, "drop_rate": run.recipe.drop_rate, "seed": run.recipe.seed})
-    print(f"top-1 {run.summary['top1']:.4f} in {run.folder}")
+    print(f"top-1 {run.summary['top1']:.2%} in {run.folder}")
 
 
 if __name__ == "__main__":

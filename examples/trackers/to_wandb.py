@@ -25,7 +25,7 @@ def main(epochs: int) -> None:
     with wandb.init(project="cosub") as tracked:
         run = cosub.fit("digits", epochs=epochs, out=f"out/{tracked.id}", callbacks=[ToWandb()])
         tracked.config.update({"model": run.recipe.model, "drop_rate": run.recipe.drop_rate, "seed": run.recipe.seed})
-    print(f"top-1 {run.summary['top1']:.4f} in {run.folder}")
+    print(f"top-1 {run.summary['top1']:.2%} in {run.folder}")
 
 
 if __name__ == "__main__":

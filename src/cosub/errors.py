@@ -20,7 +20,7 @@ class InputError(CosubError, ValueError):
 
 
 class RunError(CosubError):
-    """The run cannot continue; its last checkpoint is intact."""
+    """The run cannot continue; its last checkpoint, if there is one yet, is intact."""
 
     status = 3
 

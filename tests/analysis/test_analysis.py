@@ -126,7 +126,7 @@ def test_unreadable_images_are_left_out_and_named(tmp_path):
     assert (tuple(images.pixels.shape), images.labels.tolist()) == ((3, 3, 8, 8), [0, 1, 3])
     assert "2.png" in images.bad[0]
     with pytest.raises(RunError, match=r"2\.png"):
-        load_into_memory(files, 8, Inputs(), bad_share=0.1)
+        load_into_memory(files, 8, Inputs(), bad_share=0.0)
 
 
 def test_images_of_run_by_name_and_by_path(tmp_path):
@@ -345,7 +345,10 @@ def test_counts_and_quantisation_need_no_run(capsys, tmp_path, monkeypatch):
         (["population", "RUN", "--keep", "0"], "keep: 0: must be 1 or more"),
         (["population", "RUN", "--submodels", "0"], "submodels: 0: must be 1 or more"),
         (["population", "RUN", "--limit", "-1"], "limit: -1: must be 0 or more"),
-        (["population", "RUN", "--set", "./nope"], "which have no path"),
+        (
+            ["population", "RUN", "--set", "tset"],
+            "set: 'tset': must be test, train, or the path of images (did you mean test?)",
+        ),
         (["population", "RUN", "--data.path", "x"], "which have no path"),
         (["population", "RUN", "RUN"], "is named twice"),
         (["population", "HALF"], "has no model.safetensors yet; finish it"),

@@ -155,7 +155,7 @@ def test_too_few_minutes_are_refused_with_how_many_suffice(folder):
     recipe, source, _ = start(Request(str(folder)))
     paces = Paces({pace_of(arm, rate): 20.0 for arm in THREE for rate in RATES}, 0.01)
     with pytest.raises(
-        InputError, match=r"minutes: 15: are too few for 22 runs .*--minutes (\d+), a smaller"
+        InputError, match=r"minutes: 15: too few for 21 runs .*--minutes (\d+), fewer --seeds or --arms, a smaller"
     ) as raised:
         planning._plan(Request(str(folder)), recipe, source, paces, 2, 10.0)
     minutes = int(str(raised.value).split("--minutes ")[1].split(",")[0])
@@ -178,7 +178,10 @@ def test_without_validation_images_some_are_held_out_and_a_batch_leaves_four_in_
 def test_a_named_model_has_arguments_of_its_own(folder):
     recipe, _, lines = start(Request(str(folder), model="resnet26", resolution=64))
     assert (recipe.model, recipe.model_args, recipe.resolution, recipe.choose) == ("resnet26", {}, 64, "last")
-    assert lines == ["start: from scratch, recipe scratch: resnet26 at 64 pixels"]
+    assert lines == [
+        "start: from scratch, recipe scratch: resnet26 at 64 pixels",
+        "validation: 8 images choose the rates, and each is 12% of them: few say little",
+    ]
 
 
 def test_weights_are_fine_tuned(folder, tmp_path):
@@ -341,11 +344,11 @@ def test_a_comparison_goes_on_from_its_plan_and_ends_in_a_page(folder, tmp_path,
         (["nowhere"], "FOLDER: nowhere: is not a folder"),
         (["FOLDER", "--minutes", 0], "minutes: 0.0: must be positive"),
         (["FOLDER", "--seeds", 0], "seeds: 0: must be in [1, 100]"),
-        (["FOLDER", "--arms", "co-training"], "arms: 'co-training': must have masking and others"),
+        (["FOLDER", "--arms", "co-training"], "arms: 'co-training': must be masking and others"),
         (["FOLDER", "--arms", "masked"], "--arms: 'masked': must be one of masking, stochastic-depth"),
         (["FOLDER", "--model", "vit_tinny_patch16_224"], "model: 'vit_tinny_patch16_224': timm does not know it"),
         (["FOLDER", "--weights", "nowhere.pth"], "weights: "),
-        (["FOLDER", "--out", "FOLDER"], "is there and holds no comparison; name another folder with --out"),
+        (["FOLDER", "--out", "FOLDER"], "holds something else than a comparison; name another folder with --out"),
         (["FOLDER", "--second", 3], "--second: there is no such option (did you mean --seeds?)"),
     ],
 )

@@ -1,5 +1,6 @@
 """The loader: repeated augmentation, decoding at reduced scale, damaged images, and the bench of it."""
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -262,6 +263,15 @@ def test_an_epoch_over_damaged_images_is_the_same_with_any_number_of_workers(spo
         check_bad(bad, len(examples.labels), share=0.1)
 
 
+@pytest.mark.parametrize(("bad", "images", "share", "ends"), [
+    (1, 20, 0.01, False), (2, 20, 0.01, True), (1, 20, 0.0, True), (0, 20, 0.0, False), (2, 200, 0.01, False),
+])  # fmt: skip
+def test_one_unreadable_image_ends_no_small_run(bad, images, share, ends):
+    names = [f"{index}.jpg" for index in range(bad)]
+    with pytest.raises(RunError, match="in another --out") if ends else contextlib.nullcontext():
+        check_bad(names, images, share)
+
+
 def test_a_run_goes_on_below_the_share_and_names_them_all(spoilt, tmp_path):
     from tiny import run
 
@@ -307,7 +317,7 @@ def test_check_data_finds_every_damaged_image(spoilt, capsys):
     found = json.loads(out)
     assert sorted(line.split(" (")[0] for line in found["damaged"]) == sorted(map(str, paths))
     assert found["images"] == {"train": 40 + len(paths), "test": 40}
-    assert f"{len(paths)} of {80 + len(paths)} images are damaged" in err
+    assert f"{len(paths)} of {80 + len(paths)} images damaged" in err
     assert len(err.strip().splitlines()) == 1
 
 

@@ -37,9 +37,9 @@ def going(terminal):
 @pytest.mark.parametrize(
     ("width", "shown", "left_out"),
     [
-        (50, ["train", "100%", "left", "val 0.9877", "loss 1.2346"], ["accuracy"]),
-        (80, ["train", "100%", "left", "val 0.9877", "loss 1.2346", "accuracy 0.457", "━"], ["images/s"]),
-        (160, ["val 0.9877", "loss", "accuracy", "step 999/1000", "1234 images/s", "data wait 3%", "━"], []),
+        (50, ["train", "100%", "left", "val 98.77%", "loss 1.2346"], ["accuracy"]),
+        (80, ["train", "100%", "left", "val 98.77%", "loss 1.2346", "accuracy 45.7%", "━"], ["images/s"]),
+        (160, ["val 98.77%", "loss", "accuracy", "step 999/1000", "1234 images/s", "data wait 3%", "━"], []),
     ],
 )
 def test_the_bar_is_one_line_and_what_matters_comes_first(width, shown, left_out):
@@ -62,7 +62,7 @@ def test_a_text_is_shown_whole_or_not_at_all():
 def test_elsewhere_an_evaluation_is_a_line_of_its_own(tmp_path, capsys):
     run(tiny(tmp_path / "run", epochs=2, evaluate_every=1))
     lines = capsys.readouterr().err.splitlines()
-    (told,) = [line for line in lines if re.fullmatch(r"epoch 1: top-1 0\.\d{4} on the test images", line)]
+    (told,) = [line for line in lines if re.fullmatch(r"epoch 1: top-1 \d+\.\d\d% on the test images", line)]
     (last,) = [line for line in lines if line.startswith("train 100%")]
     assert f"test {told.split()[3]}" in last
     assert lines.index(told) < lines.index(last)
@@ -70,7 +70,7 @@ def test_elsewhere_an_evaluation_is_a_line_of_its_own(tmp_path, capsys):
 
 def test_images_that_choose_the_epoch_are_called_validation(tmp_path, capsys):
     run(tiny(tmp_path / "run", choose="best"))
-    assert re.search(r"^epoch 1: top-1 0\.\d{4} on the validation images$", capsys.readouterr().err, re.M)
+    assert re.search(r"^epoch 1: top-1 \d+\.\d\d% on the validation images$", capsys.readouterr().err, re.M)
 
 
 def test_the_first_request_to_stop_is_acknowledged_once_and_at_once():

@@ -415,7 +415,7 @@ def test_the_time_of_short_steps_and_of_cpus_is_not_promised(capsys):
 
 
 def test_the_command_says_that_it_does_not_fit_and_what_would(capsys):
-    words = ["train", "--dry-run", "--model-args", "depth=2", "embed_dim=16", "num_heads=2", "patch_size=4"]
+    words = ["train", "digits", "--dry-run", "--model-args", "depth=2", "embed_dim=16", "num_heads=2", "patch_size=4"]
     words += ["--source", "folder", "--device", "cpu", "--device-memory-gb"]
     assert main([*words, "0.0015", "--group-size", "16"]) == 0
     out = capsys.readouterr().out

@@ -17,7 +17,7 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.recipes import get
 from cosub.runs.distributed import World
-from cosub.train.probing import STRENGTH, fit_heads
+from cosub.train.probing import STRENGTH, fit_heads, unfitted
 from cosub.weights.heads import head_names, zero_heads
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -81,7 +81,7 @@ def seen(network, examples, recipe, indices):
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_scikit_learns_classifier(name, digits, recipe):
     network, examples = made(name), Few(digits.train, range(200))
-    (message,) = fit_heads(network.train(), examples, recipe, ALONE)
+    message = fit_heads(network.train(), unfitted(network, recipe), examples, recipe, ALONE)
     assert network.training
     images, features = seen(network, examples, recipe, range(len(examples.labels)))
     theirs = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=500)).fit(
@@ -100,7 +100,7 @@ def test_two_classes_and_a_class_without_images(digits, recipe):
     examples = digits.train
     few = Few(examples, [index for index, label in enumerate(examples.labels[:300]) if label in (0, 2)])
     network = made("a linear layer", classes=3)
-    fit_heads(network, few, recipe, ALONE)
+    fit_heads(network, unfitted(network, recipe), few, recipe, ALONE)
     assert not network.head.weight[1].any()
     images, features = seen(network, few, recipe, range(len(few.labels)))
     theirs = their_own().fit(features, few.labels)
@@ -109,11 +109,14 @@ def test_two_classes_and_a_class_without_images(digits, recipe):
     np.testing.assert_allclose((logits[:, 2] - logits[:, 0]).numpy(), theirs.decision_function(features), atol=1e-4)
 
 
-def test_a_classifier_that_the_weights_have_stays(digits, recipe):
-    network = made("a linear layer")
-    torch.nn.init.ones_(network.head.weight)
-    assert fit_heads(network, digits.train, recipe, ALONE) == []
-    assert (network.head.weight == 1).all()
+def test_a_classifier_that_the_weights_have_stays_and_nothing_is_said(tmp_path, capsys):
+    settings = tiny(tmp_path).model_args
+    model = timm.create_model("vit_tiny_patch16_224", img_size=tiny(tmp_path).resolution, num_classes=10, **settings)
+    torch.nn.init.ones_(model.head.weight)
+    torch.save(model.state_dict(), tmp_path / "ten.pth")
+    run(tiny(tmp_path / "run", head="probe", weights=str(tmp_path / "ten.pth"), lr=1e-30))
+    assert "head: fit" not in capsys.readouterr().err
+    assert (weights(tmp_path / "run")["head.weight"] - 1).abs().max() < 1e-3
 
 
 @pytest.mark.slow
@@ -134,11 +137,11 @@ def test_a_run_starts_from_it_and_goes_on_to_the_bit(tmp_path, capsys):
     assert all(torch.equal(value, cut[name]) for name, value in whole.items())
 
 
-def test_what_it_cannot_do(digits, recipe, tmp_path, capsys):
+def test_what_it_cannot_do(recipe, tmp_path, capsys):
     with pytest.raises(InputError, match=r"head: probe: .*--weights"):
-        fit_heads(made("a linear layer"), digits.train, dataclasses.replace(recipe, weights=""), ALONE)
+        unfitted(made("a linear layer"), dataclasses.replace(recipe, weights=""))
     with pytest.raises(InputError, match=r"head: probe: .*no classifier"):
-        fit_heads(timm.create_model("resnet18", num_classes=0), digits.train, recipe, ALONE)
+        unfitted(timm.create_model("resnet18", num_classes=0), recipe)
     assert main(["train", "digits", "--head", "probe", "--out", str(tmp_path / "none")]) == 2
     assert "head: probe" in capsys.readouterr().err
     assert main(["train", "digits", "--head", "linear"]) == 2

@@ -232,7 +232,7 @@ def test_a_rate_too_low_to_save_time_is_reported(tmp_path):
 
 def test_a_warm_up_that_takes_all_epochs_is_reported(tmp_path):
     said = cautions_of(tmp_path, epochs=2, optimizer=Optimizer(warmup_epochs=5))
-    assert any("warm-up takes all 2 epochs" in line and "warmup-epochs 0.2" in line for line in said)
+    assert any("warm-up takes the whole training, 2 epochs" in line and "warmup-epochs 0.2" in line for line in said)
     assert not any("warm-up" in line for line in cautions_of(tmp_path, epochs=2, optimizer=Optimizer(warmup_epochs=1)))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import sys
@@ -9,17 +10,23 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosub.api.help import ALL
 from cosub.api.parsing import parse, take, take_switch
 from cosub.api.preparation import require_mean
 from cosub.errors import InputError, nearest
-from cosub.recipes import DEFAULT, FINETUNE, get
+from cosub.recipes import DEFAULT, FINETUNE, get, recipes
 from cosub.recipes.data import SOURCES
-from cosub.recipes.files import read
+from cosub.recipes.files import is_run, read
 from cosub.recipes.methods import METHODS
 from cosub.recipes.recipe import Recipe, method_for
 
 if TYPE_CHECKING:
     from cosub.train.finetuning import Inferred
+
+_SWITCHES = ("--pretrained", "--dry-run")
+_ABOUT_FINETUNE = """
+finetune takes its model, resolution and normalisation from the weights, drop rate and layer decay from their size, and
+epochs, batch and group from the number of images: each unless it is given, whatever default stands below."""
 
 
 def configure(
@@ -37,7 +44,7 @@ def configure(
         InputError: for a word that is wrong.
     """
     words = list(words)
-    named = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
+    named = words.pop(0) if words and not words[0].startswith("-") else _unnamed(words)
     recipe = _recipe(named)
     recipe = _choose(recipe, "method", METHODS, take(words, "--method"))
     recipe = _choose(recipe, "data", SOURCES, take(words, "--source"))
@@ -47,6 +54,8 @@ def configure(
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
     before, recipe = recipe.weights, _start(recipe, words)
     follows = recipe.weights != before or named == FINETUNE
+    if named == FINETUNE and description:
+        description += _ABOUT_FINETUNE
     described = description.format(
         methods="|".join(METHODS),
         sources="|".join(SOURCES),
@@ -119,8 +128,37 @@ def _inferred(
     return found.marked(final)
 
 
+def _unnamed(words: Sequence[str]) -> str:
+    """The recipe of words that do not begin with one.
+
+    Raises:
+        InputError: where one comes later, or the images are others than the default's, which no recipe then suits.
+    """
+    if {"-h", "--help", ALL} & set(words):
+        return DEFAULT
+    for before, word in itertools.pairwise(words):
+        is_value = before.startswith("-") and "=" not in before and before not in _SWITCHES
+        if not is_value and (word in recipes() or Path(word).suffix == ".json"):
+            raise InputError(f"{word}: a recipe comes before its options: cosub train {word} ...")
+    if path := take(list(words), "--data.path"):
+        raise InputError(f"recipe: is not named; {_recipe_for(path)}")
+    source = take(list(words), "--source")
+    if source in SOURCES and source != get(DEFAULT).data.kind:
+        raise InputError(f"recipe: is not named, and {DEFAULT}, the default, has images of its own; name one first")
+    return DEFAULT
+
+
+def _recipe_for(path: str) -> str:
+    return f"cosub train finetune --pretrained --data.path {path}, or scratch instead of finetune, trains on {path}"
+
+
 def _recipe(named: str) -> Recipe:
     path = Path(named)
+    if path.is_dir() and named not in recipes():
+        continued = f"cosub train {path / 'recipe.json'} --out {named} continues it"
+        raise InputError(
+            f"recipe: {named}: " + (f"is a run; {continued}" if is_run(named) else f"is a folder; {_recipe_for(named)}")
+        )
     if path.suffix == ".json" or path.is_file():
         recipe = read(path)  # not into the folder of that run
         return dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, out="", inferred=()))

@@ -18,6 +18,7 @@ from cosub.recipes.ranges import NonNegativeInt, OpenShare, PositiveInt, Positiv
 
 _FORM = "--set val=PATH, v2=PATH or real=PATH"
 _PRECISIONS = (0.9, 0.95, 0.99)
+_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
-        _print(options, recipe, rows)
+        _print(options, recipe, rows, len(candidate.classes))
         if options.show:
             print(extra["picture"])
         if folder is not None:
@@ -184,21 +185,22 @@ def _score(options: Evaluate, candidate: Any, chosen: Any, layers: list[int] | N
     return {**row, "num_images": result.num_images, "bad_images": len(result.bad), "unlabelled": chosen.skipped}
 
 
-def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]]) -> None:
+def _print(options: Evaluate, recipe: Any, rows: list[dict[str, Any]], classes: int) -> None:
+    """A line, or a table of several sets. Top-5 of five classes would say nothing."""
     from cosub.runs.tables import align, number_of
 
     what = "full network" if options.keep is None else f"{options.keep:.0%} of the blocks"
     how = f"{what}, {recipe.resolution} pixels, crop {recipe.inputs.crop_ratio:g}"
     if len(rows) == 1:
         row = rows[0]
-        top5 = f"top-5 {row['top5']:.4f}  " if "top5" in row else ""
-        print(f"top-1 {row['top1']:.4f}  {top5}({how}, {number_of(row['num_images'], 'image')}, {options.run})")
+        top5 = f"top-5 {row['top5']:.2%}  " if "top5" in row and classes > _TOP else ""
+        print(f"top-1 {row['top1']:.2%}  {top5}({how}, {number_of(row['num_images'], 'image')}, {options.run})")
         return
     print(f"{options.run} ({how})")
     lines = [["set", "top-1", "top-5", "images", "folder"]]
     for row in rows:
-        top5 = f"{row['top5']:.4f}" if "top5" in row else "-"
-        lines.append([row["set"], f"{row['top1']:.4f}", top5, f"{row['num_images']:,}", row["path"]])
+        top5 = f"{row['top5']:.2%}" if "top5" in row and classes > _TOP else "-"
+        lines.append([row["set"], f"{row['top1']:.2%}", top5, f"{row['num_images']:,}", row["path"]])
     print("\n".join(align(lines, "<>>><")))
 
 

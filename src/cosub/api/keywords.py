@@ -1,6 +1,7 @@
 """Python's keyword arguments as the words of a command line, so that both are understood by the same lines."""
 
 import json
+import operator
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -48,10 +49,14 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, list | tuple) and name in _REPEATED:
         return [f"{flag}={_text(name, item, str)}" for item in value]
     if isinstance(value, Mapping):
-        return [word for key, item in value.items() for word in (flag, f"{key}={_text(name, item, json.dumps)}")]
+        return [word for key, item in value.items() for word in (flag, f"{key}={_text(name, item, _json)}")]
     if isinstance(value, list | tuple):
         return [flag, *(_text(name, item, str) for item in value)]
     return [f"{flag}={_text(name, value, str)}"]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=operator.methodcaller("item"))  # numbers of numpy
 
 
 def _text(name: str, value: Any, form: Any) -> str:
@@ -59,5 +64,5 @@ def _text(name: str, value: Any, form: Any) -> str:
         raise InputError(f"{name}: None: is no value; leave it out")
     try:
         return os.path.expanduser(value) if isinstance(value, str | os.PathLike) else form(value)
-    except TypeError as error:  # from json
+    except (TypeError, AttributeError, ValueError) as error:  # from json
         raise InputError(f"{name}: {value!r}: must be a number, a string or a list of them") from error

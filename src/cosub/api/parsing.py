@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,7 @@ def _raise(event: events.ParseErrorEvent, flags: list[str]) -> None:
         case events.UnrecognizedArgs():
             raise InputError(_unknown(event.tokens, flags))
         case events.InvalidChoice():
-            choices = ", ".join(event.choices)
+            choices = ", ".join(event.choices) + nearest(str(event.value), list(event.choices))
             raise InputError(f"{_name(event.argument)}: {event.value!r}: must be one of {choices}")
         case events.BadValue():
             count = event.argument.lowered.nargs
@@ -159,7 +160,9 @@ def _plainly(message: str) -> str:
 def _unknown(tokens: list[str], flags: list[str]) -> str:
     flag = next((token for token in tokens if token.startswith("-")), "").split("=")[0]
     if not flag:
-        return f"{tokens[0]!r}: unexpected argument; leave it out, or see --help"
+        place = "--data.path" in flags and os.path.exists(tokens[0])
+        remedy = f"name images with --data.path {tokens[0]}" if place else "leave it out, or see --help"
+        return f"{tokens[0]!r}: unexpected argument; {remedy}"
     if (meant := synonym(flag, flags)) is not None:
         return f"{flag}: there is no such option (did you mean {meant}?); --help-all lists them"
     for option, kinds in (("method", METHODS), ("source", SOURCES)):
@@ -167,7 +170,8 @@ def _unknown(tokens: list[str], flags: list[str]) -> str:
             name for name, kind in kinds.items() if flag in options_of(kind, "--data." if option == "source" else "--")
         ]
         if owners:
-            return f"{flag}: belongs to --{option} {' or '.join(owners)}, not to the one chosen; leave it out"
+            remedy = ", or name a recipe such as finetune or scratch" if flag == "--data.path" else ""
+            return f"{flag}: belongs to --{option} {' or '.join(owners)}, not to the one chosen; leave it out{remedy}"
     return f"{flag}: there is no such option{nearest(flag, flags)}; --help-all lists them"
 
 

@@ -33,6 +33,8 @@ class Prediction:
     """Of that class."""
     probabilities: Mapping[str, float]
     """Of every class, the most likely first."""
+    image: str = ""
+    """Its file; empty for an image in memory."""
 
 
 class Run:
@@ -77,26 +79,32 @@ class Run:
 
         return load_run(self.folder)
 
-    def predict(self, images: "AnImage | Iterable[AnImage]") -> list[Prediction]:
+    def predict(self, images: "AnImage | Iterable[AnImage]", keep: float | None = None) -> list[Prediction]:
         """What the network takes images for, computed where `network` is.
 
         Args:
-            images: one or several: files, PIL images, or arrays of uint8 with shape (H, W) or (H, W, 3).
+            images: one or several: files, folders, patterns such as "photos/**/*.jpg", PIL images, or arrays of uint8
+                with shape (H, W) or (H, W, 3).
+            keep: use a submodel with this share of the blocks, spread evenly over depth.
 
         Raises:
-            InputError: for an image that cannot be read, and for a segmentation run.
+            InputError: for a file that cannot be read, and for a segmentation run. What cannot be read in a folder is
+                left out with a warning.
         """
         from cosub.data.given import opened
+        from cosub.evaluation.candidates import layers_kept
         from cosub.evaluation.prediction import probabilities
         from cosub.runs.folder import require_classification
 
         require_classification(self.recipe, self.folder)
-        found = []
-        for image in opened(images, self.recipe.data):
-            values, order = probabilities(self.network.eval(), self.recipe, image).sort(descending=True)
+        if keep is not None and not 0 < keep <= 1:
+            raise InputError(f"keep: {keep}: must be a share of the blocks, above 0 and at most 1")
+        kept, found = layers_kept(self.network, keep), []
+        for file, image in opened(images, self.recipe.data):
+            values, order = probabilities(self.network.eval(), self.recipe, image, kept).sort(descending=True)
             names = [self.classes[index] for index in order.tolist()]
             by_name = dict(zip(names, values.tolist(), strict=True))
-            found.append(Prediction(names[0], by_name[names[0]], by_name))
+            found.append(Prediction(names[0], by_name[names[0]], by_name, file))
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
@@ -110,7 +118,8 @@ class Run:
         return evaluate(parse(Evaluate, self._words(options), "cosub evaluate")) or {}
 
     def slim(self, **options: Any) -> "Run":
-        """A smaller network: `keep` of the residual layers. Its run, or where it is healed (`heal=2`) that run.
+        """A smaller network: `keep` of the blocks, or with `unit="layer"` of the residual layers. Its run, or where it
+        is healed (`heal=2`) that run.
 
         Raises:
             InputError: for a number of layers that the network cannot have, or a folder that holds something else.

@@ -86,6 +86,10 @@ def usage() -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
+        from cosub.recipes import recipes
+
+        if verb in recipes():
+            raise InputError(f"verb: {verb!r}: is a recipe: cosub train {verb} ...")
         raise InputError(f"verb: {verb!r}: unknown{nearest(verb, list(VERBS))}; see cosub --help")
     as_json = "--json" in words
     words = [word for word in words if word != "--json"]

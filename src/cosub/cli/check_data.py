@@ -50,6 +50,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.data.sources import open_source
     from cosub.data.sources.table import write_table
     from cosub.runs.progress import counted
+    from cosub.runs.tables import number_of
 
     config = plain(options.data)  # pixels as stored in the files
     source = open_source(config.at(options.path))
@@ -75,7 +76,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     if options.table:  # after what was found is printed, whatever becomes of the file
         write_table(Path(options.table), rows_of(source, report))
     if report.damaged:
-        raise RunError(f"{options.path}: {len(report.damaged)} of {number} images are damaged")
+        raise RunError(f"{options.path}: {len(report.damaged)} of {number_of(number, 'image')} damaged")
     return None
 
 

@@ -12,18 +12,19 @@ from cosub.errors import InputError
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     request = parse(Request, words, "cosub compare")
     if not Path(request.folder).is_dir():
-        raise InputError(f"FOLDER: {request.folder}: is not a folder; name one of images in classes")
+        raise InputError(f"FOLDER: {request.folder}: is not a folder; name one with a folder of images for each class")
     from cosub.comparison.course import compare
     from cosub.comparison.page import PAGE, table
     from cosub.comparison.result import as_json as values
     from cosub.runs import distributed
+    from cosub.runs.tables import number_of
 
     distributed.require_one_process("compare")
     found, out = compare(request, _say)
     if not as_json:
         print("\n".join([*table(found), found.verdict, str(out / PAGE)]))
         if found.left:
-            print(f"{found.left} runs left; the same command goes on")
+            print(f"{number_of(found.left, 'run')} left; the same command goes on")
     return {**values(found), "folder": str(out)}
 
 

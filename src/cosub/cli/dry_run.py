@@ -123,12 +123,11 @@ def _run(plan: "Plan") -> dict[str, str]:
     name = task_type(recipe).assumed(recipe).name
     known = {"given": "as given", "source": "counted", "assumed": f"ASSUMED, {name}'s; set --images N"}
     groups = number_of(recipe.num_groups, "group")
-    arguments = [f"{key}={value}" for key, value in recipe.model_args.items()]
     low, high, share = min(plan.kept), max(plan.kept), plan.groups_per_device
     kept, kept_share = (f"{a} to {b}" if a != b else f"{a}" for a, b in ((low, high), (low * share, high * share)))
     return {
-        "method": f"{recipe.method.kind} ({recipe.method.loss}, {plan.copies} submodels per image)",
-        "model": " ".join([recipe.model, *arguments, f"at {recipe.resolution} pixels"]),
+        "method": f"{recipe.method.kind} ({recipe.method.loss}, {number_of(plan.copies, 'submodel')} per image)",
+        "model": f"{recipe.network} at {recipe.resolution} pixels",
         "parameters": f"{plan.parameters:,}",
         "images": f"{size.images:,} to train ({known[size.known]}), {size.classes} classes",
         "batch": f"{number_of(recipe.batch_size, 'image')}, {groups} of {recipe.group_size}",
@@ -136,7 +135,7 @@ def _run(plan: "Plan") -> dict[str, str]:
         "residual layers": str(len(plan.kept)),
         "rows kept": f"{kept} of {plan.rows} per layer and group, {kept_share} of {plan.rows * share} per device",
         "drop rate": f"{recipe.drop_rate:g} requested ({recipe.schedule}), {plan.effective_drop_rate:.4g} effective",
-        "steps": f"{plan.steps:,} ({recipe.epochs} epochs of {plan.steps_per_epoch:,})",
+        "steps": f"{plan.steps:,} ({number_of(recipe.epochs, 'epoch')} of {plan.steps_per_epoch:,})",
         "compile": plan.compiled.why,
     }
 
@@ -194,6 +193,8 @@ def _memory(plan: "Plan") -> list[str]:
 def _verdict(plan: "Plan") -> list[str]:
     room, total = plan.machine.device_memory_gb, plan.memory.total / GB
     way = "sharded" if plan.runs_sharded else "replicated"
+    if plan.fits and plan.recipe.runtime.device == "cpu" and room == Machine.device_memory_gb:
+        return [f"takes {total:.3g} GB, {way}: --device-memory-gb says whether that fits"]
     if plan.fits:
         return [f"FITS in {room:g} GB, {way}: {total:.3g} GB, {total / room:.0%}"]
     lines = [f"DOES NOT FIT in {room:g} GB, {way}: {total:.3g} GB"]

@@ -1,6 +1,5 @@
 """cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
-import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from cosub.recipes import plugins
 from cosub.recipes.ranges import PositiveInt, PositiveShare, require_new_file
 
 if TYPE_CHECKING:
-    from cosub.data.sources.walking import LeftOut, Notes
+    from cosub.data.sources.walking import LeftOut
 
 
 @dataclass(frozen=True)
@@ -107,41 +106,12 @@ def _classify(
 
 def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
     """The images, each once, and which files of the folders are left out."""
+    from cosub.data.given import image_files
     from cosub.data.sources.walking import Notes
 
     notes = Notes()
-    found = dict.fromkeys(path for name in names for path in _images(name, notes))
+    found = dict.fromkeys(path for name in names for path in image_files(name, notes))
     return list(found), notes.left_out()
-
-
-def _images(name: str, notes: "Notes") -> list[Path]:
-    """The images that a word names: a file, those of a folder, or those of what matches a pattern."""
-    from cosub.data.decoding import EXTENSIONS, readable, remedy
-    from cosub.data.sources.walking import Branch, list_left_out
-
-    path = Path(name)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        inside = Branch(path, notes)
-        if not inside.everything:
-            left = list_left_out(notes.left_out())
-            but = f", but {left}" if left else ""
-            raise InputError(f"images: {name}: the folder has no images ({' '.join(EXTENSIONS)}){but}")
-        return inside.everything
-    if not glob.has_magic(name):
-        raise InputError(f"images: {name}: is neither a file nor a folder")
-    found: list[Path] = []
-    for match in map(Path, sorted(glob.glob(name, recursive=True))):
-        if match.is_dir():
-            found += [] if "**" in name else Branch(match, notes).everything
-        elif match.suffix.lower() in readable():
-            found.append(match)
-        else:
-            notes.add(f"extension {match.suffix.lower() or 'missing'}{remedy(match.name)}", match)
-    if not found:
-        raise InputError(f"images: {name}: no image matches; name files, a folder or another pattern")
-    return found
 
 
 def _write(predictions: list[dict[str, Any]], path: Path) -> None:

@@ -15,6 +15,7 @@ from cosub.paper.studies.ledger import Ledger
 from cosub.paper.studies.report import chosen, rows
 from cosub.paper.studies.work import Place, RunsFailed, collect, needed, work
 from cosub.recipes.changes import changed
+from cosub.runs.tables import number_of
 
 PILOT = MOST_SEEDS
 """The seed of the runs that choose. It is never one of the table's, whose seeds lie below."""
@@ -80,7 +81,7 @@ class _Carrier:
         missing = needed(study, seeds, self.place)
         if not missing:
             return 0
-        self.say(f"{len(missing)} runs {what}, {self.jobs} at a time; logs in {self.place.out / 'logs'}")
+        self.say(f"{number_of(len(missing), 'run')} {what}, {self.jobs} at a time; logs in {self.place.out / 'logs'}")
         return work(missing, self.place, self.jobs, (self.deadline - time.monotonic()) / 60, self.say)
 
 

@@ -14,7 +14,7 @@ from cosub.paper.studies.picture import intervals
 from cosub.paper.studies.statistics import Estimate
 from cosub.runs.drawing import looks, panels, save
 from cosub.runs.folder import write_atomically
-from cosub.runs.tables import align
+from cosub.runs.tables import align, number_of
 from cosub.runs.ways import way_of
 
 PAGE, PICTURE = "comparison.md", "comparison.png"
@@ -92,7 +92,7 @@ def notes(found: Comparison) -> list[str]:
             "rate and learning rate. A folder test beside train and val is evaluated once."
         )
     if found.left:
-        lines.append(f"The time was over with {found.left} runs left; the same command goes on.")
+        lines.append(f"The time was over with {number_of(found.left, 'run')} left; the same command goes on.")
     made = {(line["commit"], line["device"]) for arm in found.arms for line in arm.row.lines.values()}
     by = "; ".join(f"commit {commit}, {device}" for commit, device in sorted(made))
     return [*lines, f"`{command(plan.asked)}`" + (f" ({by})" if by else "")]

@@ -80,7 +80,7 @@ def settle(request: Request, out: Path, jobs: int, say: Callable[[str], None], s
     if path.exists():
         return _kept(path, request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"out: {out}: is there and holds no comparison; name another folder with --out")
+        raise InputError(f"out: {out}: holds something else than a comparison; name another folder with --out")
     recipe, source, lines = start(request)
     for line in lines:
         say(line)
@@ -153,9 +153,10 @@ def _plan(request: Request, recipe: Recipe, source: Source, paces: Paces, jobs: 
     least = _FEWEST / SHORT * steps * max(paces.step.values())
     if seconds < least:
         needed = math.ceil(_AGAIN * (least * (SHORT * short + whole) + spent + around) / (1 - _RESERVE) / 60)
+        runs = len(request.arms) * (len(RATES) * len(LEARNING_RATES) + request.seeds)
         raise InputError(
-            f"minutes: {request.minutes:g}: are too few for {short * jobs + whole * jobs} runs of at least {_FEWEST} "
-            f"epochs on this machine; take --minutes {needed}, a smaller --resolution or a smaller --model"
+            f"minutes: {request.minutes:g}: too few for {runs} runs of at least {_FEWEST} epochs on this machine; take "
+            f"--minutes {needed}, fewer --seeds or --arms, a smaller --resolution or a smaller --model"
         )
     return Plan(
         request.asked, recipe, request.arms, request.seeds, seconds, steps, paces.step, validated, tested

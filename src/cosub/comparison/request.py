@@ -37,7 +37,7 @@ class Request(Checked):
     resolution: NonNegativeInt = 0
     """Height and width of the images in pixels; 0: that of the weights or of the recipe scratch."""
     arms: tuple[ArmName, ...] = THREE
-    """What is compared with masking; two-copies is co-training without the other's prediction (weight 1)."""
+    """What is compared: masking and others; two-copies is co-training without the other's prediction (weight 1)."""
     out: str = ""
     """Folder of plan, runs, table and picture; by default out/compare-FOLDER."""
     jobs: NonNegativeInt = 0
@@ -48,7 +48,8 @@ class Request(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         several = FIRST in self.arms and len(set(self.arms)) > 1
-        require(several, "arms", " ".join(self.arms), f"must have {FIRST} and others to compare with it")
+        remedy = f"must be {FIRST} and others to compare with it, e.g. {FIRST} co-training"
+        require(several, "arms", " ".join(self.arms), remedy)
 
     @property
     def asked(self) -> dict[str, Any]:

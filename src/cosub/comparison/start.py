@@ -14,6 +14,7 @@ from cosub.train.finetuning import infer
 from cosub.weights.opening import require_weights
 
 _SHARE = 0.1  # of the training images, held out where the folder has no validation images
+_FEW = 50  # validation images
 _BATCHES = 4  # of an epoch, at least
 
 
@@ -35,6 +36,10 @@ def start(request: Request) -> tuple[Recipe, Source, list[str]]:
         source = open_source(recipe.data)
         lines.append(f"validation: {held_out} of the {images} training images are held out, always the same")
         images = len(source.train.labels)
+    if (number := len(source.validation_or_test.labels)) < _FEW:
+        lines.append(
+            f"validation: {number} images choose the rates, and each is {1 / number:.0%} of them: few say little"
+        )
     batch = min(recipe.batch_size, max(images // _BATCHES, 1))
     recipe = changed(recipe, {"batch_size": batch, "group_size": batch})
     build_network(recipe, len(source.classes), copies=1)  # what cannot be built is refused before anything is measured

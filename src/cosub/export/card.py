@@ -14,7 +14,7 @@ from cosub.runs.counting import count_parameters
 from cosub.runs.summary import scored_on
 from cosub.runs.tables import number_of
 
-_PAPER = """@inproceedings{touvron2023cosub,
+_PAPER = """@inproceedings{touvron2023cotraining,
   title = {Co-training 2^L Submodels for Visual Recognition},
   author = {Touvron, Hugo and Cord, Matthieu and Oquab, Maxime and Bojanowski, Piotr and Verbeek, Jakob and
             J{\\'e}gou, Herv{\\'e}},
@@ -79,8 +79,8 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
         "Classes": len(facts.classes),
         "Images": f"{recipe.resolution} x {recipe.resolution}, {recipe.inputs.interpolation}, "
         f"crop ratio {recipe.inputs.crop_ratio:g}, mean {recipe.inputs.mean}, deviation {recipe.inputs.std}",
-        "Training": f"{recipe.method.kind}, drop rate {recipe.drop_rate:g}, {recipe.epochs} epochs of recipe "
-        f"{recipe.name}, batch {recipe.batch_size}, {recipe.optimizer.name}, seed {recipe.seed}",
+        "Training": f"{recipe.method.kind}, drop rate {recipe.drop_rate:g}, {number_of(recipe.epochs, 'epoch')} of "
+        f"recipe {recipe.name}, batch {recipe.batch_size}, {recipe.optimizer.name}, seed {recipe.seed}",
         "Software": f"cosub {cosub.__version__}",
         "Paper": "Co-training 2^L Submodels for Visual Recognition, https://arxiv.org/abs/2212.04884",
     }
@@ -88,7 +88,7 @@ def card(facts: Facts, plain: Plain, usage: str) -> dict[str, Any]:
         details["Start"] = recipe.weights
     top1, images = (facts.summary.get(name) for name in ("top1", "num_images"))
     if isinstance(top1, float) and isinstance(images, int):  # a run's own summary always says so
-        details["Accuracy"] = f"top-1 {top1:.4f} on {number_of(images, scored_on(facts.summary) + ' image')}"
+        details["Accuracy"] = f"top-1 {top1:.2%} on {number_of(images, scored_on(facts.summary) + ' image')}"
     return {
         "license": "unknown",
         "tags": ["image-classification", "timm", "cosub"],

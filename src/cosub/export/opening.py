@@ -6,7 +6,7 @@ from cosub.recipes.data import DataConfig
 _PLAINLY = 'Image.open("image.png").convert("RGB")'
 
 _OPENED = """import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image{ops}
 
 
 def opened(name):
@@ -35,6 +35,6 @@ def with_opening(usage: str, data: DataConfig) -> str:
     if rule is None:
         return usage
     low, high = rule.range if isinstance(rule.range, tuple) else (0.0, 65535.0)
-    turn = _TURN if rule.orientation else ""
-    opened = _OPENED.format(turn=turn, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
+    turn, ops = (_TURN, ", ImageOps") if rule.orientation else ("", "")
+    opened = _OPENED.format(turn=turn, ops=ops, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
     return opened + usage.replace(_PLAINLY, 'opened("image.png")')

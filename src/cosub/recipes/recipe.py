@@ -80,7 +80,8 @@ class Recipe(Strict):
     """Whether a step whose loss or gradient is not finite ends the run (stop) or is skipped: no update, counted and
     reported. To skip, the loop waits for the loss of each step; ten of them in a row end the run."""
     bad_share: Share = 0.01
-    """Share of unreadable images above which the run ends; up to it they are counted and named."""
+    """Share of unreadable images above which the run ends; up to it, and one in any case unless it is 0, they are
+    counted and named."""
     runtime: Annotated[Runtime, arg(name="")] = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,11 @@ class Recipe(Strict):
             other = f"a recipe for {self.data.TASK}, e.g. {TASKS[self.data.TASK].EXAMPLE}"
             raise InputError(f"source: {self.data.kind!r}: is not for {self.task.kind}; take {sources}, or {other}")
         self.task.check(self)
+
+    @property
+    def network(self) -> str:
+        """Its model with arguments, in words."""
+        return " ".join([self.model, *(f"{key}={value}" for key, value in self.model_args.items())])
 
     @property
     def num_groups(self) -> int:

@@ -109,7 +109,7 @@ class Terminal(Reporter):
         assert self.meter is not None
         texts = [
             f"loss {values['loss']:.4f}",
-            f"accuracy {values['accuracy']:.3f}",
+            f"accuracy {values['accuracy']:.1%}",
             f"step {done}/{self.meter.total}",
             f"{values['images_per_second']:.0f} images/s",
             f"data wait {values['data_wait']:.0%}",
@@ -124,9 +124,9 @@ class Terminal(Reporter):
 
     def measured(self, epoch: int, images: str, metric: str, value: float) -> None:
         """What was measured on the validation or test images stays in the bar; elsewhere it is a line."""
-        self.latest = f"{'val' if images == 'validation' else images} {value:.4f}"
+        self.latest = f"{'val' if images == 'validation' else images} {value:.2%}"
         if not self.console.is_terminal:
-            self.say(f"epoch {epoch}: {metric} {value:.4f} on the {images} images")
+            self.say(f"epoch {epoch}: {metric} {value:.2%} on the {images} images")
 
     def stop(self) -> None:
         if self.meter is not None:

@@ -83,7 +83,7 @@ def table(result: Result) -> list[str]:
     total = max(sum(score.pixels for score in result.classes), 1)
     lines = [["class", "IoU", "accuracy", "pixels"]]
     for score in result.classes:
-        shares = ("-" if value is None else f"{value:.4f}" for value in (score.iou, score.accuracy))
+        shares = ("-" if value is None else f"{value:.2%}" for value in (score.iou, score.accuracy))
         lines.append([score.name, *shares, f"{score.pixels / total:.1%}"])
-    means = f"mIoU {result.miou:.4f}  mean accuracy {result.mean_accuracy:.4f}  pixel accuracy {result.accuracy:.4f}"
+    means = f"mIoU {result.miou:.2%}  mean accuracy {result.mean_accuracy:.2%}  pixel accuracy {result.accuracy:.2%}"
     return [*align(lines, "<>>>"), f"{means}  ({number_of(result.num_images, 'image')})"]

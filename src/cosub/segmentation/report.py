@@ -68,7 +68,7 @@ def write_report(
     folder.mkdir(exist_ok=True)
     rows, found = by_class(matrix, classes), score(matrix, classes, len(examples.labels) - len(bad), bad)
     write_matrix(matrix, classes, folder / "confusion.csv")
-    title = f"{name}: {found.num_images:,} scenes, mIoU {found.miou:.3f}"
+    title = f"{name}: {found.num_images:,} scenes, mIoU {found.miou:.1%}"
     draw_matrix(matrix, classes, title, "pixels", folder / "confusion.png")
     _write_classes(rows, folder / "classes.csv")
     order = sorted(accuracy, key=lambda place: accuracy[place])
@@ -115,7 +115,7 @@ def _page(
     numbers: dict[str, Any], rows: Sequence[ClassRow], pairs: Sequence[tuple[str, str, int]], pixels: int
 ) -> Iterator[str]:
     yield f"# Report on {numbers['run']}\n"
-    yield f"{numbers['num_images']:,} scenes: mIoU {numbers['miou']:.4f}, pixel accuracy {numbers['accuracy']:.1%}."
+    yield f"{numbers['num_images']:,} scenes: mIoU {numbers['miou']:.1%}, pixel accuracy {numbers['accuracy']:.1%}."
     yield f"{numbers['bad_images']} scenes cannot be read and are not counted.\n" if numbers["bad_images"] else ""
     yield "## By class\n\n| class | share of pixels | IoU | accuracy | precision | most often mistaken for |"
     yield "|---|---|---|---|---|---|"

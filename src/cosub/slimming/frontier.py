@@ -199,7 +199,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 def _row(points: Sequence[dict[str, Any]]) -> list[str]:
     """Of one depth, by strategy."""
     first = points[0]
-    return [str(first["keep"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.4f}" for point in points)]
+    return [str(first["keep"]), f"{first['milliseconds']:.2f}", *(f"{point['top1']:.2%}" for point in points)]
 
 
 def _title(request: Request, opened: Opened, test: Images) -> str:

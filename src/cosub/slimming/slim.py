@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cosub
 from cosub.choices import Strategy
@@ -21,7 +21,7 @@ from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
-from cosub.runs.summary import scored_on
+from cosub.runs.summary import Scored, scored_on
 from cosub.runs.tables import number_of
 from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import Slimmed, make
@@ -48,7 +48,7 @@ class Opened:
     world: distributed.World
     top1: float
     """Of the full network, as its run measured it."""
-    scored_on: Literal["validation", "held-out"]
+    scored_on: Scored
     """Which images that is of: validation images where they chose the run's epoch."""
 
     def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
@@ -155,7 +155,7 @@ def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, An
         "top1_submodels": dict(result.submodels),
         "num_images": result.num_images,
         "bad_images": len(result.bad),
-        **({"reported_on": "validation"} if opened.scored_on == "validation" else {}),
+        "reported_on": opened.scored_on,
         "slim": {
             **_about(request, opened, slimmed),
             "evaluations": evaluations,
@@ -288,13 +288,13 @@ def table(summary: dict[str, Any]) -> dict[str, str]:
     return {
         **({"blocks": blocks} if blocks else {}),
         "residual layers": layers,
-        "strategy": f"{about['asked']['strategy']}, {about['evaluations']} submodels on "
+        "strategy": f"{about['asked']['strategy']}, {number_of(about['evaluations'], 'submodel')} on "
         f"{about['calibration_images']} calibration images",
         "calibration loss": f"{losses['chosen']:.4f} (every-other {losses['every-other']:.4f}, "
         f"full {losses['full']:.4f})",
         "factor": f"{about['factor']:g} ({', '.join(f'{k}: {v:.4f}' for k, v in about['factor_losses'].items())})",
         "parameters": f"{about['params']:,} (full {about['params_full']:,})",
         "time": f"{about['milliseconds']:.2f} ms for {batch} (full {about['milliseconds_full']:.2f})",
-        "top-1": f"{summary['top1']:.4f} (full {about['top1_full']:.4f}; {images})",
+        "top-1": f"{summary['top1']:.2%} (full {about['top1_full']:.2%}; {images})",
         "folder": summary["run"],
     }

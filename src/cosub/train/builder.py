@@ -18,7 +18,7 @@ from cosub.seeds import derive
 from cosub.train.methods import Method
 from cosub.train.methods.teacher import TEACHER
 from cosub.train.networks import AVERAGED, BEST, STUDENT, Networks, averaged
-from cosub.train.probing import fit_heads
+from cosub.train.probing import fit_heads, unfitted
 from cosub.train.tasks import Task
 from cosub.train.teachers import Teacher, load_teacher
 from cosub.weights.loading import load_weights
@@ -95,7 +95,7 @@ class RunBuilder:
         if recipe.weights:
             for message in load_weights(self.task.pretrained(network), recipe.weights):
                 self.reporter.say(f"weights{of}: {message}")
-        if recipe.head == "probe":
+        if recipe.head == "probe" and (heads := unfitted(network, recipe)):
             self.reporter.say(f"head{of}: fitting it to the features of the training images")
-            for message in fit_heads(network, self.task.source.train, recipe, self.world):
-                self.reporter.say(f"head{of}: {message}")
+            message = fit_heads(network, heads, self.task.source.train, recipe, self.world)
+            self.reporter.say(f"head{of}: {message}")

@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cosub.attachment import state
 from cosub.choices import BY_CHANCE
 from cosub.recipes.recipe import Recipe
+from cosub.runs.tables import number_of
 from cosub.twins.twin import Twin
 
 NO_FASTER = 0.1  # the drop rate below which skipping saves no time (section 4; measured on a CPU too)
@@ -71,9 +72,9 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
         )
     if recipe.epochs <= recipe.optimizer.warmup_epochs:
         found.append(
-            f"warm-up takes all {recipe.epochs} epochs, so the learning rate never reaches its peak: "
-            f"set --optimizer.warmup-epochs {recipe.epochs / 10:g}"
+            f"warm-up takes the whole training, {number_of(recipe.epochs, 'epoch')}, so the learning rate never "
+            f"reaches its peak: set --optimizer.warmup-epochs {recipe.epochs / 10:g}"
         )
-    if len(rates) < 8:
+    if recipe.drop_rate and len(rates) < 8:
         found.append(f"{len(rates)} residual layers are few for dropping layers: accuracy may drop")
     return found

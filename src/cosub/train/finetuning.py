@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,7 +124,15 @@ def follow(recipe: Recipe) -> Inferred:
     Raises:
         InputError: if what the weights say of themselves cannot be read.
     """
-    return _prepared(recipe, look_up(recipe.weights, recipe.model))
+    found = _prepared(recipe, look_up(recipe.weights, recipe.model))
+    return dataclasses.replace(found, messages=(*found.messages, *_another_model(recipe)))
+
+
+def _another_model(recipe: Recipe) -> Iterator[str]:
+    """A line where the weights are a run's of another model, which need not fit."""
+    there = read_run(Path(recipe.weights)) if is_run(recipe.weights) else recipe
+    if (there.model, there.model_args) != (recipe.model, recipe.model_args):
+        yield f"weights: {recipe.weights} is a run of {there.network}, and this one is of {recipe.network}"
 
 
 def _prepared(recipe: Recipe, found: Published) -> Inferred:

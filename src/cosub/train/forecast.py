@@ -10,6 +10,7 @@ from torch import nn
 
 from cosub.data.transforms import normalize
 from cosub.evaluation.accuracy import SHARES
+from cosub.runs.tables import number_of
 from cosub.train.choosing import chooses_before, evaluation_due
 from cosub.train.finite import copied_buffers, restore_buffers
 from cosub.train.trainer import Trainer
@@ -34,8 +35,8 @@ def forecast(trainer: Trainer) -> str:
     images = times * len(source.validation_or_test.labels) + len(source.test.labels) * (1 + sum(SHARES))
     total = step * trainer.total_steps + image * images
     return (
-        f"time: about {_told(total)} on this machine, as busy as it is now: {trainer.total_steps:,} steps of "
-        f"{_told(step)}, and {_told(image * images)} for evaluations"
+        f"time: about {_told(total)} on this machine, as busy as it is now: "
+        f"{number_of(trainer.total_steps, 'step')} of {_told(step)}, and {_told(image * images)} for evaluations"
     )
 
 

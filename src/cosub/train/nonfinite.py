@@ -63,8 +63,8 @@ class NonFiniteSteps:
         self.in_a_row += 1
         if self.recipe.non_finite == "stop" or self.in_a_row == MOST_IN_A_ROW:
             raise RunError(
-                f"{report}: lower --lr, raise --optimizer.warmup-epochs, set --optimizer.clip, or set --non-finite "
-                f"skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row; the last checkpoint is intact"
+                f"{report}: begin again, in another --out, with a lower --lr, a higher --optimizer.warmup-epochs, "
+                f"--optimizer.clip, or --non-finite skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row"
             )
         self.reporter.warn(f"{report}; skipped")
 

@@ -28,11 +28,8 @@ STRENGTH = 0.01  # scikit-learn's C on standardised features (LOG.md, 2026-11-26
 _BATCH = 64
 
 
-def fit_heads(network: nn.Module, examples: Examples, recipe: Recipe, world: World) -> list[str]:
-    """Fit each classifier that is still zero, in place, by logistic regression; returns messages.
-
-    Features are those of the full network in eval mode, of images prepared as for evaluation. All processes get the
-    same result.
+def unfitted(network: nn.Module, recipe: Recipe) -> dict[str, nn.Module]:
+    """The classifiers that are still zero, by name: those that the weights did not have.
 
     Raises:
         InputError: if the recipe names no weights, or the network has no classifier.
@@ -43,12 +40,20 @@ def fit_heads(network: nn.Module, examples: Examples, recipe: Recipe, world: Wor
     heads = {name: head for name, head in found.items() if isinstance(head, nn.Linear | nn.Conv2d)}
     if not heads:
         raise InputError("head: probe: this network has no classifier; take model")
-    fresh = {name: head for name, head in heads.items() if not head.weight.any()}
-    if not fresh:
-        return []
-    features, labels = _features(network, fresh, examples, recipe, world)
-    right = [_fit(fresh[name], found, labels) for name, found in features.items()]
-    return [f"fitted to the features of {len(labels)} training images; {min(right):.1%} of them are right"]
+    return {name: head for name, head in heads.items() if not head.weight.any()}
+
+
+def fit_heads(
+    network: nn.Module, heads: Mapping[str, nn.Module], examples: Examples, recipe: Recipe, world: World
+) -> str:
+    """Fit these classifiers, in place, by logistic regression; returns what there is to say.
+
+    Features are those of the full network in eval mode, of images prepared as for evaluation. All processes get the
+    same result.
+    """
+    features, labels = _features(network, heads, examples, recipe, world)
+    right = [_fit(heads[name], found, labels) for name, found in features.items()]
+    return f"fitted to the features of {len(labels)} training images; {min(right):.1%} of them are right"
 
 
 def _features(

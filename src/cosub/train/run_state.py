@@ -49,7 +49,7 @@ class RunState:
         finite = torch.stack([local(parameter).isfinite().all() for parameter in self.parameters]).all()
         if world.any(not finite):
             raise RunError(
-                f"the weights are not finite after step {self.step}: lower --lr; the last checkpoint is intact"
+                f"the weights are not finite after step {self.step}: begin again, in another --out, with a lower --lr"
             )
 
     def capture(self, facts: dict[str, Any], keep: bool) -> Checkpoint:

@@ -9,7 +9,9 @@ from cosub.analysis.results import plain, write_csv
 from cosub.analysis.subjects import Subject, cautions, images_of_runs, load_subjects, ways_of
 from cosub.cli.analyse.options import Counts, Layers, Overfitting, Population, Quantisation, Tradeoff
 from cosub.data.sources import Examples
+from cosub.errors import nearest
 from cosub.evaluation.images import halves, load_into_memory, subsample
+from cosub.recipes.ranges import require
 from cosub.runs import distributed
 from cosub.runs.progress import Terminal, progress
 
@@ -113,7 +115,16 @@ def _subjects(options: Any) -> list[Subject]:
 
 
 def _sets(options: Any, subjects: Sequence[Subject], names: Sequence[str]) -> dict[str, Examples]:
-    """The named sets, each cut to the limit."""
+    """The named sets, each cut to the limit.
+
+    Raises:
+        InputError: for a name that is neither one of a set nor a path.
+    """
+    known, field = ["test", "train"], "sets" if hasattr(options, "sets") else "set"
+    for name in names:
+        by_path = Path(name).expanduser().exists() or subjects[0].recipe.data.PACKED  # of the Hub, say
+        remedy = f"must be test, train, or the path of images{nearest(name, known)}"
+        require(name in known or by_path, field, name, remedy)
     opened = images_of_runs(subjects, names, options.data.path)
     return {name: subsample(examples, options.limit, options.seed) for name, examples in opened.items()}
 

@@ -16,6 +16,7 @@ from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, m
 from cosub.evaluation.report.pictures import draw_calibration, draw_errors, worst
 from cosub.evaluation.report.scoring import Scored
 from cosub.runs.names import write_rows, write_text
+from cosub.runs.tables import number_of
 
 SHOWN_ERRORS = 24
 _WEAKEST = 15  # classes in the page's table; the CSV has all
@@ -116,7 +117,7 @@ def _page(
     yield f"# Report on {subject.name}\n"
     yield f"{numbers['num_images']:,} images of {len(subject.classes)} classes, {subject.images}."
     yield f"Top-1 {numbers['top1']:.1%} (95% interval {low:.1%} to {high:.1%})."
-    yield f"{numbers['bad_images']} images cannot be read and are not counted.\n" if numbers["bad_images"] else ""
+    yield f"{number_of(numbers['bad_images'], 'image')} not counted: unreadable.\n" if numbers["bad_images"] else ""
     yield "## By class\n"
     yield from _weakest(rows)
     yield "\n![Confusion matrix](confusion.png)\n"
@@ -124,7 +125,8 @@ def _page(
         yield "Most frequent mistakes: " + "; ".join(f"{a} taken for {b} ({n})" for a, b, n in pairs) + ".\n"
     yield "## The worst errors\n"
     if errors:
-        yield f"{errors:,} images are wrong; errors.csv names them, the worst first.\n\n![Worst errors](errors.png)\n"
+        yield f"{number_of(errors, 'image')} wrong; errors.csv names them, the worst first.\n"
+        yield "![Worst errors](errors.png)\n"
     else:
         yield "No image is wrong.\n"
     yield from _trust(subject, calibration)

@@ -220,7 +220,7 @@ def _record(job: Job, place: Place, left: str, say: Callable[[str], None]) -> No
     place.ledger.reload()
     line = place.ledger.find(job.run) or place.ledger.record(job.run, job.run.folder(place.out))
     chooses = line["validation_top1"] is not None  # then nobody need see the test images' before the table
-    found = f"validation top-1 {line['validation_top1']:.4f}" if chooses else f"top-1 {line['top1']:.4f}"
+    found = f"validation top-1 {line['validation_top1']:.2%}" if chooses else f"top-1 {line['top1']:.2%}"
     say(f"{job.run}: {found}, {line['seconds']:.0f} s; {left}")
 
 
