@@ -63,8 +63,8 @@ def table(results: dict[str, dict]) -> str:
         )
     ours, theirs = results["cosub"], results["supervised, equal time"]
     lines.append(
-        f"co-training minus supervised at equal time: full network {ours['top1'] - theirs['top1']:+.2%}, "
-        f"half depth {ours['top1_submodels']['0.5'] - theirs['top1_submodels']['0.5']:+.2%}"
+        f"co-training minus supervised at equal time: full network {100 * (ours['top1'] - theirs['top1']):+.2f}, "
+        f"half depth {100 * (ours['top1_submodels']['0.5'] - theirs['top1_submodels']['0.5']):+.2f} points"
     )
     return "\n".join(lines)
 

@@ -64,7 +64,7 @@ def run(source: Path, out: Path) -> None:
         results[method] = train(data, out / method, "--method", method, *given)
     (out / "methods.json").write_text(json.dumps(results, indent=2) + "\n")
     print(
-        "| method | top-1 | with half of the layers | training accuracy, last steps | seconds |\n|---|---|---|---|---|"
+        "| method | top-1 | with half of the blocks | training accuracy, last steps | seconds |\n|---|---|---|---|---|"
     )
     for method, found in results.items():
         half = found["top1_submodels"]["0.5"]

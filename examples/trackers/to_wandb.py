@@ -12,13 +12,17 @@ import cosub
 
 
 class ToWandb:
-    """A callback: what is logged, and what is evaluated."""
+    """A callback: what is logged, and what is evaluated; with --choose best, at the end, of the chosen epoch."""
+
+    latest = 0.0
 
     def logged(self, values: Mapping[str, float]) -> None:
         wandb.log({f"training/{name}": value for name, value in values.items()}, step=int(values["step"]))
 
     def evaluated(self, values: Mapping[str, float]) -> None:
-        wandb.log(dict(values), step=int(values["step"]))
+        chosen, self.latest = values["epoch"] < self.latest, values["epoch"]
+        named = {f"chosen/{name}": value for name, value in values.items()} if chosen else dict(values)
+        wandb.log(named, step=int(values["step"]))
 
 
 def main(epochs: int) -> None:

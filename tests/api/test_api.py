@@ -6,6 +6,7 @@ import inspect
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -220,7 +221,8 @@ def test_callbacks_get_what_the_run_writes_down(run, seen):
 @pytest.mark.parametrize(
     ("callbacks", "words"),
     [
-        (Seen(), "Seen: must be a list; write [Seen()]"),
+        (Seen(), "Seen: must be in a list; write [Seen()]"),
+        (Seen, "Seen: must be in a list; write [Seen()]"),
         (None, "None: must be a list of callbacks; leave it out where there are none"),
         ([Seen], "the class Seen: give an object of it; see cosub.Callback"),
         ([print], "builtin_function_or_method: has no method logged or evaluated; see cosub.Callback"),
@@ -299,6 +301,11 @@ def test_a_run_predicts_folders_and_patterns_and_by_submodels(run, tmp_path, cap
         found = run.predict(tmp_path / "in", keep=0.5)
     assert [prediction.image for prediction in found] == [str(tmp_path / "in" / f"{index}.png") for index in range(3)]
     assert run.predict(str(tmp_path / "in" / "[0-2].png"), keep=0.5) == found
+    (tmp_path / "more").mkdir()
+    for name in ("0.png", "notes.txt"):
+        shutil.copy(tmp_path / "in" / "0.png", tmp_path / "more" / name)
+    with pytest.warns(UserWarning, match=r"images: not read: 1 extension \.txt"):
+        assert len(run.predict(tmp_path / "more")) == 1
     assert run.predict(tmp_path / "in" / "0.png")[0].probabilities != found[0].probabilities
     main(["predict", str(run.folder), str(tmp_path / "in" / "0.png"), "--keep", "0.5", "--top", "1", "--json"])
     (theirs,) = json.loads(capsys.readouterr().out)["predictions"][0]["classes"]
@@ -407,6 +414,7 @@ def test_a_notebook_shows_progress_and_its_stop_button_stops(tmp_path):
     stopped, gone_on = ("".join(output["text"] for output in found) for found in outputs)
     assert "stopping after this step" in stopped
     assert "stopped at step 1 of 44; the same command continues the run" in stopped
-    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 ", "train 100%", "test ", "images/s"):
+    for said in ("continuing run at step 1 of 44", "epoch 1: top-1 ", "train 100%", "images/s"):
         assert said in gone_on
+    assert re.search(r"test \d+\.\d\d%", gone_on)  # in the bar's line
     assert gone_on.endswith("done\n")

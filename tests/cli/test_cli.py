@@ -292,12 +292,22 @@ def test_an_unknown_name_has_the_nearest(words, name, capsys):
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ("train --data.path mine", "recipe: is not named; cosub train finetune --pretrained --data.path mine, or"),
-        ("train --source table --epochs 1", "recipe: is not named, and digits, the default, has images of its own"),
+        (
+            "train --data.path mine",
+            "recipe: is not named; cosub train finetune --pretrained --data.path mine fine-tunes on it, "
+            "cosub train scratch --data.path mine starts from scratch",
+        ),
+        (
+            "train --source table --data.path a.csv",
+            "cosub train finetune --pretrained --source table --data.path a.csv",
+        ),
+        ("train --weights w.pth --data.path mine", "recipe: is not named; cosub train finetune --data.path mine"),
+        ("train --evaluate-training cifar10", "cifar10: a recipe comes before its options"),
+        ("train --data.path scenes", "cosub train camvid --data.path scenes"),
         ("train --out x finetune --pretrained", "finetune: a recipe comes before its options: cosub train finetune"),
         ("train --pretrained finetune", "finetune: a recipe comes before its options"),
         ("train --lr=1e-3 old.json", "old.json: a recipe comes before its options"),
-        ("train mine", "recipe: mine: is a folder; cosub train finetune --pretrained --data.path mine, or"),
+        ("train mine", "recipe: mine: is a folder; cosub train finetune --pretrained --data.path mine fine-tunes"),
         ("train finished", "recipe: finished: is a run; cosub train finished/recipe.json --out finished continues it"),
         ("train scratch mine", "'mine': unexpected argument; name images with --data.path mine"),
         ("train scratch other", "'other': unexpected argument; leave it out"),
@@ -311,6 +321,7 @@ def test_a_forgotten_or_misplaced_recipe_or_folder_has_a_remedy(words, remedy, t
     for name in ("mine", "finished"):
         (tmp_path / name).mkdir()
     (tmp_path / "finished" / "recipe.json").touch()
+    (tmp_path / "scenes" / "annotations" / "training").mkdir(parents=True)
     status, _, err = call(capsys, *words.split())
     assert (status, remedy in err) == (2, True), err
     assert not (tmp_path / "out").exists()
@@ -507,6 +518,9 @@ def test_evaluate_a_folder_without_splits_counts_all_its_images(capsys, tmp_path
     assert call(capsys, *folder_words(tmp_path / "images", "--out", tmp_path / "run"))[0] == 0
     _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--json")
     assert json.loads(out)["num_images"] == 4
+    shown = call(capsys, "evaluate", tmp_path / "run")[1]
+    assert "top-1" in shown
+    assert "top-5" not in shown  # of two classes
     make_folder(tmp_path / "others", 3)
     _, out, _ = call(capsys, "evaluate", tmp_path / "run", "--data.path", tmp_path / "others", "--json")
     assert (json.loads(out)["num_images"], json.loads(out)["set"]) == (6, "images")
@@ -519,7 +533,7 @@ def test_a_runs_data_that_have_moved_are_the_runs_own_and_a_folder_may_be_named_
     (tmp_path / "images").rename(tmp_path / "test")
     _, out, _ = call(capsys, "evaluate", "run", "--data.path", "test", "--json")
     found = json.loads(out)
-    assert (found["num_images"], found["set"], found["path"]) == (4, "validation", "test")
+    assert (found["num_images"], found["set"], found["path"]) == (4, "test", "test")
 
 
 @pytest.mark.parametrize("verb", ["predict", "export", "slim", "compare"])

@@ -167,4 +167,4 @@ def test_a_report_on_scenes_is_by_class_and_names_the_worst(segmenter, scenes, t
     assert len(values) == 4
     assert values == sorted(values)
     assert main(["evaluate", str(segmenter), "--report", str(folder)]) == 2
-    assert "holds something; name another or an empty one" in capsys.readouterr().err
+    assert "is not an empty folder" in capsys.readouterr().err

@@ -348,7 +348,10 @@ def test_a_comparison_goes_on_from_its_plan_and_ends_in_a_page(folder, tmp_path,
         (["FOLDER", "--arms", "masked"], "--arms: 'masked': must be one of masking, stochastic-depth"),
         (["FOLDER", "--model", "vit_tinny_patch16_224"], "model: 'vit_tinny_patch16_224': timm does not know it"),
         (["FOLDER", "--weights", "nowhere.pth"], "weights: "),
-        (["FOLDER", "--out", "FOLDER"], "holds something else than a comparison; name another folder with --out"),
+        (
+            ["FOLDER", "--out", "FOLDER"],
+            "is no comparison's folder, nor empty; name another with --out",
+        ),
         (["FOLDER", "--second", 3], "--second: there is no such option (did you mean --seeds?)"),
     ],
 )

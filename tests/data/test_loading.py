@@ -265,6 +265,7 @@ def test_an_epoch_over_damaged_images_is_the_same_with_any_number_of_workers(spo
 
 @pytest.mark.parametrize(("bad", "images", "share", "ends"), [
     (1, 20, 0.01, False), (2, 20, 0.01, True), (1, 20, 0.0, True), (0, 20, 0.0, False), (2, 200, 0.01, False),
+    (1, 1, 0.01, True), (0, 1, 0.01, False),
 ])  # fmt: skip
 def test_one_unreadable_image_ends_no_small_run(bad, images, share, ends):
     names = [f"{index}.jpg" for index in range(bad)]

@@ -174,7 +174,7 @@ def test_a_report_has_its_files_and_agrees_with_the_evaluation(finished, tmp_pat
     assert truth == sorted(truth)
     page = (folder / "report.md").read_text()
     assert "a random half of these images" in page
-    assert "test images of the run's data" in page
+    assert "held-out images of the run's data" in page
     for name in FILES:
         assert name in page or name in ("report.json", "report.md", "confusion.csv", "classes.csv")
 
@@ -186,7 +186,7 @@ def test_a_report_is_written_over_nothing_and_lies_in_the_run_by_default(finishe
     before = {path: path.read_bytes() for path in (finished / "report").iterdir()}
     assert main(words) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"cosub: report: {finished / 'report'}: holds something; name another or an empty one")
+    assert err.startswith(f"cosub: report: {finished / 'report'}: is not an empty folder")
     assert err.count("\n") == 1
     assert {path: path.read_bytes() for path in (finished / "report").iterdir()} == before
 
@@ -205,7 +205,7 @@ def test_a_report_on_the_images_that_chose_the_epoch_says_so(finished, capsys):
     summary = json.loads((finished / "summary.json").read_text())
     (finished / "summary.json").write_text(json.dumps({**summary, "reported_on": "validation"}))
     assert main(["evaluate", str(finished), "--report", str(finished / "chosen"), "--json"]) == 0
-    assert "where they chose its epoch" in json.loads(capsys.readouterr().out)["report"]["images"]
+    assert "by which its epoch was chosen" in json.loads(capsys.readouterr().out)["report"]["images"]
 
 
 def test_a_report_without_a_folder_is_a_word_of_its_own():

@@ -323,7 +323,7 @@ def test_the_card_says_what_the_run_was(finished, capsys, tmp_path):
     assert call(capsys, "export", finished, "--out", tmp_path / "out")[0] == 0
     card = (tmp_path / "out" / "README.md").read_text()
     summary = json.loads((finished / "summary.json").read_text())
-    assert f"top-1 {summary['top1']:.2%} on 360 test images" in card
+    assert f"top-1 {summary['top1']:.2%} on 360 held-out images" in card
     assert "4 of the 4 that were trained" in card
     assert "drop rate 0.5, 1 epoch of recipe digits" in card
     assert "arxiv.org/abs/2212.04884" in card

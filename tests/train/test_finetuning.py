@@ -14,6 +14,7 @@ from cosub.data.sources import fingerprint, open_source, with_validation
 from cosub.errors import InputError
 from cosub.recipes import get
 from cosub.recipes.data import Digits, Folder
+from cosub.recipes.files import dump
 from cosub.recipes.finetune import like
 from cosub.recipes.inputs import Inputs
 from cosub.train.finetuning import infer, pretrained_name
@@ -59,6 +60,18 @@ def test_a_run_decides_model_resolution_and_inputs(tmp_path, capsys):
     assert recipe.inputs == inputs
     said = capsys.readouterr().err.splitlines()
     assert any(line.startswith("inferred: drop_rate 0.05 and optimizer.layer_decay 0.7, as of ViT-S") for line in said)
+
+
+def test_a_run_of_another_network_is_told(tmp_path, capsys):
+    """Its weights need not fit, and the error that follows names parameters alone."""
+    recipe = tiny(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(dump(recipe))
+    start = ["digits", "--weights", str(tmp_path / "run")]
+    understand([*start, "--model-args", *(f"{key}={value}" for key, value in recipe.model_args.items())])
+    assert "is a run of" not in capsys.readouterr().err
+    understand([*start, "--model", "resnet18"])
+    assert f"is a run of {recipe.network}, and this one is of resnet18\n" in capsys.readouterr().err
 
 
 def test_a_folder_in_the_hubs_layout_is_read_as_timm_writes_it(tmp_path):

@@ -374,7 +374,7 @@ def test_the_command_plans_a_huge_network_and_writes_nothing(tmp_path, monkeypat
         "0.5938 effective",
         "18,750 (30 epochs of 625)",
         "40% of 989 TFLOP/s (H100 SXM, dense bf16)",
-        "FITS in 80 GB, replicated",
+        "FITS in 80 GB (--device-memory-gb), replicated",
     ):
         assert word in out
     assert err.splitlines()[:1] == [
@@ -420,7 +420,7 @@ def test_the_command_says_that_it_does_not_fit_and_what_would(capsys):
     assert main([*words, "0.0015", "--group-size", "16"]) == 0
     out = capsys.readouterr().out
     assert "--images N" in out
-    assert "DOES NOT FIT in 0.0015 GB" in out
+    assert "DOES NOT FIT in 0.0015 GB (--device-memory-gb)" in out
     for remedy in ("--micro-steps 4  ", "--micro-steps 4, --checkpointing lean  "):
         assert f"  {remedy}" in out.split("what fits:")[1]
     assert main([*words, "0.0001"]) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosub.api.help import ALL
-from cosub.api.parsing import parse, take, take_switch
+from cosub.api.parsing import parse, switches_of, take, take_switch
 from cosub.api.preparation import require_mean
 from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get, recipes
@@ -23,7 +23,6 @@ from cosub.recipes.recipe import Recipe, method_for
 if TYPE_CHECKING:
     from cosub.train.finetuning import Inferred
 
-_SWITCHES = ("--pretrained", "--dry-run")
 _ABOUT_FINETUNE = """
 finetune takes its model, resolution and normalisation from the weights, drop rate and layer decay from their size, and
 epochs, batch and group from the number of images: each unless it is given, whatever default stands below."""
@@ -136,26 +135,35 @@ def _unnamed(words: Sequence[str]) -> str:
     """
     if {"-h", "--help", ALL} & set(words):
         return DEFAULT
+    switches = {"--pretrained", "--dry-run", *switches_of(get(DEFAULT))}
     for before, word in itertools.pairwise(words):
-        is_value = before.startswith("-") and "=" not in before and before not in _SWITCHES
+        is_value = before.startswith("-") and "=" not in before and before not in switches
         if not is_value and (word in recipes() or Path(word).suffix == ".json"):
             raise InputError(f"{word}: a recipe comes before its options: cosub train {word} ...")
-    if path := take(list(words), "--data.path"):
-        raise InputError(f"recipe: is not named; {_recipe_for(path)}")
-    source = take(list(words), "--source")
-    if source in SOURCES and source != get(DEFAULT).data.kind:
-        raise InputError(f"recipe: is not named, and {DEFAULT}, the default, has images of its own; name one first")
+    out, path, source = (take(list(words), flag) for flag in ("--out", "--data.path", "--source"))
+    others = path is not None or (source in SOURCES and source != get(DEFAULT).data.kind)
+    if others and not is_run(out or ""):  # a run that is there goes on
+        raise InputError(f"recipe: is not named; {_recipe_for(path or 'PATH', source, words)}")
     return DEFAULT
 
 
-def _recipe_for(path: str) -> str:
-    return f"cosub train finetune --pretrained --data.path {path}, or scratch instead of finetune, trains on {path}"
+def _recipe_for(path: str, source: str | None = None, words: Sequence[str] = ()) -> str:
+    """The commands that train on what lies at a path."""
+    from cosub.data.sources.detection import detect_kind
+
+    kind = source or detect_kind(path)
+    if kind == "scenes":
+        return f"cosub train camvid --data.path {path} trains on scenes"
+    data = f"{'' if kind == 'folder' else f'--source {kind} '}--data.path {path}"
+    weights = any(word.partition("=")[0] in ("--weights", "--pretrained") for word in words)
+    tune = f"cosub train finetune {'' if weights else '--pretrained '}{data}"
+    return f"{tune} fine-tunes on it, cosub train scratch {data} starts from scratch"
 
 
 def _recipe(named: str) -> Recipe:
     path = Path(named)
-    if path.is_dir() and named not in recipes():
-        continued = f"cosub train {path / 'recipe.json'} --out {named} continues it"
+    if named and path.is_dir() and named not in recipes():
+        continued = f"cosub train {path / 'recipe.json'} --out {named} continues it, or shows what came out"
         raise InputError(
             f"recipe: {named}: " + (f"is a run; {continued}" if is_run(named) else f"is a folder; {_recipe_for(named)}")
         )

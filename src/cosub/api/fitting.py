@@ -31,10 +31,10 @@ def fit(recipe: str | os.PathLike[str] = DEFAULT, *, callbacks: Sequence["Callba
         RunError: if the run cannot go on; its last checkpoint, if there is one yet, is intact.
         Stopped: by a signal, such as Jupyter's stop button; the same call continues.
     """
-    from cosub.runs.callbacks import require_callbacks
+    from cosub.runs.callbacks import checked
 
-    require_callbacks(callbacks)
-    return train(configure([os.fspath(recipe), *words_of(options)]), callbacks)
+    found = checked(callbacks)
+    return train(configure([os.fspath(recipe), *words_of(options)]), found)
 
 
 def train(recipe: Recipe, callbacks: Sequence["Callback"] = ()) -> Run:

@@ -50,7 +50,7 @@ def parse(
     """
     about = default if default is not None else kind
     flags = [*options_of(about), *others]
-    switches = {option.flag: option.value for option in _options(about) if _is_switch(option.kind)}
+    switches = switches_of(about)
     brief = kind is Recipe and bool({"-h", "--help"} & set(words))
     text = (description or inspect.getdoc(kind) or "") + (f"\n{ALL} lists every option." if brief else "")
     settings: dict[str, Any] = {"default": default} if default is not None else {}
@@ -170,7 +170,8 @@ def _unknown(tokens: list[str], flags: list[str]) -> str:
             name for name, kind in kinds.items() if flag in options_of(kind, "--data." if option == "source" else "--")
         ]
         if owners:
-            remedy = ", or name a recipe such as finetune or scratch" if flag == "--data.path" else ""
+            trains = flag == "--data.path" and "--method" in flags
+            remedy = ", or name a recipe such as finetune or scratch" if trains else ""
             return f"{flag}: belongs to --{option} {' or '.join(owners)}, not to the one chosen; leave it out{remedy}"
     return f"{flag}: there is no such option{nearest(flag, flags)}; --help-all lists them"
 
@@ -182,6 +183,11 @@ def _name(argument: Any) -> str:
 def options_of(kind: Any, prefix: str = "--") -> dict[str, tuple[str, ...]]:
     """The flags of a dataclass or an instance of one, each with the words it takes; none where it takes any."""
     return {option.flag: choices_of(option.kind) for option in _options(kind, prefix)}
+
+
+def switches_of(about: Any) -> dict[str, bool]:
+    """The flags of a dataclass or an instance of one that have no value, each with its default."""
+    return {option.flag: option.value for option in _options(about) if _is_switch(option.kind)}
 
 
 def _options(kind: Any, prefix: str = "--") -> Iterator[_Option]:

@@ -10,8 +10,8 @@ from cosub.recipes.files import is_run
 
 AUTO = "auto"
 _IMAGES = {
-    "validation": "the run's validation images, so that accuracy is optimistic where they chose its epoch",
-    "test": "test images of the run's data",
+    "validation": "the run's validation images, by which its epoch was chosen, so that accuracy is optimistic",
+    "test": "held-out images of the run's data",
     "images": "images in {path}; the report cannot tell whether the network was trained on some of them",
 }
 """Of sets that a recipe's data reading finds."""
@@ -36,7 +36,7 @@ def folder_of(report: str, run: str) -> Path:
         raise InputError(f"report: {run} is no run's folder, so none lies in it; name one, --report FOLDER")
     folder = Path(run, "report") if report == AUTO else Path(report)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"report: {folder}: holds something; name another or an empty one, --report FOLDER")
+        raise InputError(f"report: {folder}: is not an empty folder; name another, --report FOLDER")
     if not folder.parent.is_dir():
         raise InputError(f"report: {folder}: {folder.parent} is not a folder; make it first, or name another")
     if not os.access(folder if folder.exists() else folder.parent, os.W_OK):

@@ -97,8 +97,8 @@ class Run:
         from cosub.runs.folder import require_classification
 
         require_classification(self.recipe, self.folder)
-        if keep is not None and not 0 < keep <= 1:
-            raise InputError(f"keep: {keep}: must be a share of the blocks, above 0 and at most 1")
+        if keep is not None and not (isinstance(keep, int | float) and 0 < keep <= 1):
+            raise InputError(f"keep: {keep!r}: must be a share of the blocks, above 0 and at most 1")
         kept, found = layers_kept(self.network, keep), []
         for file, image in opened(images, self.recipe.data):
             values, order = probabilities(self.network.eval(), self.recipe, image, kept).sort(descending=True)

@@ -193,11 +193,9 @@ def _memory(plan: "Plan") -> list[str]:
 def _verdict(plan: "Plan") -> list[str]:
     room, total = plan.machine.device_memory_gb, plan.memory.total / GB
     way = "sharded" if plan.runs_sharded else "replicated"
-    if plan.fits and plan.recipe.runtime.device == "cpu" and room == Machine.device_memory_gb:
-        return [f"takes {total:.3g} GB, {way}: --device-memory-gb says whether that fits"]
     if plan.fits:
-        return [f"FITS in {room:g} GB, {way}: {total:.3g} GB, {total / room:.0%}"]
-    lines = [f"DOES NOT FIT in {room:g} GB, {way}: {total:.3g} GB"]
+        return [f"FITS in {room:g} GB (--device-memory-gb), {way}: {total:.3g} GB, {total / room:.0%}"]
+    lines = [f"DOES NOT FIT in {room:g} GB (--device-memory-gb), {way}: {total:.3g} GB"]
     if remedies := [setting for setting in plan.settings if setting.fits and not _pointless(setting, plan.settings)]:
         return [*lines, "what fits:", *(f"  {_setting(plan, remedy)}" for remedy in remedies)]
     least = min(plan.settings, key=lambda setting: setting.bytes)

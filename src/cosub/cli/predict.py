@@ -125,6 +125,9 @@ def _write(predictions: list[dict[str, Any]], path: Path) -> None:
 def _print(predictions: list[dict[str, Any]], top: int) -> None:
     """A line for each image: its first classes with their probability, or their share of the pixels; and its map."""
     for found in predictions:
-        values = [(item["class"], item.get("probability", item.get("share"))) for item in found["classes"][:top]]
-        classes = "  ".join(f"{name} {value:.3f}" for name, value in values)
+        shown = found["classes"][:top]
+        classes = "  ".join(
+            f"{item['class']} {item['share']:.1%}" if "share" in item else f"{item['class']} {item['probability']:.3f}"
+            for item in shown
+        )
         print(f"{found['image']}: {classes}" + (f"  ({found['map']})" if "map" in found else ""))

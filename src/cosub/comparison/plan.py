@@ -80,7 +80,7 @@ def settle(request: Request, out: Path, jobs: int, say: Callable[[str], None], s
     if path.exists():
         return _kept(path, request)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"out: {out}: holds something else than a comparison; name another folder with --out")
+        raise InputError(f"out: {out}: is no comparison's folder, nor empty; name another with --out")
     recipe, source, lines = start(request)
     for line in lines:
         say(line)

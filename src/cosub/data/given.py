@@ -59,19 +59,21 @@ def opened(images: Any, data: DataConfig) -> Iterator[tuple[str, Image.Image]]:
     several = images.ndim == 4 if isinstance(images, np.ndarray) else isinstance(images, Iterable)
     if isinstance(images, str) or not several:
         images = [images]
-    rule = rule_of(data)
+    rule, notes = rule_of(data), Notes()
     for image in images:
         if not isinstance(image, str | os.PathLike):
             yield "", _in_memory(image, rule)
             continue
         path = Path(image).expanduser()
-        for file in image_files(str(path), Notes()):
+        for file in image_files(str(path), notes):
             try:
                 yield str(file), decoded(file, rule)
             except BadImage as error:
                 if file == path:
                     raise InputError(f"images: {error}: cannot be read as an image") from error
                 warnings.warn(f"images: {error}: cannot be read as an image, and is left out", stacklevel=3)
+    if left_out := notes.left_out():
+        warnings.warn(f"images: not read: {list_left_out(left_out)}", stacklevel=3)
 
 
 def _in_memory(image: Any, rule: Rule | None) -> Image.Image:

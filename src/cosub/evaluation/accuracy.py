@@ -116,11 +116,11 @@ def shares_of(network: nn.Module, shares: Sequence[float] = SHARES) -> dict[str,
 
 
 def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
-    """Raise RunError if more images than `share` could not be read. Unless it is 0, one may be."""
-    if len(bad) > max(share * num_images, share > 0):
+    """Raise RunError if more images than `share` are unreadable, and more than one, or all, or `share` is 0."""
+    if len(bad) > max(share * num_images, min(num_images - 1, share > 0)):
         raise RunError(
             f"{len(bad)} of {num_images} images cannot be read, more than bad_share {share:g} allows; the first: "
-            f"{sorted(bad)[0]}; mend or remove them, or begin again, in another --out, with a higher --bad-share"
+            f"{sorted(bad)[0]}; mend or remove them, or train anew, in another --out, with a higher --bad-share"
         )
 
 

@@ -61,7 +61,7 @@ def cifar10_gpu() -> Recipe:
     """CIFAR-10 on one GPU.
 
     Cost: the aim is at most eight minutes of training on a GPU of the H100 class.
-    Measured: not yet; the aim is a top-1 of 0.90.
+    Measured: not yet; the aim is a top-1 of 90%.
 
     cosub train cifar10-gpu --data.path PATH --workers 14
     """

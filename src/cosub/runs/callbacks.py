@@ -23,25 +23,30 @@ class Callback(Protocol):
     def evaluated(self, values: Mapping[str, float]) -> None:
         """An evaluation: step of the run, epoch of the network, and the headline metric of each set of images.
 
+        Those during the run also have distinct_images, of an epoch.
+
         The last one is of the network that the run gives: where the best epoch is chosen, of that epoch. Epoch 0 is the
         network before the first step.
         """
         ...
 
 
-def require_callbacks(callbacks: Any) -> None:
-    """Check that these are callbacks, before anything runs.
+def checked(callbacks: Any) -> tuple[Callback, ...]:
+    """These callbacks, before anything runs.
 
     Raises:
         InputError: for something else.
     """
     if isinstance(callbacks, Callback):
-        raise InputError(f"callbacks: {type(callbacks).__name__}: must be a list; write [{type(callbacks).__name__}()]")
+        name = callbacks.__name__ if isinstance(callbacks, type) else type(callbacks).__name__
+        raise InputError(f"callbacks: {name}: must be in a list; write [{name}()]")
     if not isinstance(callbacks, Iterable):
         raise InputError(f"callbacks: {callbacks!r}: must be a list of callbacks; leave it out where there are none")
-    for callback in callbacks:
+    found: tuple[Any, ...] = tuple(callbacks)
+    for callback in found:
         missing = [name for name in ("logged", "evaluated") if not callable(getattr(callback, name, None))]
         if isinstance(callback, type) or missing:
             what = f"the class {callback.__name__}" if isinstance(callback, type) else type(callback).__name__
             remedy = "give an object of it" if isinstance(callback, type) else f"has no method {' or '.join(missing)}"
             raise InputError(f"callbacks: {what}: {remedy}; see cosub.Callback")
+    return found

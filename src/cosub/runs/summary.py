@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-Scored = Literal["validation", "test", "held-out"]
 
-
-def scored_on(summary: Mapping[str, Any]) -> Scored:
-    """Which images its accuracy is of; held-out in a summary from before it said so."""
-    if summary.get("chosen_on") == "test":  # the words of runs from before `reported_on`
-        return "validation"
-    found = summary.get("reported_on")
-    return found if found in ("validation", "test") else "held-out"
+def scored_on(summary: Mapping[str, Any]) -> Literal["validation", "held-out"]:
+    """Which images its accuracy is of: those that the network was chosen by, so that it is optimistic; or others."""
+    of_before = summary.get("chosen_on") == "test"  # the words of runs from before `reported_on`
+    return "validation" if of_before or summary.get("reported_on") == "validation" else "held-out"
 
 
 def fingerprint_of(summary: Mapping[str, Any]) -> str:

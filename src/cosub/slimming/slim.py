@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cosub
 from cosub.choices import Strategy
@@ -21,7 +21,7 @@ from cosub.runs.counting import count_parameters
 from cosub.runs.folder import RunFolder, Trained, aside, load_classifier
 from cosub.runs.progress import Terminal, progress
 from cosub.runs.published import metadata
-from cosub.runs.summary import Scored, scored_on
+from cosub.runs.summary import scored_on
 from cosub.runs.tables import number_of
 from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import Slimmed, make
@@ -48,7 +48,7 @@ class Opened:
     world: distributed.World
     top1: float
     """Of the full network, as its run measured it."""
-    scored_on: Scored
+    scored_on: Literal["validation", "held-out"]
     """Which images that is of: validation images where they chose the run's epoch."""
 
     def choose(self, strategy: Strategy, depths: list[int], evaluations: int) -> dict[int, Layers]:
@@ -155,7 +155,7 @@ def _slim(request: Request, folder: RunFolder, place: RunFolder) -> dict[str, An
         "top1_submodels": dict(result.submodels),
         "num_images": result.num_images,
         "bad_images": len(result.bad),
-        "reported_on": opened.scored_on,
+        **({"reported_on": "validation"} if opened.scored_on == "validation" else {}),
         "slim": {
             **_about(request, opened, slimmed),
             "evaluations": evaluations,

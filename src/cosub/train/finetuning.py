@@ -131,7 +131,8 @@ def follow(recipe: Recipe) -> Inferred:
 def _another_model(recipe: Recipe) -> Iterator[str]:
     """A line where the weights are a run's of another model, which need not fit."""
     there = read_run(Path(recipe.weights)) if is_run(recipe.weights) else recipe
-    if (there.model, there.model_args) != (recipe.model, recipe.model_args):
+    names = [one.model.split(".")[0] for one in (there, recipe)]  # without timm's tag
+    if names[0] != names[1] or there.model_args != recipe.model_args:
         yield f"weights: {recipe.weights} is a run of {there.network}, and this one is of {recipe.network}"
 
 

@@ -251,7 +251,8 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
     elif source.validation is not None:
         more |= named(trainer.evaluate(source.validation).headline, "validation")
     if recipe.choose == "best":
-        more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation"}
+        reported_on = "validation" if source.validation_or_test is source.test else "test"
+        more |= {"chosen_epoch": counters.best[0], "chosen_on": "validation", "reported_on": reported_on}
     more |= trainer.task.skipped(counters.skipped)
     trainer.reporter.evaluated(_at_the_end(trainer, result.headline, more))
     weights = full(trainer.networks.result.state_dict(), trainer.world.main)
@@ -261,7 +262,6 @@ def _finish(trainer: Trainer) -> dict[str, Any]:
         "state": "done",
         **result.summary,
         **more,
-        "reported_on": "validation" if source.validation is source.test else "test",
         "bad_images": len(bad),
     }
     trainer.world.on_main(lambda: _write(trainer, summary, weights, bad))

@@ -60,7 +60,7 @@ class Logs:
 
     def __init__(self, folder: Path, first_step: int) -> None:
         path = folder / "metrics.jsonl"
-        kept = [line for line in read(folder) if line["step"] <= first_step]
+        kept = [line for line in read(folder) if line["step"] <= first_step] if first_step else []
         with written_atomically(path) as aside:
             aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a")

@@ -29,6 +29,8 @@ _SHOWN = {
     "tradeoff": "points",
 }
 _HIDDEN = {"best_layers", "missing"}
+_SHARES = {"top1", "mean", "deviation", "least", "low", "high", "best"}
+"""Accuracies, which are printed in percent."""
 
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
@@ -83,11 +85,13 @@ def _table(rows: Sequence[dict[str, Any]], hidden: set[str]) -> list[str]:
     from cosub.runs.tables import align
 
     titles = [name for name in rows[0] if name not in hidden]
-    cells = [[title.replace("_", " ") for title in titles], *([_shown(row[name]) for name in titles] for row in rows)]
-    return align(cells)
+    cells = [[_shown(row[name], name) for name in titles] for row in rows]
+    return align([[title.replace("_", " ") for title in titles], *cells])
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, name: str) -> str:
     if value is None:
         return "-"
+    if name in _SHARES:
+        return f"{value:.2%}"
     return f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)

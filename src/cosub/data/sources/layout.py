@@ -30,8 +30,8 @@ def open_folder(config: Folder) -> Source:
     root = Branch(existing(config.path), notes)
     if detect_kind(root.path) == "scenes":
         raise InputError(
-            f"data.path: {root.path}: holds scenes, which have a class for every pixel: cosub train camvid, with "
-            "--weights, trains on them, and cosub check-data --source scenes checks them"
+            f"data.path: {root.path}: holds scenes, which have a class for every pixel: cosub train camvid, or an "
+            "ade20k recipe, trains on them, and cosub check-data --source scenes checks them"
         )
     splits = find_splits(root)
     if splits:
