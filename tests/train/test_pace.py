@@ -28,9 +28,12 @@ def test_recipes_take_turns_and_the_first_turn_does_not_count(tmp_path, monkeypa
         first = 100.0 if steps[-1] == 1 else 0.0
         return first + (3.0 if turns[-1] == "cosub" else 1.0)
 
+    kept = []
     monkeypatch.setattr(pace, "seconds_of", seconds_of)
+    monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(turns)))
     recipe = tiny(tmp_path / "run")
     found = measure({"ours": recipe, "theirs": dataclasses.replace(recipe, method=Supervised())}, 0.0)
+    assert kept == [0]  # memory is handled as in a run, before the first step
     assert turns == ["cosub", "supervised"] * 4
     assert steps == [1, 1, 2, 2, 3, 3, 4, 4]
     assert found == Paces({"ours": 3.0, "theirs": 1.0}, 2.0 / 128)
