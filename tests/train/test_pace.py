@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -10,33 +11,63 @@ from tiny import TINY, tiny
 
 from cosub.recipes.methods import Supervised
 from cosub.train import pace
-from cosub.train.pace import Paces, measure
+from cosub.train.pace import Paces, measure, time_evaluation, time_steps
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-def test_recipes_take_turns_and_the_first_turn_does_not_count(tmp_path, monkeypatch):
-    turns, steps = [], []
+def test_recipes_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
+    started = []
+
+    class Inline:
+        """Runs what it is given at once."""
+
+        def __init__(self, jobs, context, max_tasks_per_child):
+            assert (jobs, context.get_start_method(), max_tasks_per_child) == (2, "forkserver", 1)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return
+
+        def submit(self, run, one_thread, work, recipe, *more):
+            started.append((work.__name__, recipe.method.kind, recipe.weights, recipe.head, one_thread, *more))
+            found = Future()
+            found.set_result([3.0, 9.0, 3.0] if recipe.method.kind == "cosub" else [1.0])
+            return found
+
+    monkeypatch.setattr(pace, "ProcessPoolExecutor", Inline)
+    recipe = tiny(tmp_path / "run", weights="large.pth", head="probe")  # neither is needed to time a step
+    found = measure({"ours": recipe, "theirs": dataclasses.replace(recipe, method=Supervised())}, 8.0, jobs=2)
+    ours, theirs = (("time_steps", kind, "", "zero", True, 2.0) for kind in ("cosub", "supervised"))
+    assert started[:-2] == [ours, ours, theirs, theirs] * 2
+    assert started[-2:] == [("time_evaluation", "cosub", "", "zero", True)] * 2
+    assert found == Paces({"ours": 3.0, "theirs": 1.0}, 5.0)
+
+
+def test_the_first_steps_do_not_count_and_memory_is_kept_as_in_a_run(tmp_path, monkeypatch):
+    steps, kept = [], []
 
     def seconds_of(_device, work, *arguments):
         work(*arguments)
-        if work.__name__ != "step":
-            return 2.0
-        stepper = work.__self__
-        turns.append(stepper.trainer.recipe.method.kind)
-        steps.append(stepper.trainer.state.step)
-        first = 100.0 if steps[-1] == 1 else 0.0
-        return first + (3.0 if turns[-1] == "cosub" else 1.0)
+        steps.append(work.__self__.state.step)
+        return float(len(steps))
 
-    kept = []
     monkeypatch.setattr(pace, "seconds_of", seconds_of)
-    monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(turns)))
+    monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(steps)))
+    assert pace._alone(False, time_steps, tiny(tmp_path / "run"), 0.0) == [3.0, 4.0, 5.0]
+    assert (steps, kept) == ([0, 1, 2, 3, 4], [0])
+    assert pace._alone(False, time_evaluation, tiny(tmp_path / "run")) == [6.0 / 128]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_steps_are_timed_in_real_processes(tmp_path):
     recipe = tiny(tmp_path / "run")
-    found = measure({"ours": recipe, "theirs": dataclasses.replace(recipe, method=Supervised())}, 0.0)
-    assert kept == [0]  # memory is handled as in a run, before the first step
-    assert turns == ["cosub", "supervised"] * 4
-    assert steps == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert found == Paces({"ours": 3.0, "theirs": 1.0}, 2.0 / 128)
+    found = measure({"ours": recipe}, 0.0)
+    assert 0 < found.step["ours"] < 60
+    assert 0 < found.image < found.step["ours"]
     assert not (tmp_path / "run").exists()
 
 

@@ -2,10 +2,8 @@
 
 import json
 import math
-import multiprocessing
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from cosub.comparison.start import start
 from cosub.data.sources import Source
 from cosub.errors import InputError
 from cosub.paper.studies.arms import ARMS, FIRST
-from cosub.paper.studies.work import PRELOADED
 from cosub.recipes.changes import changed
 from cosub.recipes.files import parse
 from cosub.recipes.recipe import Recipe
@@ -60,9 +57,9 @@ class Plan:
         return self.test_images or self.validation_images
 
     def epochs(self, arm: str, rate: float, short: bool) -> int:
-        """As many as fit into the time."""
+        """As many as come nearest to the time: rounded down, an arm of few would get less of it."""
         seconds = self.seconds * (SHORT if short else 1.0)
-        return max(1, int(seconds / (self.steps * self.step_seconds[pace_of(arm, rate)])))
+        return max(1, round(seconds / (self.steps * self.step_seconds[pace_of(arm, rate)])))
 
 
 def pace_of(arm: str, rate: float) -> str:
@@ -111,27 +108,12 @@ def _kept(path: Path, request: Request) -> Plan:
 
 
 def _measure(request: Request, recipe: Recipe, jobs: int) -> Paces:
-    """As many processes at once as there will be runs, since they slow each other down; the mean over them."""
     recipes = {
         pace_of(arm, rate): changed(ARMS[arm].recipe(recipe), {"drop_rate": rate})
         for arm in request.arms
         for rate in RATES
     }
-    seconds = 60 * request.minutes * _MEASURING
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        found = list(pool.map(_paces, [recipes] * jobs, [seconds] * jobs, [jobs > 1] * jobs))
-    steps = {name: sum(paces.step[name] for paces in found) / jobs for name in recipes}
-    return Paces(steps, sum(paces.image for paces in found) / jobs)
-
-
-def _paces(recipes: Mapping[str, Recipe], seconds: float, one_thread: bool) -> Paces:
-    import torch
-
-    if one_thread:
-        torch.set_num_threads(1)
-    return measure(recipes, seconds)
+    return measure(recipes, 60 * request.minutes * _MEASURING, jobs)
 
 
 def _plan(request: Request, recipe: Recipe, source: Source, paces: Paces, jobs: int, spent: float) -> Plan:

@@ -1,15 +1,18 @@
 """Seconds of a training step of several recipes, measured in turns, so that what else a machine does falls on all."""
 
 import dataclasses
-import itertools
+import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosub.data.sources import Part, Source
+import torch
+
+from cosub.data.sources import Part
 from cosub.recipes.recipe import Recipe
 from cosub.runs import cpu, distributed
 from cosub.runs.folder import RunFolder
@@ -17,10 +20,12 @@ from cosub.runs.progress import Reporter
 from cosub.runs.timing import seconds_of
 from cosub.train.logs import Window
 from cosub.train.parallel import parallel
+from cosub.train.process import PRELOADED
 from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
 
-_WARM, _TIMED = 1, 3  # turns: the first one, and the fewest that count
+_TURNS = 2
+_WARM, _TIMED = 2, 3  # steps of a turn: the first ones, and the fewest that count
 _EVALUATED = 128  # images
 _ENDLESS = 10**6  # epochs
 
@@ -35,42 +40,71 @@ class Paces:
     """Seconds for which the full network is evaluated on an image."""
 
 
-def measure(recipes: Mapping[str, Recipe], seconds: float) -> Paces:
-    """Train steps of all recipes in turn for about so many seconds, on the data of the first. Nothing is written.
+def measure(recipes: Mapping[str, Recipe], seconds: float, jobs: int = 1) -> Paces:
+    """Train steps of all recipes in turn for about so many seconds. Nothing is written, and no weights are read.
+
+    Each turn has processes of its own, as a run has. In one process that held all networks, memory was not reused as
+    in a run: steps that gather rows took up to a fifth longer, and masked ones no longer (LOG.md, 2026-11-27).
+
+    Args:
+        recipes: by name.
+        seconds: of training; a turn has a few steps at least.
+        jobs: processes at once: as many as there will be runs, since they slow each other down. Of several, each has
+            one thread.
 
     Raises:
         InputError: if a recipe cannot be run here.
     """
-    cpu.keep_freed_memory()  # as a run does: else steps that gather rows look dearer beside masked ones than they are
-    first, *_ = recipes.values()
-    world = distributed.join(first.runtime.device, first.runtime.timeout)
-    source = task_type(first).open(first)
+    recipes = {name: dataclasses.replace(recipe, weights="", head="zero") for name, recipe in recipes.items()}
+    share = seconds / (_TURNS * len(recipes))
+    taken: dict[str, list[float]] = {name: [] for name in recipes}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
+
+        def together(work: Callable[..., list[float]], *arguments: object) -> list[float]:
+            started = [pool.submit(_alone, jobs > 1, work, *arguments) for _ in range(jobs)]
+            return [value for job in started for value in job.result()]
+
+        for _ in range(_TURNS):
+            for name, recipe in recipes.items():
+                taken[name] += together(time_steps, recipe, share)
+        evaluated = together(time_evaluation, next(iter(recipes.values())))
+    return Paces({name: statistics.median(found) for name, found in taken.items()}, statistics.mean(evaluated))
+
+
+def _alone(one_thread: bool, work: Callable[..., list[float]], *arguments: object) -> list[float]:
+    cpu.keep_freed_memory()
+    if one_thread:
+        torch.set_num_threads(1)
+    return work(*arguments)
+
+
+def time_steps(recipe: Recipe, seconds: float) -> list[float]:
+    """Seconds of each step of a recipe, for about so long, without the first ones."""
+    trainer = _ready(dataclasses.replace(recipe, epochs=_ENDLESS))
+    runners = parallel(trainer.networks.trained, recipe.resolution, trainer.world)
+    batches, window = trainer.batches(), Window(recipe.batch_size)
+    taken: list[float] = []
+    until = time.monotonic() + seconds
+    while len(taken) < _WARM + _TIMED or time.monotonic() < until:
+        taken.append(seconds_of(trainer.world.device, trainer.train_step, runners, batches, window))
+        trainer.state.step += 1
+    return taken[_WARM:]
+
+
+def time_evaluation(recipe: Recipe) -> list[float]:
+    """Seconds for which the full network is evaluated on an image."""
+    trainer = _ready(recipe)
+    images = trainer.source.validation_or_test
+    some = Part(images, range(min(_EVALUATED, len(images.labels))))
+    return [seconds_of(trainer.world.device, trainer.evaluate, some) / len(some.labels)]
+
+
+def _ready(recipe: Recipe) -> Trainer:
+    world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
+    source = task_type(recipe).open(recipe)
     with tempfile.TemporaryDirectory() as nowhere:
-        ready = {name: _Stepper(recipe, source, world, Path(nowhere) / "none") for name, recipe in recipes.items()}
-        taken: dict[str, list[float]] = {name: [] for name in recipes}
-        until = time.monotonic() + seconds
-        for turn in itertools.count():
-            if turn >= _WARM + _TIMED and time.monotonic() >= until:
-                break
-            for name, stepper in ready.items():
-                taken[name].append(seconds_of(world.device, stepper.step))
-        some = Part(source.validation_or_test, range(min(_EVALUATED, len(source.validation_or_test.labels))))
-        trainer = next(iter(ready.values())).trainer
-        evaluated = seconds_of(world.device, trainer.evaluate, some)
-    medians = {name: statistics.median(found[_WARM:]) for name, found in taken.items()}
-    return Paces(medians, evaluated / len(some.labels))
-
-
-class _Stepper:
-    """A recipe that trains a step when it is asked to."""
-
-    def __init__(self, recipe: Recipe, source: Source, world: distributed.World, folder: Path) -> None:
-        endless = dataclasses.replace(recipe, epochs=_ENDLESS)
-        self.trainer = Trainer(endless, source, world, RunFolder(folder), Reporter())
-        self.trainer.prepare()
-        self.runners = parallel(self.trainer.networks.trained, recipe.resolution, world)
-        self.batches, self.window = self.trainer.batches(), Window(recipe.batch_size)
-
-    def step(self) -> None:
-        self.trainer.train_step(self.runners, self.batches, self.window)
-        self.trainer.state.step += 1
+        trainer = Trainer(recipe, source, world, RunFolder(Path(nowhere) / "none"), Reporter())
+        trainer.prepare()
+        return trainer

@@ -8,6 +8,15 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+PRELOADED = [
+    "cosub.train.launch",
+    "timm",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "matplotlib.backends.backend_agg",
+]
+"""Imported once, by the server from which processes that train are forked."""
+
 
 @contextmanager
 def settings_of_run(deterministic: bool, device: torch.device) -> Iterator[None]:

@@ -20,17 +20,9 @@ from cosub.recipes.recipe import Recipe
 from cosub.runs import cpu
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint
+from cosub.train.process import PRELOADED
 from cosub.train.signals import StopRequest
 
-# Imported once, by the process from which those of the runs are forked.
-PRELOADED = [
-    "cosub.paper.studies.work",
-    "cosub.train.launch",
-    "timm",
-    "sklearn.datasets",
-    "sklearn.model_selection",
-    "matplotlib.backends.backend_agg",
-]
 _STOPPED = Stopped("").status
 
 
@@ -184,7 +176,7 @@ def _start(recipe: Recipe, run: Run, place: Place, threads: int) -> Job:
     except OSError as error:
         raise InputError(f"out: {place.out}: cannot be written ({error.strerror}); name another --out") from error
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["cosub.paper.studies.work", *PRELOADED])
     process = context.Process(target=_train, args=(recipe, run.study.calibrated, str(log), threads))
     process.start()
     return Job(run, process, log)
