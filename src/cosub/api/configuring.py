@@ -72,9 +72,10 @@ def configure(
     asked = understood(default=recipe)
     if asked.inputs.mean != recipe.inputs.mean:
         require_mean(asked.inputs.mean)
+    flags = {word.split("=")[0].replace("_", "-") for word in words}
+    asked.task.require_used(flag.removeprefix("--").replace("-", "_") for flag in flags)
     if not follows:
         return asked
-    flags = {word.split("=")[0].replace("_", "-") for word in words}
     found = _follows(recipe, model, named == FINETUNE)
     return _inferred(found, understood, named == FINETUNE, flags, planned)
 

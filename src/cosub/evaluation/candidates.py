@@ -118,6 +118,7 @@ def layers_kept(network: nn.Module, share: float | None) -> list[int] | None:
 
 def _of_run(source: str, resolution: int, inputs: dict[str, Any]) -> Candidate:
     trained = load_run(source)
+    trained.recipe.task.require_used(inputs)
     recipe = dataclasses.replace(trained.recipe, inputs=dataclasses.replace(trained.recipe.inputs, **inputs))
     if resolution in (0, recipe.resolution):
         return Candidate(trained.network, trained.classes, recipe, [])

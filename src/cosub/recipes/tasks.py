@@ -1,11 +1,13 @@
 """What a network is trained for: a class for every image, or for every pixel."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from tyro.conf import Fixed, Suppress
 
+from cosub.errors import InputError
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.ranges import PositiveFloat, PositiveInt, PositiveShare, Share, Strict, require
 
@@ -18,9 +20,16 @@ class BaseTask(Strict):
     """The name of a recipe for this task."""
     PER_IMAGE: ClassVar[bool] = False
     """Whether an image has one class."""
+    UNUSED: ClassVar[tuple[str, ...]] = ()
+    """Options of how images are prepared that do nothing for this task."""
 
     def check(self, recipe: Any) -> None:
         """Raise InputError for a value of the recipe that the task cannot use."""
+
+    def require_used(self, given: Iterable[str]) -> None:
+        """Raise InputError for an option that is given and does nothing: recipes of before may have its value."""
+        if unused := sorted({*self.UNUSED} & {*given}):
+            raise InputError(f"{unused[0]}: does nothing for a recipe such as {self.EXAMPLE}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Segmentation(BaseTask):
     """A class for every pixel, by UperNet on the recipe's model (Table 13). `resolution` is the size of a crop."""
 
     EXAMPLE = "camvid"
+    UNUSED = ("crop_ratio", "interpolation")
 
     kind: Fixed[Suppress[Literal["segmentation"]]] = "segmentation"
 
