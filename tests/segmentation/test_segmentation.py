@@ -481,7 +481,7 @@ def test_a_run_learns_tests_and_draws(method: str, scenes: Path, tmp_path: Path,
     assert main(["evaluate", str(out), "--keep", "0.5"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("mIoU")
     assert main(["evaluate", str(out), "--crop-ratio", "0.9"]) == 2
-    assert "crop_ratio: does nothing" in capsys.readouterr().err
+    assert "crop_ratio: is for classification" in capsys.readouterr().err
 
 
 def test_crops_without_a_label_are_counted_and_give_no_gradient(scenes: Path, tmp_path: Path, capsys):
@@ -499,8 +499,8 @@ REFUSED = {
     "augment: 'changed'": ["--augment.mixup", "0.8"],
     "source: 'folder': is not for segmentation": ["--source", "folder"],
     "resolution: 36": ["--resolution", "36"],
-    "crop_ratio: does nothing": ["--crop-ratio", "0.9"],
-    "interpolation: does nothing": ["--interpolation=bilinear"],
+    "crop_ratio: is for classification": ["--crop-ratio", "0.9"],
+    "interpolation: is for classification": ["--interpolation=bilinear"],
     "task.max_scale: 0.1": ["--task.max-scale", "0.1"],
 }
 

@@ -244,6 +244,7 @@ def test_timing_a_step_leaves_the_run_as_it_was(model, tmp_path, monkeypatch):
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_bit(start, folder, tmp_path, tuned):
     recipe, _ = understand(words(start, folder, "--resolution", 12, "--out", tmp_path / "run", "--checkpoint-every", 1))
     run_and_kill(recipe, 7)

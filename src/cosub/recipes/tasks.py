@@ -29,7 +29,7 @@ class BaseTask(Strict):
     def require_used(self, given: Iterable[str]) -> None:
         """Raise InputError for an option that is given and does nothing: recipes of before may have its value."""
         if unused := sorted({*self.UNUSED} & {*given}):
-            raise InputError(f"{unused[0]}: does nothing for a recipe such as {self.EXAMPLE}; leave it out")
+            raise InputError(f"{unused[0]}: is for classification; leave it out")
 
 
 @dataclass(frozen=True)
