@@ -79,8 +79,8 @@ def notes(found: Comparison) -> list[str]:
         "Top-1 in percent: the mean over seeds, ± half of its 95 % interval (Student's t). Differences are between "
         "runs of the same seed. An arm is called ahead or behind where the whole interval is more than one image "
         f"({100 / plan.images:.2f} points) away from zero. Other images would differ besides.",
-        f"Each run was planned for {plan.seconds:.0f} s of training: epochs follow from the time of a step, measured in "
-        "turns before the first run. seconds of training is what it took.",
+        f"Each run was planned for {plan.seconds:.0f} s of training: epochs follow from the time of a step, measured "
+        "in turns before the first run. seconds of training is what it took.",
         f"Rate and learning rate ({grid}) were chosen for each arm on {plan.validation_images:,} validation images, in "
         f"runs of {SHORT:g} times the length from a seed that is not used again.",
     ]
