@@ -317,7 +317,7 @@ def test_a_comparison_goes_on_from_its_plan_and_ends_in_a_page(folder, tmp_path,
     out = tmp_path / "out"
     out.mkdir()
     request = Request(str(folder), seeds=1, arms=(FIRST, "co-training"))
-    (out / "plan.json").write_text(json.dumps(dataclasses.asdict(planned(request))))
+    (out / "plan.json").write_text(json.dumps(dataclasses.asdict(planned(request, seconds=1.2))))
     words = [folder, "--seeds", 1, "--arms", FIRST, "co-training", "--jobs", 2, "--out", out]
     status, text, err = call(capsys, *words)
     assert status == 0, err
@@ -328,8 +328,8 @@ def test_a_comparison_goes_on_from_its_plan_and_ends_in_a_page(folder, tmp_path,
     found = json.loads(again)
     assert (status, err) == (0, "")
     assert [(arm["arm"], arm["seeds"], arm["epochs"]) for arm in found["arms"]] == [
-        (FIRST, [0], 2),
-        ("co-training", [0], 1),
+        (FIRST, [0], 3),
+        ("co-training", [0], 2),
     ]
     assert (found["left"], found["test_images"], found["verdict"]) == (0, 8, text.splitlines()[-2])
     status, _, err = call(capsys, *words, "--minutes", 20)
