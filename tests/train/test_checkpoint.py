@@ -76,6 +76,35 @@ def test_every_damage_is_passed_over_with_a_warning(tmp_path, file, damage):
     assert [warning.category for warning in seen] == [DamagedCheckpoint]
 
 
+def test_where_all_are_damaged_nothing_begins_anew(tmp_path):
+    (save(tmp_path, make(1), keep=2) / "state.pt").unlink()
+    with pytest.warns(DamagedCheckpoint), pytest.raises(RunError, match="all checkpoints are damaged; remove it"):
+        latest(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(24, "Too many open files")])
+def test_what_a_disk_refuses_is_not_damaged(tmp_path, monkeypatch, error):
+    """It may be whole: an older one, with which to go on, would end with its removal."""
+    save(tmp_path, make(1), keep=2)
+    save(tmp_path, make(2), keep=2)
+
+    def refused(_path):
+        raise error
+
+    monkeypatch.setattr("cosub.train.checkpoint._digest", refused)
+    with pytest.raises(RunError, match=rf"step-00000002: cannot be read .*{error.strerror}"):
+        latest(tmp_path)
+
+
+def test_what_a_later_version_wrote_is_refused(tmp_path, monkeypatch):
+    save(tmp_path, make(1), keep=2)
+    monkeypatch.setattr("cosub.train.checkpoint.FORMAT", 2)
+    save(tmp_path, make(2), keep=2)
+    monkeypatch.setattr("cosub.train.checkpoint.FORMAT", 1)
+    with pytest.raises(RunError, match="is of format 2, and this version of cosub reads 1"):
+        latest(tmp_path)
+
+
 def test_a_left_over_of_a_killed_write_is_no_checkpoint(tmp_path):
     save(tmp_path, make(1), keep=2)
     (tmp_path / ".step-00000002").mkdir()
@@ -101,6 +130,6 @@ def test_a_pickle_runs_nothing(tmp_path):
     meta["sha256"]["state.pt"] = hashlib.sha256((path / "state.pt").read_bytes()).hexdigest()
     meta["self"] = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
     (path / "checkpoint.json").write_text(json.dumps(meta))
-    with pytest.warns(DamagedCheckpoint):
-        assert latest(tmp_path) is None
+    with pytest.raises(RunError, match="step-00000001: cannot be read"):
+        latest(tmp_path)
     assert not (tmp_path / "touched").exists()

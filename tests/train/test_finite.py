@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny import run, tiny, weights
+from tiny import before_steps, run, tiny, weights
 
 from cosub.errors import RunError
+from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train.finite import MOST_IN_A_ROW, find_first_nonfinite
 from cosub.train.micro_step import MicroStep
@@ -129,6 +130,18 @@ def test_overflow_in_fp16_is_the_scalers(tmp_path, scales):
     assert scales[0] == 2.0**29
     assert scales[-1] == scales[-2] < scales[0]
     assert all(value.isfinite().all() for value in weights(tmp_path / "whole").values())
+
+
+def test_a_gradient_that_is_never_finite_is_no_overflow(tmp_path, scales):
+    """From 2^30 the scale is halved to a half in 31 steps, which one overflow after another would take too."""
+
+    def spoil(trainer):
+        if trainer.state.step == 0:
+            trainer.network.head.bias.register_hook(lambda gradient: gradient * math.nan)
+
+    with before_steps(spoil), pytest.raises(RunError, match=r"step 31: .* in the gradient of network\.head\.bias"):
+        run(tiny(tmp_path / "run", epochs=2))
+    assert RunFolder(tmp_path / "run").state() == "failed"
 
 
 def test_a_loss_that_is_not_finite_is_reported_in_fp16_too(tmp_path, scales, spoil):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny import TINY, before_steps, run, run_and_kill, run_together, tiny, together, weights
 
-from cosub.errors import InputError, Stopped
+from cosub.errors import InputError, RunError, Stopped
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train import trainer as trainers
@@ -61,6 +61,61 @@ def test_equal_one_process(alone, tmp_path, processes, parallel, micro_steps):
     close(ours.weights["network"], theirs.weights["network"])
     for key in ("top1", "top5", "top1_submodels"):
         assert summary[key] == expected[key]
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_networks_with_batchnorm_are_trained_and_not_only_evaluated(tmp_path, parallel):
+    """A process normalises by its own rows, as one process does in each of two micro-steps."""
+    convnet = {"model": "test_resnet", "model_args": {}, "batch_size": 192, "group_size": 32, "ema": 0.0, "epochs": 1}
+    run(recipe(tmp_path / "alone", **convnet, micro_steps=2))
+    run_together(recipe(tmp_path / "run", **convnet, parallel=parallel), 2)
+    ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "alone")
+    statistics = {name for name in theirs if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert statistics
+    close(*({name: found[name] for name in found.keys() - statistics} for found in (ours, theirs)))
+    assert all(ours[name].ne(0).any() for name in statistics if name.endswith("mean"))
+    assert {int(ours[name]) for name in statistics if name.endswith("tracked")} == {7}  # steps of the run
+
+
+def _buffers(out: str) -> None:
+    """Train, and keep what each process evaluates with."""
+    from cosub.evaluation import accuracy
+    from cosub.train.launch import train
+    from cosub.train.tasks import classification
+
+    rank = os.environ["RANK"]
+
+    def kept(network, *arguments, **more):
+        torch.save(dict(network.named_buffers()), f"{out}-{rank}.pt")
+        return accuracy.evaluate(network, *arguments, **more)
+
+    classification.evaluate = kept
+    convnet = {"model": "test_resnet", "model_args": {}, "batch_size": 192, "group_size": 32, "epochs": 1}
+    train(recipe(Path(out), **convnet, parallel="fsdp"))
+
+
+def test_processes_evaluate_with_the_same_running_statistics(tmp_path):
+    assert set(together(2, _buffers, str(tmp_path / "run"))) == {0}
+    first, second = (torch.load(tmp_path / f"run-{rank}.pt") for rank in range(2))
+    assert first.keys() == second.keys() != set()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _checkpoint_of_another_step(out: str) -> None:
+    """The second process does not see the newest checkpoint."""
+    from cosub.train import checkpoint
+
+    folders = checkpoint._folders
+    if os.environ["RANK"] == "1":
+        checkpoint._folders = lambda folder: folders(folder)[1:]
+    with pytest.raises(RunError, match=r"processes read those of different steps \(4, 6\)"):
+        run(recipe(Path(out), batch_size=192))
+
+
+@pytest.mark.slow
+def test_processes_that_read_different_checkpoints_are_told(tmp_path):
+    run_and_kill(recipe(tmp_path / "run", batch_size=192, checkpoint_every=2), 7)
+    assert set(together(2, _checkpoint_of_another_step, str(tmp_path / "run"))) == {0}
 
 
 @pytest.mark.slow
@@ -191,6 +246,29 @@ def test_two_commands_on_one_folder(tmp_path, monkeypatch):
         run(recipe(out))
     assert said == []
     assert run(recipe(out))["state"] == "done"
+
+
+def test_a_process_that_was_forked_meanwhile_keeps_no_folder_locked(tmp_path):
+    """As one that loads images, in a notebook in which the run was stopped."""
+    folder, (read_end, write_end) = RunFolder(tmp_path), os.pipe()
+    with folder.lock(0, print):
+        forked = os.fork()
+        if not forked:
+            os.read(read_end, 1)
+            os._exit(0)
+    with folder.lock(0, print):
+        pass
+    os.write(write_end, b"x")
+    os.waitpid(forked, 0)
+
+
+def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(InputError, match=r"cannot be written \(Is a directory\); name another --out"),
+        RunFolder(tmp_path).lock(0, print),
+    ):
+        pass
 
 
 def torchrun(arguments: list[str], processes: int = 2, script: tuple[str, ...] = ("-m", "cosub")):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from tiny import before_steps, run, run_and_kill, tiny, weights
 
@@ -26,6 +27,7 @@ from cosub.submodel import keep_layers
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions
 from cosub.train.micro_step import MicroStep
+from cosub.train.networks import averaged
 from cosub.train.optim import build_optimizer
 from cosub.train.trainer import Trainer
 
@@ -279,6 +281,19 @@ def test_averaged_weights_are_the_result(tmp_path):
     averaged = {name.removeprefix("module."): value for name, value in found.weights["averaged"].items()}
     del averaged["n_averaged"]
     assert equal(averaged, weights(tmp_path / "averaged"))
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.9995, 0.9999])
+def test_an_average_copies_integers(decay):
+    """Of single precision 11 * 0.9999 + 11 * 0.0001 is less than 11."""
+    network = timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1), embed_dim=16, num_heads=(1, 2))
+    found = averaged(network, decay)
+    for _ in range(3):
+        found.update_parameters(network)
+    buffers = dict(found.module.named_buffers())
+    assert any(not buffer.is_floating_point() for buffer in buffers.values())
+    for name, buffer in network.named_buffers():
+        torch.testing.assert_close(buffers[name], buffer, rtol=1e-6, atol=0)
 
 
 def test_other_images_in_the_same_folder_are_refused(tmp_path):

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from cosub.errors import CosubError, InputError, RunError
+from cosub.errors import InputError, RunError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,25 @@ class World:
 
     def on_main(self, action: Callable[[], object]) -> None:
         """Run an action in the first process; if it fails there, all processes fail."""
-        failure: CosubError | None = None
-        if self.main:
-            try:
-                action()
-            except CosubError as error:
-                failure = error
+        self.on_all(action if self.main else lambda: None)
+
+    def on_all(self, action: Callable[[], T]) -> T:
+        """Run an action in each process; if it fails in one, all processes fail."""
+        failure: Exception | None = None
+        found: list[T] = []
+        try:
+            found.append(action())
+        except Exception as error:
+            failure = error
         if self.any(failure is not None):
-            raise failure or RunError("the first process failed; its own message says why")
+            raise failure or RunError("another process failed; its own message says why")
+        return found[0]
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give all processes the first one's buffers: each has updated the running statistics by its own rows."""
+        if self.size > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
 
 
 def join(device: str, timeout: int = 600) -> World:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cosub.errors import RunError
+from cosub.runs.distributed import World
 
 FORMAT = 1
 _META = "checkpoint.json"
@@ -82,14 +83,41 @@ def exist(folder: Path) -> bool:
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest intact checkpoint; damaged ones are skipped with a warning."""
+    """The newest intact checkpoint, or None where there is none yet. Damaged ones are skipped with a warning.
+
+    Raises:
+        RunError: if none of them is intact, or one cannot be read for another reason. It stays as it is.
+    """
     for path in _folders(folder):
         try:
-            return _read(path)
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:120]
-            warnings.warn(f"checkpoint {path} is damaged ({reason}); trying the one before it", DamagedCheckpoint, 2)
+            meta = _intact(path)
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            warnings.warn(
+                f"checkpoint {path} is damaged ({_short(error)}); trying an earlier one", DamagedCheckpoint, 2
+            )
+        except OSError as error:
+            raise _unread(path, error) from error
+        else:
+            return _read(path, meta)
+    if exist(folder):
+        raise RunError(f"{folder}: all checkpoints are damaged; remove it to begin again, or name another --out")
     return None
+
+
+def latest_of_all(folder: Path, world: World) -> Checkpoint | None:
+    """`latest` in each process.
+
+    Raises:
+        RunError: as `latest` in any process, or if they read checkpoints of different steps.
+    """
+    found = world.on_all(lambda: latest(folder))
+    steps = world.gather({str(found.step) if found else "none"})
+    if len(steps) > 1:
+        raise RunError(
+            f"{folder}: processes read those of different steps ({', '.join(sorted(steps))}): see that all of them "
+            "read the same disk, and start the same command again"
+        )
+    return found
 
 
 def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -101,20 +129,45 @@ def save_weights(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     )
 
 
-def _read(path: Path) -> Checkpoint:
+def _intact(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself. Raises ValueError, KeyError or FileNotFoundError for one that is damaged."""
     meta = json.loads((path / _META).read_text())
     if not isinstance(meta, dict):
         raise ValueError(f"{_META} is not an object")
     if meta.pop("self") != _digest_of(meta):
         raise ValueError(f"checksum of {_META} does not match")
-    if meta["format"] != FORMAT:
-        raise ValueError(f"format {meta['format']}, expected {FORMAT}")
     for name, digest in meta["sha256"].items():
         if _digest(path / name) != digest:
             raise ValueError(f"checksum of {name} does not match")
+    return meta
+
+
+def _read(path: Path, meta: dict[str, Any]) -> Checkpoint:
+    if meta["format"] != FORMAT:
+        raise RunError(
+            f"{path}: is of format {meta['format']}, and this version of cosub reads {FORMAT}; take a newer one"
+        )
+    try:
+        return _loaded(path, meta)
+    except (OSError, ValueError, RuntimeError, UnpicklingError, SafetensorError) as error:
+        raise _unread(path, error) from error
+
+
+def _loaded(path: Path, meta: dict[str, Any]) -> Checkpoint:
     weights = {Path(name).stem: load_file(path / name) for name in meta["sha256"] if name.endswith(".safetensors")}
     state = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
     return Checkpoint(meta["step"], weights, state, meta["counters"])
+
+
+def _unread(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path}: cannot be read ({_short(error)}); start the same command again, or remove this folder to go on from "
+        "the checkpoint before"
+    )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _folders(folder: Path) -> list[Path]:

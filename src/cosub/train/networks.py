@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 STUDENT, AVERAGED, BEST = "network", "averaged", "best"
@@ -47,7 +48,23 @@ class Networks:
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average that starts from the network's weights (torch's starts after the first step)."""
-    found = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    """An exponential moving average that starts from the network's weights (torch's starts after the first step).
+
+    Integers are copied: torch averages them in floating point and rounds towards zero, which turns the 11 of a table of
+    relative positions into 10.
+    """
+    average = get_ema_multi_avg_fn(decay)
+
+    def update(averages: Any, values: Any, count: Any) -> None:
+        pairs = list(zip(averages, values, strict=True))
+        if not averages[0].is_floating_point():
+            for kept, value in pairs:
+                kept.copy_(value)
+            return
+        for sharded in (True, False):  # buffers are not; operations on lists take no mixture
+            if some := [pair for pair in pairs if isinstance(pair[0], DTensor) == sharded]:
+                average([kept for kept, _ in some], [value for _, value in some], count)
+
+    found = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
     found.n_averaged.fill_(1)
     return found

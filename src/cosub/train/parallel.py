@@ -36,7 +36,7 @@ def _wrapped(network: nn.Module, resolution: int, world: World) -> nn.Module:
     runner.eval()  # the full network; running statistics stay as they are
     sum_of_outputs(runner(torch.zeros(1, 3, resolution, resolution, device=world.device))).backward()
     network.zero_grad(set_to_none=True)
-    return runner
+    return runner.train()
 
 
 def sum_of_outputs(outputs: Any) -> Tensor:

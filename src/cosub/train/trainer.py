@@ -74,13 +74,12 @@ class Trainer:
 
         Raises:
             InputError: if the run was begun with other data.
+            RunError: if no checkpoint is intact, one cannot be read, or processes read different ones.
         """
-        found = checkpoints.latest(self.folder.checkpoints)
+        found = checkpoints.latest_of_all(self.folder.checkpoints, self.world)
         if found is not None:
             self.data.require(found.counters, self.folder.path)
             self.networks = self.builder.continuing(found.counters).networks(self.method)
-        elif not self.new:  # all are damaged
-            self.networks = self.builder.networks(self.method)
         # The networks are copied by now. Compile, then shard, then build the optimizer: each needs the one before.
         work = functools.partial(work_of, self.recipe, len(self.source.classes), self.method, self.networks)
         self.compilation.decide(self.total_steps, work, found)
@@ -168,7 +167,9 @@ class Trainer:
         self, examples: Examples, submodels: dict[str, list[int]] | None = None, network: nn.Module | None = None
     ) -> Score:
         """Evaluate the result network, or another, and submodels, on images of the source."""
-        return self.task.evaluate(network or self.networks.result, examples, self.world, submodels)
+        network = network or self.networks.result
+        self.world.share_buffers(network)
+        return self.task.evaluate(network, examples, self.world, submodels)
 
     def evaluate_training(self) -> dict[str, float]:
         """Accuracy on the training images, without augmentation, if the recipe asks for it."""
