@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from cosub.train.sharding import local
 
+_SMALLEST_SCALE = 1.0  # of the loss in fp16
 MOST_IN_A_ROW = 10  # with so many skipped steps in a row, more than one batch is at fault, and the run ends
 
 
@@ -49,8 +50,11 @@ class Updates:
             return True
         fine = not bad.item()
         if fine or self.scaler.is_enabled():
+            scale = self.scaler.get_scale()
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            # A gradient that overflows in fp16 fits at a lower scale. One that is not finite does at none.
+            fine = fine and not self.scaler.get_scale() < min(scale, _SMALLEST_SCALE)
         return fine
 
 
