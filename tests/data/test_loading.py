@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -261,6 +262,19 @@ def test_an_epoch_over_damaged_images_is_the_same_with_any_number_of_workers(spo
     check_bad(bad, len(examples.labels), share=0.9)
     with pytest.raises(RunError, match=r"more than bad_share 0\.1 allows"):
         check_bad(bad, len(examples.labels), share=0.1)
+
+
+def test_bytes_that_are_no_image_have_one_name_in_all_epochs():
+    """Pillow names the file in memory by its address."""
+
+    def said():
+        with pytest.raises(BadImage) as error:
+            decode(lambda: io.BytesIO(b"<html>"), "train[3]")
+        return str(error.value)
+
+    files = [io.BytesIO() for _ in range(3)]  # so that none gets the place of the one before
+    assert said() == said() == "train[3] (UnidentifiedImageError: cannot identify image file)"
+    assert files
 
 
 @pytest.mark.parametrize(("bad", "images", "share", "ends"), [

@@ -17,7 +17,7 @@ from cosub.api.configuring import configure
 from cosub.cli import main
 from cosub.data.decoding import readable
 from cosub.data.pixel_range import depth_cautions, resolve_range
-from cosub.data.pixels import Rule, decoded, rule_of
+from cosub.data.pixels import Rule, decoded, is_deep_colour, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
@@ -85,6 +85,23 @@ def test_of_16_bit_colour_the_upper_8_bits_are_read(tmp_path):
     assert (seen[..., 2] == 100).all()
     assert np.abs(seen - values / 257).max() < 1
     assert (seen == values >> 8).all()
+
+
+def test_numbers_of_strides_and_offsets_are_no_depth(tmp_path):
+    """Rows of a BMP image 720 pixels wide have 2,160 bytes; one of 16 bits per pixel has five or six per channel."""
+    for width in (54, 540, 720):
+        Image.new("RGB", (width, 4)).save(tmp_path / f"{width}.bmp")
+        Image.new("RGB", (width, 4)).save(tmp_path / f"{width}.tif", compression="tiff_lzw")
+    Image.new("RGB", (4, 4)).save(tmp_path / "1600.tif", compression="tiff_lzw", tiffinfo={270: "x" * 1584})
+    content = bytearray((tmp_path / "54.bmp").read_bytes())
+    content[28:30] = (16).to_bytes(2, "little")
+    (tmp_path / "high.bmp").write_bytes(content)
+    for path in sorted(tmp_path.iterdir()):
+        with Image.open(path) as image:
+            assert not is_deep_colour(image), (path, image.tile)
+    deep_colour(tmp_path / "deep.png", np.full((4, 4, 3), 4000))
+    with Image.open(tmp_path / "deep.png") as image:
+        assert is_deep_colour(image)
 
 
 def test_a_range_is_not_for_16_bit_colour(tmp_path):

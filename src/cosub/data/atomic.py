@@ -1,6 +1,6 @@
 """Files that are written whole or not at all."""
 
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +10,9 @@ from pathlib import Path
 def written_atomically(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to. It replaces `path` at the end, and is removed if an error is raised.
 
-    It has the same suffix, and the process id in its name, so that several processes may write the file at once.
+    It has the same suffix and a random name, so that processes, also of several machines, may write the file at once.
     """
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    aside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     try:
         yield aside
         aside.replace(path)

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import re
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from PIL import Image
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 _HEIF = (".heic", ".heif")
+_AN_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-f]+>")  # its address would name one image anew in each epoch
 _WHERE_PILLOW_CAN = (".jfif", ".jpe", ".avif", *_HEIF)
 
 # Takes an image that is opened and not yet decoded, and decodes what is needed of it.
@@ -60,4 +62,5 @@ def decode(opened: Callable[[], Any], name: str | Callable[[], str], read: Read 
                 return read(image)
     except Exception as error:
         known = name if isinstance(name, str) else name()
-        raise BadImage(f"{known} ({type(error).__name__}: {error}){remedy(known)}") from error
+        reason = _AN_OBJECT.sub("", str(error))
+        raise BadImage(f"{known} ({type(error).__name__}: {reason}){remedy(known)}") from error

@@ -26,6 +26,7 @@ GROUND = "white"  # background of transparent pixels
 LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since resizing would make them enormous
 
 _SIXTEEN = 65535
+_DEEP = (";16B", ";16L", ";16N")  # of Pillow's raw modes; BGR;16 has 16 bits per pixel
 
 Photos = TypeVar("Photos", bound=Photographs)
 Limits = tuple[float, float]
@@ -88,7 +89,12 @@ def is_deep(image: Image.Image) -> bool:
 
 def is_deep_colour(image: Image.Image) -> bool:
     """Whether it is opened, and not yet decoded, as colour of 16 bits per channel."""
-    return not is_deep(image) and any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    return not is_deep(image) and any(_raw_mode(tile[3]).endswith(_DEEP) for tile in getattr(image, "tile", ()))
+
+
+def _raw_mode(arguments: Any) -> str:
+    """Of a tile's decoder: it stands alone, or first, before strides and offsets."""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def limits_of(image: Image.Image) -> Limits | None:

@@ -104,8 +104,11 @@ def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
 
 
 def identity(recipe: Recipe) -> str:
-    """A hash of what changes results: all but `runtime`, the place of the data, and the rules for reading pixels."""
-    values = dataclasses.asdict(recipe)
+    """A hash of what changes results.
+
+    Not `runtime`, the place of the data, the rules for reading pixels, and how many images may be unreadable.
+    """
+    values = dataclasses.asdict(dataclasses.replace(recipe, bad_share=Recipe.bad_share))
     del values["runtime"]
     for name in (*_PLACES, "pixels"):
         values["data"].pop(name, None)
@@ -119,7 +122,7 @@ def identity(recipe: Recipe) -> str:
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Names of the fields in which two recipes differ, of those that change results."""
     left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
-    ignored = ("runtime.", *(f"data.{name}" for name in _PLACES))
+    ignored = ("runtime.", "bad_share", *(f"data.{name}" for name in _PLACES))
     return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
 
 

@@ -7,9 +7,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -65,12 +65,13 @@ class RunFolder:
             raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
 
     def claim(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe into it, unless it has it already."""
+        """Make the folder and write the recipe into it, of which, if it is there, only `bad_share` may change."""
         self.check(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self.recipe.exists():
-                write_atomically(self.recipe, dump(recipe))
+            begun = read(self.recipe) if self.recipe.exists() else None
+            if begun is None or begun.bad_share != recipe.bad_share:
+                write_atomically(self.recipe, dump(replace(begun or recipe, bad_share=recipe.bad_share)))
         except OSError as error:
             raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
 
@@ -81,9 +82,9 @@ class RunFolder:
         Waits up to `wait` seconds for another process: after a restart, the previous one may not have ended.
 
         Raises:
-            InputError: if another process works on it for longer.
+            InputError: if another process works on it for longer, or nothing can be written there.
         """
-        with (self.path / ".lock").open("w") as file:
+        with _opened(self.path / ".lock") as file:
             deadline = time.monotonic() + wait
             free = _locked(file.fileno())
             if not free:
@@ -95,7 +96,10 @@ class RunFolder:
                     )
                 time.sleep(0.2)
                 free = _locked(file.fileno())
-            yield
+            try:
+                yield
+            finally:  # processes that were forked meanwhile, as those that load images, have the file open too
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def state(self) -> str:
         """The state in the summary, e.g. "finished"; empty without a summary."""
@@ -133,6 +137,13 @@ def _readable(weights: Path, field: str) -> Iterator[None]:
         yield
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{field}: {weights}: cannot be read ({error})") from error
+
+
+def _opened(lock: Path) -> IO[str]:
+    try:
+        return lock.open("w")
+    except OSError as error:
+        raise InputError(f"out: {lock.parent}: cannot be written ({error.strerror}); name another --out") from error
 
 
 def _locked(descriptor: int) -> bool:
