@@ -203,10 +203,9 @@ def test_images_are_turned_where_the_recipe_says_so(tmp_path, suffix):
     assert pixels_of(path).shape == (16, 24, 3)
 
 
-def test_fine_tuning_turns_images_whatever_their_source_and_the_paper_does_not(tmp_path):
+def test_recipes_for_own_photographs_turn_them_whatever_their_source_and_the_papers_do_not(tmp_path):
     (tmp_path / "weights.pth").touch()  # which is not read here
-    assert get("finetune").data.orientation  # pyright: ignore[reportAttributeAccessIssue]
-    assert not any(getattr(get(name).data, "orientation", False) for name in recipes() if name != "finetune")
+    assert {name for name in recipes() if getattr(get(name).data, "orientation", False)} == {"finetune", "scratch"}
     for source in ("hub", "shards", "table"):
         words = [
             "finetune",

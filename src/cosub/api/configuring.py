@@ -17,6 +17,7 @@ from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get, recipes
 from cosub.recipes.data import SOURCES
 from cosub.recipes.files import is_run, read
+from cosub.recipes.finetune import batch_of
 from cosub.recipes.methods import METHODS
 from cosub.recipes.recipe import Recipe, method_for
 
@@ -53,8 +54,9 @@ def configure(
     recipe = dataclasses.replace(recipe, model_args={**recipe.model_args, **_model_args(words)})
     before, recipe = recipe.weights, _start(recipe, words)
     follows = recipe.weights != before or named == FINETUNE
-    if named == FINETUNE and description:
-        description += _ABOUT_FINETUNE
+    if named == FINETUNE:
+        description += _ABOUT_FINETUNE if description else ""
+        recipe = _paired(recipe, words)
     described = description.format(
         methods="|".join(METHODS),
         sources="|".join(SOURCES),
@@ -78,6 +80,22 @@ def configure(
         return asked
     found = _follows(recipe, model, named == FINETUNE)
     return _inferred(found, understood, named == FINETUNE, flags, planned)
+
+
+def _paired(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with batch and group that suit each other, where one is given: the batch is one group, or several."""
+    batch, group = (_whole_number(words, flag) for flag in ("--batch-size", "--group-size"))
+    if batch and not group:
+        return dataclasses.replace(recipe, batch_size=batch, group_size=batch)
+    if group and not batch:
+        return dataclasses.replace(recipe, batch_size=batch_of(group, recipe.batch_size), group_size=group)
+    return recipe
+
+
+def _whole_number(words: Sequence[str], flag: str) -> int:
+    """The value of a flag; 0 where it is not given, or is none, as the parser then says."""
+    value = take([word.replace("_", "-") if word.startswith("--") else word for word in words], flag)
+    return int(value) if value is not None and value.isdecimal() else 0
 
 
 def _start(recipe: Recipe, words: list[str]) -> Recipe:

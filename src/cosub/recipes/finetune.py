@@ -42,6 +42,11 @@ def finetune() -> Recipe:
     )
 
 
+def batch_of(group: int, most: int) -> int:
+    """The largest batch of whole groups up to so many images, one group at least."""
+    return max(most // group, 1) * group
+
+
 def like(parameters: int) -> Architecture:
     """The size of table A.1 whose number of parameters is nearest, as a ratio."""
     nearest = min(_SIZES, key=lambda size: abs(math.log(parameters / 1e6 / size)))

@@ -101,7 +101,7 @@ def scratch() -> Recipe:
         batch_size=50,
         group_size=50,
         lr=1e-2,
-        data=Folder(),
+        data=Folder(orientation=True),
         augment=Augment(min_area=0.35, policy="", jitter=0.0),
         optimizer=Optimizer(weight_decay=0.05),
     )

@@ -13,7 +13,7 @@ from timm.models import get_pretrained_cfg
 from cosub.errors import InputError, nearest
 from cosub.recipes.changes import changed
 from cosub.recipes.files import is_run, read_run
-from cosub.recipes.finetune import like
+from cosub.recipes.finetune import batch_of, like
 from cosub.recipes.recipe import Recipe
 from cosub.runs.counting import count_parameters
 from cosub.runs.network import create, settings_of
@@ -177,7 +177,7 @@ def infer(recipe: Recipe, model: str | None = None) -> Inferred:
 
 
 def for_images(inferred: Inferred, given: Recipe, flags: Set[str], images: int) -> Inferred:
-    """With the epochs, and where neither is given with the batch and its one group, that suit so many training images.
+    """With the epochs, the batch and its one group that suit so many training images, unless they are given.
 
     Args:
         inferred: what was inferred so far.
@@ -186,13 +186,23 @@ def for_images(inferred: Inferred, given: Recipe, flags: Set[str], images: int) 
         images: training images.
     """
     origin = f"for {images:,} training images"
-    if not flags & {"--batch-size", "--group-size"}:
-        copies = task_type(given).method(given).copies
-        batch = batch_for(images, copies, given.drop_rate, given.rounding)
-        inferred = inferred.joined(
-            {"batch_size": batch, "group_size": batch},
-            lambda final: f"batch_size {final.batch_size} and group_size {final.group_size}, {origin}",
-        )
+    copies = task_type(given).method(given).copies
+    batch = batch_for(images, copies, given.drop_rate, given.rounding)
+    match "--batch-size" in flags, "--group-size" in flags:
+        case False, False:
+            inferred = inferred.joined(
+                {"batch_size": batch, "group_size": batch},
+                lambda final: f"batch_size {final.batch_size} and group_size {final.group_size}, {origin}",
+            )
+        case False, True:
+            inferred = inferred.joined(
+                {"batch_size": batch_of(given.group_size, batch)},
+                lambda final: f"batch_size {final.batch_size}, {origin} in groups of {final.group_size}",
+            )
+        case True, False:
+            inferred = inferred.joined(
+                {"group_size": given.batch_size}, lambda final: f"group_size {final.group_size}, the batch"
+            )
     epochs = epochs_for(images)
     warmup = warmup_for(given.epochs if "--epochs" in flags else epochs)
     inferred = inferred.joined(
