@@ -70,7 +70,7 @@ def evaluate_scenes(
         show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
         values["picture"] = str(target)
     if report is not None:
-        found = write_report(network, examples, trained.classes, look, options.run, report, layers)
+        found = write_report(result, network, examples, look, options.run, report, layers)
         values["report"] = {"folder": str(report), **found}
     if not as_json:
         written = [*([values["picture"]] if options.show else []), *([str(report / "report.md")] if report else [])]

@@ -5,8 +5,8 @@ often, which a sharded one needs.
 """
 
 import math
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -73,6 +73,10 @@ class Result:
     classes: tuple[ClassScore, ...]
     num_images: int
     bad: list[str]
+    matrix: Int[Tensor, "C C"] = field(compare=False, repr=False)
+    """`matrix[label, prediction]` in pixels."""
+    scenes: Mapping[int, float] = field(default_factory=dict, compare=False, repr=False)
+    """Of this process: the pixel accuracy of each scene that has a label, by its place in the set."""
 
     @property
     def headline(self) -> dict[str, float]:
@@ -181,27 +185,35 @@ def evaluate(
     """
     look = viewer(recipe, network, mode, world.device)
     confusion = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False).to(world.device)
+    scenes: dict[int, float] = {}
     bad: list[str] = []
-    loader = scene_loader(examples, range(world.rank, len(examples.labels), world.size), workers)
+    places = range(world.rank, len(examples.labels), world.size)
+    pairs = zip(places, scene_loader(examples, places, workers), strict=True)
     training = network.training
     network.eval()
     with torch.no_grad():
         idle = torch.zeros(1, 3, recipe.resolution, recipe.resolution, device=world.device)
-        drive(_evaluate(look, iter(loader), confusion, bad), network, world, idle, layers)
+        drive(_evaluate(look, pairs, confusion, scenes, bad), network, world, idle, layers)
     network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), recipe.bad_share)
-    return score(confusion.compute(), classes, len(examples.labels) - len(bad), bad)
+    return replace(score(confusion.compute(), classes, len(examples.labels) - len(bad), bad), scenes=scenes)
 
 
-def _evaluate(look: Viewer, pairs: Iterator[Any], confusion: Any, bad: list[str]) -> Work:
-    for pair in pairs:
+def _evaluate(
+    look: Viewer, pairs: Iterator[tuple[int, Any]], confusion: Any, scenes: dict[int, float], bad: list[str]
+) -> Work:
+    for place, pair in pairs:
         if isinstance(pair, str):
             bad.append(pair)
             continue
         image, labels = pair
         found = yield from look.probabilities(image)
-        confusion.update(found.argmax(0)[None], labels[None].to(look.device))
+        prediction, labels = found.argmax(0), labels.to(look.device)
+        confusion.update(prediction[None], labels[None])
+        counted = labels != IGNORE
+        if number := int(counted.sum()):
+            scenes[place] = int((prediction == labels)[counted].sum()) / number
 
 
 def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Sequence[int] | None = None) -> Any:
@@ -246,7 +258,7 @@ def score(matrix: Int[Tensor, "C C"], classes: Sequence[str], num_images: int, b
     miou, mean, pixels = (
         _number(value) or 0.0 for value in (iou.nanmean(), accuracy.nanmean(), correct.sum() / labelled.sum())
     )
-    return Result(miou, mean, pixels, scores, num_images, bad)
+    return Result(miou, mean, pixels, scores, num_images, bad, matrix.cpu())
 
 
 def _number(value: Tensor) -> float | None:

@@ -6,18 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Int
-from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchvision.transforms.v2 import functional
+from torch import nn
 
-from cosub.data.decoding import BadImage
 from cosub.errors import InputError
 from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, mistakes, write_matrix
 from cosub.runs.names import write_rows, write_text
-from cosub.segmentation.evaluation import Viewer, drive_alone, score
-from cosub.segmentation.losses import IGNORE
+from cosub.segmentation.evaluation import Result, Viewer
 from cosub.segmentation.overlays import show_scenes
 from cosub.segmentation.scenes import SceneExamples
 
@@ -37,20 +31,20 @@ class _Chosen(SceneExamples):
 
 
 def write_report(
+    result: Result,
     network: nn.Module,
     examples: SceneExamples,
-    classes: Sequence[str],
     look: Viewer,
     name: str,
     folder: Path,
     layers: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Test a segmenter, which is on the viewer's device, and write what was found into a new or empty folder.
+    """Write what was found of a segmenter into a new or empty folder.
 
     Args:
-        network: the segmenter.
+        result: what was found.
+        network: the segmenter, on the viewer's device.
         examples: the scenes.
-        classes: their names.
         look: how the network sees a scene.
         name: of the network, for people.
         folder: where to write.
@@ -62,47 +56,26 @@ def write_report(
     Raises:
         InputError: if no scene with a labelled pixel can be read.
     """
-    matrix, accuracy, bad = _count(network, examples, len(classes), look, layers)
+    matrix, classes = result.matrix, [score.name for score in result.classes]
     if not int(matrix.sum()):
         raise InputError("report: no scene with a labelled pixel can be read; name others with --data.path")
     folder.mkdir(exist_ok=True)
-    rows, found = by_class(matrix, classes), score(matrix, classes, len(examples.labels) - len(bad), bad)
+    rows = by_class(matrix, classes)
     write_matrix(matrix, classes, folder / "confusion.csv")
-    title = f"{name}: {found.num_images:,} scenes, mIoU {found.miou:.1%}"
+    title = f"{name}: {result.num_images:,} scenes, mIoU {result.miou:.1%}"
     draw_matrix(matrix, classes, title, "pixels", folder / "confusion.png")
     _write_classes(rows, folder / "classes.csv")
-    order = sorted(accuracy, key=lambda place: accuracy[place])
-    lines = ([examples.name(place), round(accuracy[place], 6)] for place in order)
+    order = sorted(result.scenes, key=lambda place: result.scenes[place])
+    lines = ([examples.name(place), round(result.scenes[place], 6)] for place in order)
     write_rows(folder / "scenes.csv", ("scene", "pixel accuracy"), lines)
     worst = order[:_WORST]
     chosen = _Chosen(len(classes), [examples.labels[place] for place in worst], examples, worst)
     show_scenes(network, chosen, classes, look, len(worst), folder / "worst.png", layers=layers)
-    numbers = {"run": name, **found.summary, "bad_images": len(bad), "classes": [asdict(row) for row in rows]}
+    numbers = {"run": name, **result.summary, "bad_images": len(result.bad), "classes": [asdict(row) for row in rows]}
     write_text(folder / "report.json", json.dumps(numbers, indent=1) + "\n")
     pairs = list(mistakes(matrix, classes, _PAIRS))
     write_text(folder / "report.md", "\n".join(_page(numbers, rows, pairs, int(matrix.sum()))) + "\n")
     return numbers
-
-
-def _count(
-    network: nn.Module, examples: SceneExamples, number: int, look: Viewer, layers: Sequence[int] | None
-) -> tuple[Int[Tensor, "C C"], dict[int, float], list[str]]:
-    """`matrix[truth, prediction]` in pixels, the pixel accuracy of each scene by its place, and what cannot be read."""
-    total, accuracy, bad = torch.zeros(number, number, dtype=torch.long), {}, []
-    for place in range(len(examples.labels)):
-        try:
-            image, labels = examples.pair(place)
-        except BadImage as error:
-            bad.append(str(error))
-            continue
-        prediction = (
-            drive_alone(look.probabilities(functional.pil_to_tensor(image)), network, look, layers).argmax(0).cpu()
-        )
-        matrix = multiclass_confusion_matrix(prediction[None], labels[None].long(), number, ignore_index=IGNORE)
-        total += matrix
-        if int(matrix.sum()):
-            accuracy[place] = float(matrix.diagonal().sum() / matrix.sum())
-    return total, accuracy, bad
 
 
 def _write_classes(rows: Sequence[ClassRow], path: Path) -> None:
