@@ -91,7 +91,7 @@ def compared(folder, tmp_path):
         ledger = ledger_of(tmp_path / "runs.jsonl", lines)
         whole = whole_runs(made, ledger)
         lines += [recorded(run, 0.5 + gains.get(run.cell.name, [0] * seeds)[run.seed]) for run in whole.runs(seeds)]
-        return result(made, pilots, whole, ledger_of(tmp_path / "runs.jsonl", lines), left=0)
+        return result(made, whole, ledger_of(tmp_path / "runs.jsonl", lines), left=0)
 
     return make
 
@@ -238,7 +238,7 @@ def test_a_short_run_that_diverges_is_not_chosen(folder, tmp_path):
 
 
 def test_the_seed_that_chose_is_not_used_again(folder, compared):
-    assert {seed for row in compared({}).choices for seed in row.lines} == {PILOT}
+    assert {run.seed for run in short_runs(compared({}).plan).runs(1)} == {PILOT}
     assert [sorted(arm.row.lines) for arm in compared({}).arms] == [[0, 1, 2]] * 3
     with pytest.raises(InputError, match="seeds"):
         Request(str(folder), seeds=PILOT + 1)
@@ -296,7 +296,7 @@ def test_the_picture_names_its_bars_and_gives_each_arm_the_colour_of_its_method(
 
 def test_nothing_is_concluded_before_there_is_something_to_compare(folder, tmp_path):
     made = planned(Request(str(folder)))
-    found = result(made, short_runs(made), None, ledger_of(tmp_path / "runs.jsonl", []), left=21)
+    found = result(made, None, ledger_of(tmp_path / "runs.jsonl", []), left=21)
     assert found.verdict.startswith("Nothing can be said yet")
     assert "21 runs left; the same command goes on" in page(found, drawn=False)
 

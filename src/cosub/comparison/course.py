@@ -46,9 +46,9 @@ def compare(request: Request, say: Say) -> tuple[Comparison, Path]:
             table = whole_runs(plan, place.ledger)
             left = carry.on(table, plan.seeds, "for the table")
     except RunsFailed as error:
-        write(result(plan, pilots, table, place.ledger, error.left), out)
+        write(result(plan, table, place.ledger, error.left), out)
         raise
-    found = result(plan, pilots, table, place.ledger, left)
+    found = result(plan, table, place.ledger, left)
     write(found, out)
     return found, out
 

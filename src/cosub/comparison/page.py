@@ -14,7 +14,7 @@ from cosub.paper.studies.picture import intervals
 from cosub.paper.studies.statistics import Estimate
 from cosub.runs.drawing import looks, panels, save
 from cosub.runs.folder import write_atomically
-from cosub.runs.tables import align, number_of
+from cosub.runs.tables import align, markdown, number_of
 from cosub.runs.ways import way_of
 
 PAGE, PICTURE = "comparison.md", "comparison.png"
@@ -31,10 +31,9 @@ def write(found: Comparison, out: Path) -> None:
 def page(found: Comparison, drawn: bool) -> str:
     """Markdown."""
     head, *lines = cells(found)
-    table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
     parts = [f"# Is co-training worth it on {Path(found.plan.recipe.data.path).name}?", f"**{found.verdict}**"]  # pyright: ignore[reportAttributeAccessIssue]
     parts += [
-        *(["\n".join(table)] if found.arms else []),
+        *(["\n".join(markdown(head, lines))] if found.arms else []),
         *([f"![Accuracy, and differences to masking]({PICTURE})"] if drawn else []),
     ]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(found))]) + "\n"

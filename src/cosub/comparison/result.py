@@ -37,8 +37,6 @@ class Comparison:
     plan: Plan
     arms: Sequence[ArmResult]
     """None before drop rates and learning rates are chosen."""
-    choices: Sequence[Row]
-    """Of the short runs."""
     left: int
     """Runs that the time was too short for."""
 
@@ -72,7 +70,7 @@ def _word(number: int) -> str:
     return _WORDS[number] if number < len(_WORDS) else str(number)
 
 
-def result(plan: Plan, pilots: Study, table: Study | None, ledger: Ledger, left: int) -> Comparison:
+def result(plan: Plan, table: Study | None, ledger: Ledger, left: int) -> Comparison:
     """From what is recorded."""
     found = [] if table is None else rows(table, ledger, plan.seeds)
     halves = {row.cell.series: _halves(row.lines) for row in found}
@@ -85,7 +83,7 @@ def result(plan: Plan, pilots: Study, table: Study | None, ledger: Ledger, left:
         )
         for row in found
     ]
-    return Comparison(plan, arms, rows(pilots, ledger, 1), left)
+    return Comparison(plan, arms, left)
 
 
 def _halves(lines: Mapping[int, Line]) -> dict[int, float]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cosub.data.decoding import BadImage
 from cosub.data.pixels import Limits, Prepared, is_deep, is_deep_colour, limits_of, plain, rule_of
-from cosub.data.sources import Examples, open_source
+from cosub.data.sources import Examples, open_source, spaced
 from cosub.errors import InputError
 from cosub.recipes.data import DataConfig, Pictures
 
@@ -96,11 +96,10 @@ def extent_of(image: Image.Image) -> Limits:
 def _extents(examples: Examples, most: int = 0) -> list[_Deep]:
     """The images of more than 8 bits among the first `most`, evenly spaced, or among all."""
     total = len(examples.labels)
-    number = min(most or total, total)
     found = []
-    for place in range(number):
+    for place in spaced(total, most or total):
         try:
-            found.append(examples.image(place * total // number, _extent))
+            found.append(examples.image(place, _extent))
         except BadImage:  # counted and named in training
             continue
     return [seen for seen in found if seen is not None]

@@ -66,18 +66,12 @@ def training(resolution: int, augment: Augment, interpolation: Interpolation = "
         ) from error
     _, colours, final = parts
     reduced = functools.partial(read_reduced, resolution=resolution)
-    match augment.crop:
-        case "simple":
-            return Transform(
-                reduced, transforms.Compose([simple_crop(resolution, augment.flip, interpolation), colours, final])
-            )
-        case "center":
-            return Transform(
-                reduced, transforms.Compose([_center_crop(resolution, augment.flip, interpolation), colours, final])
-            )
-        case "random-resized":
-            crop = RandomResizedCrop(resolution, augment.min_area, augment.flip, interpolation)
-            return Transform(crop, transforms.Compose([_to_pil, colours, final]) if colours.transforms else _as_is)
+    if augment.crop == "random-resized":
+        crop = RandomResizedCrop(resolution, augment.min_area, augment.flip, interpolation)
+        return Transform(crop, transforms.Compose([_to_pil, colours, final]) if colours.transforms else _as_is)
+    crop = simple_crop(resolution) if augment.crop == "simple" else transforms.CenterCrop(resolution)
+    flip = transforms.RandomHorizontalFlip(augment.flip)
+    return Transform(reduced, transforms.Compose([resize(resolution, interpolation), crop, flip, colours, final]))
 
 
 @dataclass(frozen=True)
@@ -141,25 +135,9 @@ def _as_is(pixels: Tensor) -> Tensor:
     return pixels
 
 
-def simple_crop(resolution: int, flip: float, interpolation: Interpolation = "bicubic") -> transforms.Compose:
-    """DeiT-III's simple random crop: resize the shorter side, pad by 4 pixels (fewer at low resolution), crop."""
-    return transforms.Compose(
-        [
-            resize(resolution, interpolation),
-            transforms.RandomCrop(resolution, padding=padding_of(resolution), padding_mode="reflect"),
-            transforms.RandomHorizontalFlip(flip),
-        ]
-    )
-
-
-def _center_crop(resolution: int, flip: float, interpolation: Interpolation) -> transforms.Compose:
-    return transforms.Compose(
-        [
-            resize(resolution, interpolation),
-            transforms.CenterCrop(resolution),
-            transforms.RandomHorizontalFlip(flip),
-        ]
-    )
+def simple_crop(resolution: int) -> transforms.RandomCrop:
+    """DeiT-III's simple random crop, after the shorter side is resized: pad by 4 pixels (fewer at low resolution)."""
+    return transforms.RandomCrop(resolution, padding=padding_of(resolution), padding_mode="reflect")
 
 
 def padding_of(resolution: int) -> int:

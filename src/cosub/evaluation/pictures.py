@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cosub.data.sources import BadImage, Examples
+from cosub.data.sources import BadImage, Examples, spaced
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.evaluation.accuracy import logits_of
@@ -34,13 +34,11 @@ def show_examples(
     Raises:
         InputError: if none of them can be read.
     """
-    total = len(examples.labels)
     transform = evaluation(resolution, inputs)
     shown = []
-    for place in range(min(number, total)):
-        index = place * total // min(number, total)
+    for place in spaced(len(examples.labels), number):
         try:
-            shown.append((examples.image(index), examples.labels[index]))
+            shown.append((examples.image(place), examples.labels[place]))
         except BadImage:
             continue
     if not shown:
@@ -51,7 +49,8 @@ def show_examples(
         probabilities = logits_of(network, normalize(batch, inputs), layers).softmax(1).cpu()
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
-    title = f"{len(shown)} of {total:,} images: the predicted class and its probability; where wrong, the true class"
+    of = f"{len(shown)} of {len(examples.labels):,} images"
+    title = f"{of}: the predicted class and its probability; where wrong, the true class"
     figure, axes = panels(max(1.5 * columns, 4.5), 1.75 * rows, title, rows, columns)
     for panel, (image, label), row in zip(axes.flat, shown, probabilities, strict=False):
         predicted = int(row.argmax())

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cosub.data.sources import BadImage, Examples
+from cosub.data.sources import BadImage, Examples, spaced
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError, RunError
 from cosub.recipes.recipe import Recipe
@@ -24,12 +24,11 @@ def real_images(examples: Examples, recipe: Recipe, number: int = IMAGES) -> Flo
     Raises:
         InputError: if none can be read.
     """
-    total = len(examples.labels)
     transform = evaluation(recipe.resolution, recipe.inputs)
     found, bad = [], "it has none"
-    for place in range(min(number, total)):
+    for place in spaced(len(examples.labels), number):
         try:
-            found.append(torch.as_tensor(transform(examples.image(place * total // min(number, total)))))
+            found.append(torch.as_tensor(transform(examples.image(place))))
         except BadImage as error:
             bad = str(error)
     if not found:

@@ -56,9 +56,7 @@ def write_onnx(
     require_packages()
     with aside(folder) as place:
         _export(plain.model, images[:2], place / _FILE, say)
-        configs = settings(facts, plain)
-        config = str(place / "config.json")
-        save_config_for_hf(plain.model, config, model_config=configs.model_config, data_config=configs.data_config)
+        save_config_for_hf(plain.model, str(place / "config.json"), **settings(facts, plain))
         write_text(place / "README.md", readme(facts, plain, onnx_usage()))
         found = batched_logits(_session(place / _FILE), images, batches=(1, 3) if len(images) > 4 else ())
         return require_same(found, source, NEAR, "the ONNX model")

@@ -30,7 +30,6 @@ def push(plain: Plain, facts: Facts, repository: str, private: bool) -> str:
             "format: hub: timm alone cannot build this network, and its push carries no module; "
             f"export with --format timm, then: hf upload {repository} FOLDER"
         )
-    configs = settings(facts, plain)
     try:
         push_to_hf_hub(
             plain.model,
@@ -38,8 +37,7 @@ def push(plain: Plain, facts: Facts, repository: str, private: bool) -> str:
             private=private,
             model_card=card(facts, plain, timm_usage(f"hf-hub:{repository}")),
             safe_serialization=True,
-            model_config=configs.model_config,
-            data_config=configs.data_config,
+            **settings(facts, plain),
         )
     except Exception as error:  # a network raises what it likes
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -3,9 +3,8 @@
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import timm
 from jaxtyping import Float
@@ -36,9 +35,8 @@ with torch.inference_mode():
 """
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a config says beside what timm records of the model, as timm's functions take it."""
+class Settings(TypedDict):
+    """What a config says beside what timm records of the model, as arguments of timm's functions."""
 
     model_config: dict[str, Any]
     data_config: dict[str, Any]
@@ -50,7 +48,7 @@ def settings(facts: Facts, plain: Plain) -> Settings:
     model |= reading(facts.recipe.data)
     if plain.needs_module:
         model |= {"removed_layers": plain.removed, "scaled_blocks": plain.scaled, "replaced_modules": plain.replaced}
-    return Settings(model, data_config(facts.recipe))
+    return {"model_config": model, "data_config": data_config(facts.recipe)}
 
 
 def write_timm(
@@ -68,14 +66,7 @@ def write_timm(
         RunError: if what was written gives other logits than the run.
     """
     with aside(folder) as place:
-        configs = settings(facts, plain)
-        save_for_hf(
-            plain.model,
-            str(place),
-            safe_serialization=True,
-            model_config=configs.model_config,
-            data_config=configs.data_config,
-        )
+        save_for_hf(plain.model, str(place), safe_serialization=True, **settings(facts, plain))
         # safetensors lets nobody else read what it writes.
         (place / "model.safetensors").chmod((place / "config.json").stat().st_mode)
         usage = module_usage() if plain.needs_module else timm_usage("local-dir:.")

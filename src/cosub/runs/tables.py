@@ -1,7 +1,7 @@
-"""Tables as text."""
+"""Tables as text, and in Markdown."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +32,13 @@ def align(lines: Sequence[Sequence[str]], aligns: Sequence[str] = (), width: int
     with console.capture() as captured:
         console.print(grid)
     return [line.rstrip() for line in captured.get().rstrip("\n").split("\n")]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, with any character in its cells."""
+    lines = ([cell.replace("|", "\\|") for cell in row] for row in (head, *rows))
+    first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
+    return [first, "|---" * len(head) + "|", *others]
 
 
 def number_of(number: int, noun: str, ending: str = "s") -> str:

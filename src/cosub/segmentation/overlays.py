@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 from cosub.data.decoding import BadImage
+from cosub.data.sources import spaced
 from cosub.errors import InputError
 from cosub.runs.drawing import panels, save
 from cosub.runs.names import caption
@@ -64,11 +65,10 @@ def show_scenes(
 
 
 def _read(examples: SceneExamples, number: int) -> list[tuple[Tensor, Tensor]]:
-    total = len(examples.labels)
     shown = []
-    for place in range(min(number, total)):
+    for place in spaced(len(examples.labels), number):
         try:
-            image, labels = examples.pair(place * total // min(number, total))
+            image, labels = examples.pair(place)
         except BadImage:
             continue
         shown.append((functional.pil_to_tensor(image), labels))

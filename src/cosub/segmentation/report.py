@@ -11,6 +11,7 @@ from torch import nn
 from cosub.errors import InputError
 from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, mistakes, write_matrix
 from cosub.runs.names import write_rows, write_text
+from cosub.runs.tables import markdown
 from cosub.segmentation.evaluation import Result, Viewer
 from cosub.segmentation.overlays import show_scenes
 from cosub.segmentation.scenes import SceneExamples
@@ -90,11 +91,12 @@ def _page(
     yield f"# Report on {numbers['run']}\n"
     yield f"{numbers['num_images']:,} scenes: mIoU {numbers['miou']:.1%}, pixel accuracy {numbers['accuracy']:.1%}."
     yield f"{numbers['bad_images']} scenes cannot be read and are not counted.\n" if numbers["bad_images"] else ""
-    yield "## By class\n\n| class | share of pixels | IoU | accuracy | precision | most often mistaken for |"
-    yield "|---|---|---|---|---|---|"
+    yield "## By class\n"
+    lines = []
     for row in sorted(rows, key=lambda row: (row.iou is None, row.iou or 0.0)):
-        iou, recall, precision = ("-" if v is None else f"{v:.1%}" for v in (row.iou, row.recall, row.precision))
-        yield f"| {row.name} | {row.number / pixels:.1%} | {iou} | {recall} | {precision} | {row.taken_for or '-'} |"
+        shares = ["-" if value is None else f"{value:.1%}" for value in (row.iou, row.recall, row.precision)]
+        lines.append([row.name, f"{row.number / pixels:.1%}", *shares, row.taken_for or "-"])
+    yield from markdown(("class", "share of pixels", "IoU", "accuracy", "precision", "most often mistaken for"), lines)
     yield "\n![Confusion matrix](confusion.png)\n"
     if pairs:
         shares = (f"{a} taken for {b} ({n / pixels:.2%} of the pixels)" for a, b, n in pairs)

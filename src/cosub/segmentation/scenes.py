@@ -18,7 +18,7 @@ from torch import Tensor
 from cosub.data.decoding import EXTENSIONS, BadImage, Read, decode, rgb
 from cosub.data.pixels import Rule, prepared
 from cosub.data.sources.hub import load
-from cosub.data.sources.source import Source
+from cosub.data.sources.source import Source, spaced
 from cosub.data.sources.walking import Branch, Notes
 from cosub.errors import InputError
 from cosub.recipes.data import Hub, Scenes
@@ -143,10 +143,9 @@ def open_scenes(config: Scenes) -> Source:
 
 
 def _inspect(examples: SceneExamples, where: str) -> None:
-    total = len(examples.labels)
-    for place in range(min(_INSPECTED, total)):
+    for place in spaced(len(examples.labels), _INSPECTED):
         try:
-            examples.annotation(place * total // min(_INSPECTED, total))
+            examples.annotation(place)
         except BadAnnotation as error:
             raise InputError(
                 f"data.path: {where}: {error}; correct or remove it, or name the right classes in classes.txt"

@@ -14,7 +14,7 @@ from cosub.data.sources.inaturalist import inaturalist
 from cosub.data.sources.layout import images_of_classes, open_folder
 from cosub.data.sources.sampling import Part, sampled, with_validation
 from cosub.data.sources.shards import shards
-from cosub.data.sources.source import Examples, Source, existing
+from cosub.data.sources.source import Examples, Source, existing, spaced
 from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
@@ -31,6 +31,7 @@ __all__ = [
     "decode",
     "fingerprint",
     "open_source",
+    "spaced",
     "with_validation",
 ]
 

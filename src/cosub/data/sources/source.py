@@ -55,6 +55,12 @@ class Source:
         return self.test if self.validation is None else self.validation
 
 
+def spaced(total: int, most: int) -> list[int]:
+    """The places of up to `most` examples of a set, evenly spaced."""
+    number = min(most, total)
+    return [place * total // number for place in range(number)]
+
+
 def existing(path: str, what: str = "the folder of images") -> Path:
     """The folder that --data.path names.
 

@@ -16,7 +16,7 @@ from cosub.evaluation.report.confusion import ClassRow, by_class, draw_matrix, m
 from cosub.evaluation.report.pictures import draw_calibration, draw_errors, worst
 from cosub.evaluation.report.scoring import Scored
 from cosub.runs.names import write_rows, write_text
-from cosub.runs.tables import number_of
+from cosub.runs.tables import markdown, number_of
 
 SHOWN_ERRORS = 24
 _WEAKEST = 15  # classes in the page's table; the CSV has all
@@ -137,40 +137,37 @@ def _weakest(rows: Sequence[ClassRow]) -> Iterator[str]:
     more = len(rows) - len(known[:_WEAKEST])
     if more:
         yield f"The {len(known[:_WEAKEST])} weakest; classes.csv has all {len(rows)}.\n"
-    yield "| class | images | accuracy | 95% interval | precision | most often mistaken for |"
-    yield "|---|---|---|---|---|---|"
+    lines = []
     for row in known[:_WEAKEST]:
         low, high = _interval(row)
         precision = "-" if row.precision is None else f"{row.precision:.1%}"
-        cells = f"{row.number:,} | {row.recall:.1%} | {low:.1%} to {high:.1%} | {precision} | {_cell(row.taken_for)}"
-        yield f"| {_cell(row.name)} | {cells} |"
-
-
-def _cell(name: str) -> str:
-    return name.replace("|", "\\|") or "-"
+        measured = [f"{row.number:,}", f"{row.recall:.1%}", f"{low:.1%} to {high:.1%}", precision]
+        lines.append([row.name or "-", *measured, row.taken_for or "-"])
+    yield from markdown(("class", "images", "accuracy", "95% interval", "precision", "most often mistaken for"), lines)
 
 
 def _trust(subject: Subject, found: Calibration) -> Iterator[str]:
     yield "## How far confidence can be trusted\n"
     measured = f"measured on {found.measured_images:,} others"
     yield f"Fitted on {found.fitted_images:,} images ({subject.fitted_on}), {measured}.\n"
-    yield "| | calibration error (ECE) | cross-entropy |\n|---|---|---|"
-    yield f"| as it is | {found.ece:.1%} | {found.loss:.3f} |"
-    yield f"| logits divided by {found.temperature:.3f} | {found.ece_scaled:.1%} | {found.loss_scaled:.3f} |\n"
-    yield "![Calibration](calibration.png)\n"
+    scaled = f"logits divided by {found.temperature:.3f}"
+    both = (("as it is", found.ece, found.loss), (scaled, found.ece_scaled, found.loss_scaled))
+    errors = [(name, f"{ece:.1%}", f"{loss:.3f}") for name, ece, loss in both]
+    yield from markdown(("", "calibration error (ECE)", "cross-entropy"), errors)
+    yield "\n![Calibration](calibration.png)\n"
     yield "Below which probability of the first class to reject an image; `cosub predict --csv` has all digits:\n"
-    yield "| precision wanted | reject below | kept | precision measured | 95% interval |\n|---|---|---|---|---|"
-    for item in found.rejections:
-        yield f"| {item.precision:.1%} | {_rejection(item)} |"
+    head = ("precision wanted", "reject below", "kept", "precision measured", "95% interval")
+    yield from markdown(head, ((f"{item.precision:.1%}", *_rejection(item)) for item in found.rejections))
 
 
-def _rejection(item: Any) -> str:
+def _rejection(item: Any) -> tuple[str, str, str, str]:
     if item.confidence is None:
-        return "no confidence reaches it | - | - | -"
+        return "no confidence reaches it", "-", "-", "-"
+    kept = f"{item.kept:.1%}"
     if item.measured is None or item.interval is None:
-        return f"{_digits(item.confidence)} | {item.kept:.1%} | - | -"
+        return _digits(item.confidence), kept, "-", "-"
     low, high = item.interval
-    return f"{_digits(item.confidence)} | {item.kept:.1%} | {item.measured:.1%} | {low:.1%} to {high:.1%}"
+    return _digits(item.confidence), kept, f"{item.measured:.1%}", f"{low:.1%} to {high:.1%}"
 
 
 def _digits(confidence: float) -> str:

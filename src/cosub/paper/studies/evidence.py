@@ -9,6 +9,7 @@ from cosub.paper.studies.ledger import Ledger, Line
 from cosub.paper.studies.report import Row, chosen, rows
 from cosub.paper.studies.statistics import Estimate, estimate, holm, paired
 from cosub.recipes.recipe import Recipe
+from cosub.runs.tables import markdown
 
 MARGIN = 0.01
 """Of accuracy: within which masking and efficient stochastic depth are called equivalent."""
@@ -81,27 +82,27 @@ def page(recipe: Recipe, ledger: Ledger) -> str:
 
 
 def _choices(recipe: Recipe, ledger: Ledger) -> str:
-    lines = ["| chosen | drop rate | learning rate | validation top-1 |", "|---|---|---|---|"]
+    lines: list[list[str]] = []
     for name, row in choices(recipe, ledger).items():
         best, accuracy = row.cell.recipe, row.validation.percent() if row.validation else ""
-        lines.append(f"| {name} | {best.drop_rate:g} | {best.lr:g} | {accuracy} |")
-    return "\n".join(lines)
+        lines.append([name, f"{best.drop_rate:g}", f"{best.lr:g}", accuracy])
+    return "\n".join(markdown(("chosen", "drop rate", "learning rate", "validation top-1"), lines))
 
 
 def _table(recipe: Recipe, ledger: Ledger) -> str:
     """An arm a row, a budget a column; then differences, by seed."""
     by_place = {(row.cell.series, row.cell.x): row.lines for row in rows(budgets(recipe), ledger, SEEDS)}
     places = [share * recipe.epochs for share in BUDGETS]
-    heads = [f"{epochs:g} epochs" for epochs in places]
-    lines = [f"| test top-1 at the compute of masking for | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    lines: list[list[str]] = []
     for name in ARMS:
         cells = [_cell(estimate([*_column(by_place[name, epochs], "top1").values()])) for epochs in places]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append([name, *cells])
     for name, other in DIFFERENCES:
         columns = [[_column(by_place[arm, epochs], "top1") for arm in (name, other)] for epochs in places]
         cells = [_cell(paired(*pair), "+") for pair in columns]
-        lines.append(f"| {name} minus {other} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([f"{name} minus {other}", *cells])
+    head = ("test top-1 at the compute of masking for", *(f"{epochs:g} epochs" for epochs in places))
+    return "\n".join(markdown(head, lines))
 
 
 def _cell(found: Estimate | None, sign: str = "") -> str:
@@ -109,18 +110,20 @@ def _cell(found: Estimate | None, sign: str = "") -> str:
 
 
 def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
-    lines = ["| outcome | seeds | difference, 95 % interval | p | p, Holm |", "|---|---|---|---|---|"]
+    lines: list[list[str]] = []
     for outcome in outcomes(recipe, ledger):
         value = outcome.found.percent("+") + " points" if outcome.percent else _nats(outcome.found)
         corrected = "primary" if outcome.corrected is None else f"{outcome.corrected:.3f}"
-        lines.append(f"| {outcome.what} | {outcome.found.number} | {value} | {outcome.found.p:.3f} | {corrected} |")
+        lines.append([outcome.what, str(outcome.found.number), value, f"{outcome.found.p:.3f}", corrected])
+    table = "\n".join(markdown(("outcome", "seeds", "difference, 95 % interval", "p", "p, Holm"), lines))
     same = equivalence(recipe, ledger)
     if same is None or same.error is None:
-        return "\n".join(lines)
+        return table
     verdict = "equivalent" if same.equivalent(MARGIN) else "not shown to be equivalent"
     half = 100 * (same.half_width(0.9) or 0.0)
-    return "\n".join(lines) + (
-        f"\n\nEfficient stochastic depth minus masking at equal epochs: {100 * same.mean:+.2f} ± {half:.2f} points "
+    return (
+        f"{table}\n\n"
+        f"Efficient stochastic depth minus masking at equal epochs: {100 * same.mean:+.2f} ± {half:.2f} points "
         f"(90 % interval, {same.number} seeds): {verdict} within {100 * MARGIN:g} point."
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cosub.choices import Strategy
 from cosub.paper.studies.statistics import estimate, paired
+from cosub.runs.tables import markdown
 
 ARMS = ("stochastic-depth", "co-training")
 """The second is compared with the first, seed by seed."""
@@ -42,19 +43,16 @@ def read(path: Path) -> dict[Member, float]:
 
 def table(found: Found) -> str:
     """A row for each number of blocks and way to choose them, the largest networks first."""
-    lines = [
-        "| blocks of 12 | chosen by | seeds | stochastic-depth | co-training | difference |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines: list[list[str]] = []
     for way in sorted({member.way for member in found}, key=lambda way: (-way[0], way[1])):
         rival, own = ({m.seed: top1 for m, top1 in found.items() if (m.arm, m.way) == (arm, way)} for arm in ARMS)
         difference = paired(own, rival)
         if difference is None:
             continue
         values = [estimate([one[seed] for seed in own if seed in rival]) for one in (rival, own)]
-        cells = [str(way[0]), way[1], str(difference.number), *_percent(values), difference.percent("+")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([str(way[0]), way[1], str(difference.number), *_percent(values), difference.percent("+")])
+    head = ("blocks of 12", "chosen by", "seeds", "stochastic-depth", "co-training", "difference")
+    return "\n".join(markdown(head, lines))
 
 
 def _percent(values: Iterable[Any]) -> list[str]:

@@ -10,6 +10,7 @@ from cosub.paper.studies.ledger import Ledger, Line
 from cosub.paper.studies.statistics import Estimate, estimate, paired
 from cosub.recipes import get
 from cosub.recipes.files import identity, overrides
+from cosub.runs import tables
 
 FITTED = 0.99
 """Accuracy on the images trained on that a baseline must have in the middle of its schedule: there it can over-fit."""
@@ -170,15 +171,7 @@ def cells_of(row: Row) -> tuple[str, ...]:
 
 def table(found: list[Row]) -> str:
     """For a terminal: aligned."""
-    lines = [HEADERS, *map(cells_of, found)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            f"{cell:{'<' if index == 0 else '>'}{width}}"
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(tables.align([HEADERS, *map(cells_of, found)], "<>>>>>>"))
 
 
 def markdown(study: Study, found: list[Row], picture: str = "") -> str:
@@ -187,9 +180,7 @@ def markdown(study: Study, found: list[Row], picture: str = "") -> str:
     parts = [f"## {study.title} (`{study.name}`, {recipe})"]
     if study.paper:
         parts.append(f"The paper: {study.paper}.")
-    lines = [f"| {' | '.join(HEADERS)} |", "|---" * len(HEADERS) + "|"]
-    lines += [f"| {' | '.join(cells_of(row))} |" for row in found]
-    parts.append("\n".join(lines))
+    parts.append("\n".join(tables.markdown(HEADERS, map(cells_of, found))))
     parts += remarks(study, found)
     if picture:
         parts.append(f"![{study.title}]({picture})")

@@ -6,14 +6,12 @@ from cosub.paper.studies.arms import ARMS, FIRST
 from cosub.paper.studies.ledger import Line
 from cosub.paper.studies.statistics import estimate, paired
 from cosub.recipes import get
+from cosub.runs.tables import markdown
 
 
 def table(lines: Sequence[Line]) -> str:
     """A row for each arm, at the drop rate and learning rate that were chosen for it."""
-    rows = [
-        "| arm | seeds | drop rate | learning rate | epochs | seconds | test top-1 | to masking |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows: list[list[str]] = []
     own = {name: [line for line in lines if line["cell"] == name] for name in ARMS}  # others are the runs that choose
     first = _by_seed(own[FIRST])
     for name, found in own.items():
@@ -27,8 +25,9 @@ def table(lines: Sequence[Line]) -> str:
         recipe = get(found[0]["recipe"])  # what is not among the overrides is as it says
         chosen = [f"{found[0]['overrides'].get(key, getattr(recipe, key)):g}" for key in ("drop_rate", "lr", "epochs")]
         cells = [name, str(top1.number), *chosen, f"{seconds.mean:.0f}", top1.percent()]
-        rows.append(f"| {' | '.join(cells)} | {difference.percent('+') if difference else ''} |")
-    return "\n".join(rows)
+        rows.append([*cells, difference.percent("+") if difference else ""])
+    head = ("arm", "seeds", "drop rate", "learning rate", "epochs", "seconds", "test top-1", "to masking")
+    return "\n".join(markdown(head, rows))
 
 
 def _by_seed(lines: Sequence[Line]) -> dict[int, float]:
