@@ -16,6 +16,7 @@ from torch import nn
 
 import cosub
 from cosub.cli import main
+from cosub.data.imagenet import in_imagenets_order, synsets
 from cosub.data.sources import open_source
 from cosub.errors import InputError
 from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss
@@ -354,6 +355,17 @@ def test_a_teacher_without_a_classifier_or_a_name_is_refused(tmp_path, monkeypat
     monkeypatch.setattr("timm.models._hub.hf_hub_download", lambda *_, **__: Path("no network").read_text())
     with pytest.raises(InputError, match=r"teacher: hf-hub:a/b: its config\.json cannot be downloaded"):
         describe("hf-hub:a/b", 8)
+
+
+def test_a_teacher_of_imagenet_is_refused_for_folders_in_another_order(tmp_path):
+    """Sorted as strings, 100 comes before 2."""
+    numbers = list(map(str, range(1000)))
+    orders = {True: [numbers, [f"{n:04d}" for n in range(1000)], synsets(), [f"class {n}" for n in range(1000)]],
+              False: [sorted(numbers), list(synsets()[::-1])]}  # fmt: skip
+    for right, lists in orders.items():
+        assert [in_imagenets_order(classes) for classes in lists] == [right] * len(lists)
+    with pytest.raises(InputError, match=r"teacher: deit.*in another \(0, 1, 10, ...\): name them by synset"):
+        load_teacher("deit_tiny_patch16_224.fb_in1k", tuple(sorted(numbers)), 224, tmp_path)
 
 
 def test_a_teacher_of_timms_gets_images_normalised_its_way():

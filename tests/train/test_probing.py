@@ -1,11 +1,13 @@
 """A classifier that starts as the best linear one on published features, against scikit-learn's own predictions."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -117,6 +119,19 @@ def test_a_classifier_that_the_weights_have_stays_and_nothing_is_said(tmp_path, 
     run(tiny(tmp_path / "run", head="probe", weights=str(tmp_path / "ten.pth"), lr=1e-30))
     assert "head: fit" not in capsys.readouterr().err
     assert (weights(tmp_path / "run")["head.weight"] - 1).abs().max() < 1e-3
+
+
+def test_a_classifier_of_as_many_other_classes_is_dropped_and_fitted_anew(tmp_path, capsys):
+    settings = tiny(tmp_path).model_args
+    model = timm.create_model("vit_tiny_patch16_224", img_size=tiny(tmp_path).resolution, num_classes=10, **settings)
+    torch.nn.init.ones_(model.head.weight)
+    for name, classes in (("others", "abcdefghij"), ("same", "0123456789")):
+        file = tmp_path / f"{name}.safetensors"
+        save_file(model.state_dict(), file, {"classes": json.dumps(list(classes))})
+        run(tiny(tmp_path / name, head="probe", weights=str(file), lr=1e-30))
+        said, kept = capsys.readouterr().err, (weights(tmp_path / name)["head.weight"] - 1).abs().max() < 1e-3
+        assert ("classifier dropped: it is for other classes ('a', where the data have '0')" in said) == (not kept)
+        assert ("head: fitted to the features" in said) == (not kept) == (name == "others")
 
 
 @pytest.mark.slow

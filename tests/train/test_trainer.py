@@ -1,5 +1,6 @@
 """The determinism contract: a run is a function of its recipe and its seed."""
 
+import dataclasses
 import json
 import math
 import os
@@ -26,8 +27,8 @@ from cosub.runs.progress import Reporter
 from cosub.submodel import keep_layers
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions
-from cosub.train.micro_step import MicroStep
-from cosub.train.networks import averaged
+from cosub.train.micro_step import MicroStep, choose_precision
+from cosub.train.networks import Average
 from cosub.train.optim import build_optimizer
 from cosub.train.trainer import Trainer
 
@@ -287,7 +288,7 @@ def test_averaged_weights_are_the_result(tmp_path):
 def test_an_average_copies_integers(decay):
     """Of single precision 11 * 0.9999 + 11 * 0.0001 is less than 11."""
     network = timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1), embed_dim=16, num_heads=(1, 2))
-    found = averaged(network, decay)
+    found = Average(network, decay)
     for _ in range(3):
         found.update_parameters(network)
     buffers = dict(found.module.named_buffers())
@@ -313,3 +314,13 @@ def test_batch_norm_with_one_row_is_one_line(tmp_path):
                   micro_steps=2, method=Supervised(), drop_rate=0.0)  # fmt: skip
     with pytest.raises(InputError, match=r"group_size: BatchNorm gets one row .* set a larger --group-size"):
         run(recipe)
+
+
+@pytest.mark.parametrize(("tensor_cores", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bf16_where_a_gpu_has_it_and_does_not_emulate_it(tmp_path, monkeypatch, tensor_cores, precision):
+    def supported(including_emulation=True):
+        return tensor_cores or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    recipe = dataclasses.replace(tiny(tmp_path), precision="auto")
+    assert choose_precision(recipe, torch.device("cuda")) == precision

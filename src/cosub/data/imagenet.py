@@ -39,6 +39,16 @@ def is_imagenet(classes: Sequence[str]) -> bool:
     return tuple(classes) in (synsets(), tuple(map(str, range(1000))))
 
 
+def in_imagenets_order(classes: Sequence[str]) -> bool:
+    """Whether 1,000 classes are ImageNet-1k's in the usual order, as far as their names tell: synsets, or numbers.
+
+    Folders of numbers are sorted as strings, so that 100 comes before 2.
+    """
+    if all(map(str.isdecimal, classes)):
+        return list(map(int, classes)) == sorted(map(int, classes))
+    return set(classes) != set(synsets()) or is_imagenet(classes)
+
+
 def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
     """The index of each folder's name among a network's classes.
 

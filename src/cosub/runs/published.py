@@ -56,6 +56,11 @@ class Published:
     """The whole config.json."""
     messages: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of their classes; none where these are mere numbers."""
+        return () if self.classes == tuple(map(str, range(len(self.classes)))) else self.classes
+
 
 def describe_inputs(inputs: Inputs) -> str:
     """Inputs as text for messages."""
@@ -138,13 +143,13 @@ def describe(network: nn.Module, recipe: Recipe, classes: tuple[str, ...]) -> No
 
 
 def _of_run(folder: Path) -> Published:
-    run = read_run(folder)
-    return Published(run.inputs, run.resolution, str(folder), run.model, run.model_args)
+    run, classes = read_run(folder), _classes(_metadata(folder / FILE), folder / FILE)
+    return Published(run.inputs, run.resolution, str(folder), run.model, run.model_args, classes)
 
 
 def _of_file(path: Path, model: str) -> Published:
     about = _metadata(path) if path.suffix == ".safetensors" else {}
-    named = tuple(map(str, _json(about.get("classes", "[]"), path)))
+    named = _classes(about, path)
     if "pretrained_cfg" in about:
         config = _json(about["pretrained_cfg"], path)
         found = dataclasses.replace(_described(config, str(path), ""), config=config)
@@ -283,6 +288,10 @@ def _metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError):
         return {}  # reading the weights will report what is wrong with the file
+
+
+def _classes(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    return tuple(map(str, _json(metadata.get("classes", "[]"), path)))
 
 
 def _json(text: str, path: Path) -> Any:

@@ -13,14 +13,15 @@ from cosub.attachment import state
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.progress import Reporter
-from cosub.runs.published import prepared_otherwise
+from cosub.runs.published import look_up, prepared_otherwise
 from cosub.seeds import derive
 from cosub.train.methods import Method
 from cosub.train.methods.teacher import TEACHER
-from cosub.train.networks import AVERAGED, BEST, STUDENT, Networks, averaged
+from cosub.train.networks import AVERAGED, BEST, STUDENT, Average, Networks
 from cosub.train.probing import fit_heads, unfitted
 from cosub.train.tasks import Task
 from cosub.train.teachers import Teacher, load_teacher
+from cosub.weights.heads import head_names
 from cosub.weights.loading import load_weights
 
 
@@ -66,7 +67,7 @@ class RunBuilder:
         self._read_weights(STUDENT, self.student)
         found = Networks({STUDENT: self.student}).joined(method.networks(self))
         if self.recipe.ema:
-            found.others[AVERAGED] = averaged(self.student, self.recipe.ema)
+            found.others[AVERAGED] = Average(self.student, self.recipe.ema)
         if self.recipe.choose == "best":
             found.others[BEST] = copy.deepcopy(self.student).eval().requires_grad_(False)
         return found
@@ -77,7 +78,7 @@ class RunBuilder:
         return network
 
     def average(self, momentum: float) -> nn.Module:
-        return averaged(self.student, momentum).eval()
+        return Average(self.student, momentum).eval()
 
     def teacher(self, source: str) -> nn.Module:
         if self.facts is not None:
@@ -93,9 +94,21 @@ class RunBuilder:
         if self.facts is not None:
             return
         if recipe.weights:
-            for message in load_weights(self.task.pretrained(network), recipe.weights):
+            for message in self._load_weights(self.task.pretrained(network)):
                 self.reporter.say(f"weights{of}: {message}")
         if recipe.head == "probe" and (heads := unfitted(network, recipe)):
             self.reporter.say(f"head{of}: fitting it to the features of the training images")
             message = fit_heads(network, heads, self.task.source.train, recipe, self.world)
             self.reporter.say(f"head{of}: {message}")
+
+    def _load_weights(self, model: nn.Module) -> list[str]:
+        """`load_weights`, without a classifier that is for other classes: as many of them would fit."""
+        heads = tuple(f"{name}." for name in head_names(model))
+        before = {name: value.clone() for name, value in model.state_dict().items() if name.startswith(heads)}
+        messages = load_weights(model, self.recipe.weights)
+        theirs, ours = look_up(self.recipe.weights, self.recipe.model).names, self.task.source.classes
+        odd = next((pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]), None)
+        if before and odd and len(theirs) == len(ours):
+            model.load_state_dict(before, strict=False)
+            messages.append(f"classifier dropped: it is for other classes ({odd[0]!r}, where the data have {odd[1]!r})")
+        return messages

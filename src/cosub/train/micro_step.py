@@ -86,7 +86,8 @@ def choose_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     """
     chosen = recipe.precision
     if chosen == "auto":
-        chosen = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        has = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        chosen = "bf16" if has else "fp32"
     if chosen == "fp16" and device.type != "cuda":
         raise InputError("precision: 'fp16': needs a GPU; take bf16 or fp32")
     if chosen == "fp16" and recipe.runtime.parallel == "fsdp":

@@ -1,9 +1,11 @@
 """The networks of a run by name: those that the optimizer trains, and averages, teachers and the best so far."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -47,24 +49,33 @@ class Networks:
         return Networks({**self.trained, **more.trained}, {**self.others, **more.others})
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
+class Average(AveragedModel):
     """An exponential moving average that starts from the network's weights (torch's starts after the first step).
 
     Integers are copied: torch averages them in floating point and rounds towards zero, which turns the 11 of a table of
-    relative positions into 10.
+    relative positions into 10. And torch moves its count to the device, for which the host waits in each step.
     """
-    average = get_ema_multi_avg_fn(decay)
 
-    def update(averages: Any, values: Any, count: Any) -> None:
-        pairs = list(zip(averages, values, strict=True))
-        if not averages[0].is_floating_point():
-            for kept, value in pairs:
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self.n_averaged.fill_(1)
+        self.average = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        pairs = [
+            (kept.detach(), value.detach()) for kept, value in zip(_values(self.module), _values(model), strict=True)
+        ]
+        for kept, value in pairs:
+            if not kept.is_floating_point():
                 kept.copy_(value)
-            return
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
         for sharded in (True, False):  # buffers are not; operations on lists take no mixture
-            if some := [pair for pair in pairs if isinstance(pair[0], DTensor) == sharded]:
-                average([kept for kept, _ in some], [value for _, value in some], count)
+            if some := [pair for pair in floating if isinstance(pair[0], DTensor) == sharded]:
+                self.average([kept for kept, _ in some], [value for _, value in some], self.n_averaged)
+        self.n_averaged += 1
 
-    found = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-    found.n_averaged.fill_(1)
-    return found
+
+def _values(network: nn.Module) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosub.attachment import attach, state
+from cosub.data.imagenet import IMAGENET, in_imagenets_order
 from cosub.errors import InputError, nearest
 from cosub.evaluation.candidates import TAKEN_OUT, take_out
 from cosub.recipes.files import is_run, read_run
@@ -92,6 +93,11 @@ def load_teacher(
             f"teacher: {source}: was trained on other classes ({odd[0]!r}, where the data have {odd[1]!r}); "
             "name one that was trained on these"
         )
+    if not about["names"] and about["classes"] == IMAGENET and not in_imagenets_order(classes):
+        raise InputError(
+            f"teacher: {source}: has ImageNet's classes in their usual order, and the folders of the data are in "
+            f"another ({', '.join(classes[:3])}, ...): name them by synset, or by numbers of equal length (0001)"
+        )
     teacher = Teacher(about)
     messages = [f"teacher: {line}" for line in load_weights(teacher.network, source, with_head=True)]
     if about["resolution"] != resolution:
@@ -113,7 +119,6 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
     found = look_up(source)
     if not found.model:
         raise InputError(f"teacher: {_unnamed(source, found)}")
-    unnamed = found.classes == tuple(map(str, range(len(found.classes))))
     return {
         "source": source,
         "model": found.model,
@@ -121,7 +126,7 @@ def describe(source: str, resolution: int, inputs: Inputs = _IMAGENET) -> dict[s
         "taken_out": {name: found.config[name] for name in TAKEN_OUT if name in found.config},
         "resolution": found.resolution if found.fixed_size else resolution,
         "classes": len(found.classes) or found.num_classes,
-        "names": [] if unnamed else list(found.classes),
+        "names": list(found.names),
         "mean": list(found.inputs.mean),
         "deviation": list(found.inputs.std),
         **student,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cosub.train.methods.method import Method
-from cosub.train.networks import STUDENT, Networks, averaged
+from cosub.train.networks import STUDENT, Average, Networks
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Alike:
         return self.make()
 
     def average(self, momentum: float) -> nn.Module:
-        return averaged(self.student, momentum).requires_grad_(False).eval()
+        return Average(self.student, momentum).requires_grad_(False).eval()
 
     def teacher(self, source: str) -> nn.Module:
         return self.make().requires_grad_(False).eval()
