@@ -21,7 +21,7 @@ from cosub.api.configuring import configure
 from cosub.cli import VERBS, _at_home, main
 from cosub.cli.analyse import ANALYSES
 from cosub.cli.dry_run import FLAGS
-from cosub.errors import Stopped
+from cosub.errors import InputError, Stopped
 from cosub.recipes import get, recipes
 from cosub.recipes.data import SOURCES
 from cosub.recipes.files import dump, read_run
@@ -108,6 +108,19 @@ def test_evaluate_gives_the_summarys_top1(finished, capsys):
 def test_evaluate_shows_pictures(finished, capsys):
     assert call(capsys, "evaluate", finished, "--show", 10)[0] == 0
     assert is_drawn(finished / "examples.png")
+
+
+def test_what_was_evaluated_is_printed_before_a_picture_fails(finished, capsys, monkeypatch):
+    def unreadable(*_):
+        raise InputError("show: none of the images can be read")
+
+    monkeypatch.setattr("cosub.evaluation.pictures.show_examples", unreadable)
+    status, out, _ = call(capsys, "evaluate", finished, "--show", 10)
+    assert status != 0
+    assert out.startswith("top-1 ")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "show: " in (said := call(capsys, "evaluate", finished, "--show", 10)[2])
+    assert "cannot be written to; leave it out" in said
 
 
 def test_predict_takes_files_and_folders(finished, capsys, tmp_path):

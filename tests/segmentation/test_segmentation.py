@@ -25,6 +25,7 @@ from cosub.recipes.data import Scenes
 from cosub.recipes.files import parse
 from cosub.recipes.inputs import Inputs
 from cosub.recipes.recipe import Recipe
+from cosub.recipes.runtime import Runtime
 from cosub.recipes.tasks import Classification, Segmentation
 from cosub.runs.distributed import World
 from cosub.runs.folder import load_run
@@ -210,20 +211,35 @@ def test_folders_are_read_and_zero_is_ignored(scenes: Path):
     assert fingerprint(source) != fingerprint(dataclasses.replace(source, train=source.test))
 
 
-def test_parquet_files_give_the_same_pairs(scenes: Path, tmp_path: Path):
+def _as_parquet(scenes: Path, root: Path, without: str = "") -> None:
+    """The scenes as Parquet files; `without`: the stem of those that lack an annotation."""
     import datasets
 
     for part, split in (("training", "train"), ("validation", "validation")):
         stems = sorted(path.stem for path in (scenes / "images" / part).iterdir())
         columns = {
-            name: [{"bytes": (scenes / folder / part / f"{stem}.png").read_bytes(), "path": stem} for stem in stems]
+            name: [
+                None if (name, stem) == ("annotation", without)
+                else {"bytes": (scenes / folder / part / f"{stem}.png").read_bytes(), "path": stem}
+                for stem in stems
+            ]
             for name, folder in (("image", "images"), ("annotation", "annotations"))
-        }
+        }  # fmt: skip
         features = datasets.Features({name: datasets.Image() for name in columns})
-        target = tmp_path / "hub" / f"{split}-00000-of-00001.parquet"
+        target = root / f"{split}-00000-of-00001.parquet"
         target.parent.mkdir(exist_ok=True)
         datasets.Dataset.from_dict(columns, features).to_parquet(str(target))
-    (tmp_path / "hub" / "classes.txt").write_text("red\ngreen\nblue\n")
+    (root / "classes.txt").write_text("red\ngreen\nblue\n")
+
+
+def test_parquet_files_without_an_annotation_are_refused_at_once(scenes: Path, tmp_path: Path):
+    _as_parquet(scenes, tmp_path / "hub", without="1")
+    with pytest.raises(InputError, match="has no annotation; correct or remove it"):
+        open_source(Scenes(path=str(tmp_path / "hub")))
+
+
+def test_parquet_files_give_the_same_pairs(scenes: Path, tmp_path: Path):
+    _as_parquet(scenes, tmp_path / "hub")
     hub, folders = (open_source(Scenes(path=str(root))) for root in (tmp_path / "hub", scenes))
     assert hub.classes == folders.classes
     for index in range(4):
@@ -482,6 +498,14 @@ def test_a_run_learns_tests_and_draws(method: str, scenes: Path, tmp_path: Path,
     assert capsys.readouterr().out.splitlines()[-1].startswith("mIoU")
     assert main(["evaluate", str(out), "--crop-ratio", "0.9"]) == 2
     assert "crop_ratio: is for classification" in capsys.readouterr().err
+
+
+def test_a_deterministic_run_on_a_gpu_is_refused(scenes: Path, tmp_path: Path):
+    """UperNet pools adaptively, whose gradient torch has no deterministic kernel for."""
+    given = recipe(data=Scenes(path=str(scenes)), runtime=Runtime(deterministic=True, out=str(tmp_path)))
+    task = task_type(given)(given, open_source(given.data))
+    with pytest.raises(InputError, match=r"deterministic: UperNet's pooling .* leave it out"):
+        task.network(0, World(0, 1, torch.device("cuda")))
 
 
 def test_crops_without_a_label_are_counted_and_give_no_gradient(scenes: Path, tmp_path: Path, capsys):

@@ -119,20 +119,19 @@ def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: boo
     rows = [_score(options, candidate, chosen_set, layers, world) for chosen_set in chosen]
     if not world.main:
         return None
+    recipe = candidate.recipe
+    if not as_json:  # before anything is written, which may fail
+        _print(options, recipe, rows, len(candidate.classes))
     extra = _shown(options, candidate, chosen[0].examples, layers)
     if folder is not None:
         found = report(options, candidate, chosen[0], layers, world, folder)
         extra["report"] = {"folder": str(folder), **found}
-    recipe = candidate.recipe
     values = {"run": options.run, **rows[0], "resolution": recipe.resolution, **asdict(recipe.inputs)}
     if options.keep is not None:
         values |= {"keep": options.keep, "layers": layers}
     if not as_json:
-        _print(options, recipe, rows, len(candidate.classes))
-        if options.show:
-            print(extra["picture"])
-        if folder is not None:
-            print(folder / "report.md")
+        written = [*([extra["picture"]] if options.show else []), *([str(folder / "report.md")] if folder else [])]
+        print(*written, sep="\n", end="\n" if written else "")
     return {**values, "sets": rows, **extra}
 
 
@@ -144,6 +143,10 @@ def _sets(options: Evaluate, candidate: Any, named: Sequence[tuple[Protocol, str
         raise InputError(f"show: {options.show}: needs one set in which each image has one class")
     if options.show and not is_run(options.run):
         raise InputError(f"show: {options.show}: writes into a run's folder, and {options.run} is none; leave it out")
+    if options.show:
+        from cosub.runs.folder import require_writable
+
+        require_writable(options.run, "show")
     if named:
         found = [open_set(protocol, path, candidate.classes, options.real) for protocol, path in named]
         return [replace(item, examples=by_rule(item.examples, candidate.recipe.data)) for item in found]

@@ -4,6 +4,7 @@ Pixels are bytes between operations, as in Pillow. Every draw is a function of (
 """
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -58,6 +59,12 @@ def _places(draws: Float[Tensor, " B"], length: int, padding: int) -> Int64[Tens
     return last - (last - places.abs()).abs()  # reflected at 0, then at the last pixel
 
 
+def on_device(values: Sequence[Sequence[int]], device: torch.device) -> Int64[Tensor, "n m"]:
+    """Integers on a device, copied from pinned memory: for others the host would wait until the device is idle."""
+    found = torch.tensor(values)
+    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
+
+
 def three_augment(images: Images, policy: Float[Tensor, " B"], radius: Float[Tensor, " B"]) -> Images:
     """3-Augment (DeiT-III): solarised, grey, or blurred, one third each."""
     kind = (policy * 3).long().view(-1, 1, 1, 1)
@@ -68,8 +75,8 @@ def three_augment(images: Images, policy: Float[Tensor, " B"], radius: Float[Ten
 
 def grey(images: Images) -> Images:
     """Luma in all channels, with Pillow's rounding."""
-    weights = torch.tensor([19595, 38470, 7471], device=images.device).view(1, 3, 1, 1)
-    luma = ((images.long() * weights).sum(1, keepdim=True) + 0x8000) >> 16
+    red, green, blue = images.long().split(1, 1)
+    luma = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
     return luma.to(torch.uint8).expand_as(images)
 
 
@@ -96,7 +103,7 @@ def jitter(images: Images, draws: Draws, strength: float) -> Images:
     """Brightness, contrast and saturation, each by a factor in 1 ± strength, in a random order."""
     low = max(0.0, 1 - strength)
     factors = (low + draws[:, _FACTORS] * (1 + strength - low)).view(-1, 3, 1, 1, 1)
-    orders = torch.tensor(_ORDERS, device=images.device)[(draws[:, _ORDER] * len(_ORDERS)).long()]
+    orders = on_device(_ORDERS, images.device)[(draws[:, _ORDER] * len(_ORDERS)).long()]
     for turn in range(3):
         kind = orders[:, turn].view(-1, 1, 1, 1)
         luma = grey(images).float()

@@ -60,6 +60,8 @@ def decode(opened: Callable[[], Any], name: str | Callable[[], str], read: Read 
             warnings.simplefilter("ignore")
             with Image.open(opened()) as image:
                 return read(image)
+    except BadImage:  # `opened` knows better
+        raise
     except Exception as error:
         known = name if isinstance(name, str) else name()
         reason = _AN_OBJECT.sub("", str(error))

@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from cosub.choices import Interpolation
-from cosub.data.batch_augment import DRAWS, augmented
+from cosub.data.batch_augment import DRAWS, augmented, on_device
 from cosub.data.counter import uniform
 from cosub.data.loading import Batch, Key, StepSampler
 from cosub.data.sources import BadImage, Examples
@@ -52,8 +52,7 @@ class OnDevice:
 
     def _batch(self, keys: list[Key], loaded: Loaded) -> Batch:
         device = loaded.pixels.device
-        images = torch.tensor([key.image for key in keys], device=device)
-        positions = torch.tensor([key.position for key in keys], device=device)
+        images, positions = on_device([[key.image for key in keys], [key.position for key in keys]], device)
         seed = derive("augment on the device", self.seed, keys[0].epoch)  # a batch lies in one epoch
         draws = uniform(seed, positions, DRAWS)
         return Batch(augmented(loaded.pixels[images], draws, self.augment), loaded.labels[images], [])

@@ -50,9 +50,12 @@ class World:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes; all get the same result."""
+        return self.sum(values).div_(self.size) if self.size > 1 else values
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes; all get the same result."""
         if self.size > 1:
             dist.all_reduce(values)
-            values /= self.size
         return values
 
     def on_main(self, action: Callable[[], object]) -> None:

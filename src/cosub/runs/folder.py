@@ -161,6 +161,12 @@ def _require_utf8(folder: Path) -> None:
         raise InputError(f"out: {folder}: its name is not UTF-8; name another with --out") from error
 
 
+def require_writable(run: str, field: str) -> None:
+    """Raise InputError, naming `field`, if nothing can be written into a run's folder."""
+    if not os.access(run, os.W_OK):
+        raise InputError(f"{field}: {run}: cannot be written to; leave it out, or copy the run")
+
+
 def require_free(folder: Path) -> None:
     """Raise InputError if the folder cannot be made, is not empty, or has a name that is not UTF-8."""
     _require_utf8(folder)

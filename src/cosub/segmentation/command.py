@@ -7,6 +7,7 @@ from cosub.attachment import layers_per_block
 from cosub.errors import InputError
 from cosub.evaluation.images import images_in, images_of_run
 from cosub.runs import distributed
+from cosub.runs.folder import require_writable
 from cosub.runs.tables import align, number_of
 from cosub.segmentation.evaluation import SCALES, Mode, Result, evaluate, viewer
 from cosub.segmentation.overlays import show_scenes
@@ -47,6 +48,8 @@ def evaluate_scenes(
     for name in ("set", "protocol", "real", "resolution", *options.inputs()):
         if getattr(options, name):
             raise InputError(f"{name}: is for classification, and {options.run} is a segmentation run; leave it out")
+    if options.show:
+        require_writable(options.run, "show")
     data, path = trained.recipe.data, options.data.path
     examples: Any = images_in(data, trained.classes, path) if path else images_of_run(data, trained.classes)
     world = distributed.join(options.device)
@@ -65,6 +68,8 @@ def evaluate_scenes(
     if layers is not None:
         values |= {"keep": options.keep, "layers": layers}
     look = viewer(recipe, network, mode, world.device)
+    if not as_json:  # before anything is written, which may fail
+        print("\n".join(table(result)))
     if options.show:
         target = Path(options.run) / "examples.png"
         show_scenes(network, examples, trained.classes, look, options.show, target, layers=layers)
@@ -74,7 +79,7 @@ def evaluate_scenes(
         values["report"] = {"folder": str(report), **found}
     if not as_json:
         written = [*([values["picture"]] if options.show else []), *([str(report / "report.md")] if report else [])]
-        print("\n".join([*table(result), *written]))
+        print(*written, sep="\n", end="\n" if written else "")
     return values
 
 

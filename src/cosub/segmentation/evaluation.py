@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 from torchvision.transforms.v2 import functional
 
 from cosub.attachment import active, layers_per_block
@@ -184,7 +183,7 @@ def evaluate(
         RunError: if more images than the recipe's share cannot be read.
     """
     look = viewer(recipe, network, mode, world.device)
-    confusion = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False).to(world.device)
+    matrix = torch.zeros(len(classes), len(classes), dtype=torch.long, device=world.device)
     scenes: dict[int, float] = {}
     bad: list[str] = []
     places = range(world.rank, len(examples.labels), world.size)
@@ -193,15 +192,15 @@ def evaluate(
     network.eval()
     with torch.no_grad():
         idle = torch.zeros(1, 3, recipe.resolution, recipe.resolution, device=world.device)
-        drive(_evaluate(look, pairs, confusion, scenes, bad), network, world, idle, layers)
+        drive(_evaluate(look, pairs, matrix, scenes, bad), network, world, idle, layers)
     network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), recipe.bad_share)
-    return replace(score(confusion.compute(), classes, len(examples.labels) - len(bad), bad), scenes=scenes)
+    return replace(score(world.sum(matrix), classes, len(examples.labels) - len(bad), bad), scenes=scenes)
 
 
 def _evaluate(
-    look: Viewer, pairs: Iterator[tuple[int, Any]], confusion: Any, scenes: dict[int, float], bad: list[str]
+    look: Viewer, pairs: Iterator[tuple[int, Any]], matrix: Tensor, scenes: dict[int, float], bad: list[str]
 ) -> Work:
     for place, pair in pairs:
         if isinstance(pair, str):
@@ -209,11 +208,13 @@ def _evaluate(
             continue
         image, labels = pair
         found = yield from look.probabilities(image)
-        prediction, labels = found.argmax(0), labels.to(look.device)
-        confusion.update(prediction[None], labels[None])
+        labels = labels.to(look.device)
         counted = labels != IGNORE
-        if number := int(counted.sum()):
-            scenes[place] = int((prediction == labels)[counted].sum()) / number
+        cells = labels[counted].long() * len(matrix) + found.argmax(0)[counted]
+        counts = torch.bincount(cells, minlength=matrix.numel()).view_as(matrix)
+        matrix += counts
+        if number := len(cells):
+            scenes[place] = int(counts.trace()) / number
 
 
 def drive(work: Work, network: nn.Module, world: World, idle: Tensor, layers: Sequence[int] | None = None) -> Any:

@@ -53,8 +53,10 @@ class SegmentationTask(Task):
         """The segmenter. BatchNorm in neck and heads is synchronised over GPUs; on CPUs it sees one process's rows.
 
         Raises:
-            InputError: if it would see a single row, which has no deviation.
+            InputError: if it would see a single row, which has no deviation; for a deterministic run on a GPU.
         """
+        if self.recipe.runtime.deterministic and world.device.type == "cuda":
+            raise InputError("deterministic: UperNet's pooling has no deterministic gradient on a GPU; leave it out")
         copies = self.method(self.recipe).copies
         synchronised = world.size > 1 and world.device.type == "cuda"
         rows = copies * self.recipe.group_size * len(share(self.recipe, world.rank, world.size).groups(0))
