@@ -25,7 +25,7 @@ from cosub.analysis.subjects import cautions, images_of_runs, load_subjects
 from cosub.analysis.tradeoff import at_resolution, macs
 from cosub.attachment import active, attach, detach
 from cosub.cli import main
-from cosub.data.sources import Files, open_source
+from cosub.data.sources import Files, open_source, with_validation
 from cosub.data.transforms import normalize
 from cosub.errors import InputError, RunError
 from cosub.evaluation.accuracy import evaluate
@@ -266,6 +266,43 @@ def test_runs_of_different_data_are_not_put_side_by_side(subjects):
         images_of_runs([subjects[0], dataclasses.replace(subjects[1], recipe=other)], ["test"])
     with pytest.raises(InputError, match=r"classes 0, 1, 2, \.\.\. and a, b\)"):
         images_of_runs([subjects[0], dataclasses.replace(subjects[1], recipe=other, classes=("a", "b"))], [])
+
+
+def of(subject, **changes):
+    """A run of cats and dogs that is like another but for its recipe."""
+    recipe = dataclasses.replace(subject.recipe, **changes)
+    return dataclasses.replace(subject, recipe=recipe, classes=("cat", "dog"))
+
+
+def test_runs_that_read_pixels_differently_are_not_put_side_by_side(subjects, tmp_path):
+    for split, name in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / split / name).mkdir(parents=True)
+        picture().save(tmp_path / split / name / "a.png")
+    data = Folder(path=str(tmp_path))
+    first, alike = of(subjects[0], data=data), of(subjects[1], data=dataclasses.replace(data, val_share=0.2))
+    assert len(images_of_runs([first, alike], ["test"])["test"].labels) == 2
+    for changes, what in (
+        ({"orientation": True}, "data.range type, data.orientation True"),
+        ({"range": (0.0, 99.0)}, "data.range (0.0, 99.0), data.orientation False"),
+        ({"pixels": 1}, "data.pixels 1"),
+    ):
+        other = of(subjects[1], data=dataclasses.replace(data, **changes))
+        with pytest.raises(InputError) as error:
+            images_of_runs([first, other], ["test"])
+        said = f"read pixels differently (data.range type, data.orientation False and {what}); name runs that"
+        assert said in str(error.value)
+
+
+def test_validation_images_of_a_run_that_chose_its_epoch_are_no_training_images(subjects):
+    source = open_source(Digits())
+    best = dataclasses.replace(subjects[0], recipe=dataclasses.replace(subjects[0].recipe, choose="best"))
+    found = images_of_runs([best], ["train", "test"])
+    assert list(found["train"].labels) == list(with_validation(source).train.labels)
+    assert len(found["train"].labels) < len(source.train.labels)
+    assert list(found["test"].labels) == list(source.test.labels)
+    assert images_of_runs([subjects[1], best], ["test"])
+    with pytest.raises(InputError, match="different data or splits"):
+        images_of_runs([subjects[1], best], ["train"])
 
 
 # --- through the command line

@@ -1,4 +1,4 @@
-"""`cosub predict`: patterns and folders, CSV and JSON, maps of scenes."""
+"""`cosub predict`: patterns and folders, CSV and JSON, maps of scenes; verbs that work in one process."""
 
 import csv
 import json
@@ -84,6 +84,28 @@ def test_wrong_words_of_predict_are_one_line(finished, photos, more, message, mo
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("predict", ["RUN", "photos"]),
+        ("analyse", ["population", "RUN"]),
+        ("analyse", ["counts"]),
+        ("bench", ["coverage"]),
+        ("bench", ["step", "--meta"]),
+        ("bench", ["loader", "photos"]),
+        ("check-data", ["photos"]),
+        ("study", ["arms", "--dry-run"]),
+        ("study", ["--write"]),
+    ],
+)
+def test_verbs_that_work_in_one_process_refuse_several(verb, words, finished, photos, monkeypatch, capsys):
+    monkeypatch.chdir(photos.parent)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([verb, *(str(finished) if word == "RUN" else word for word in words)]) == 2
+    assert capsys.readouterr() == ("", f"cosub: {verb}: runs in one process; leave torchrun out\n")
     assert [path.name for path in photos.parent.iterdir()] == ["photos"]
 
 

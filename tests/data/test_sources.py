@@ -1,7 +1,9 @@
 """Sources in the layouts in which data sets are published: shards, iNaturalist, torchvision's files; class counts."""
 
+import dataclasses
 import json
 import os
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 import torch
 from pictures import grey, member, shard
 from scipy.io import savemat
+from torch.utils.data import DataLoader
 
+from cosub.data import checking
 from cosub.data.decoding import BadImage
 from cosub.data.loading import Key, Slice, StepSampler, TestSet, TrainingSet, test_loader, training_loader
 from cosub.data.sources import open_source
@@ -21,6 +25,7 @@ from cosub.errors import InputError
 from cosub.recipes.data import Folder, Hub, INaturalist, Shards, Torchvision
 from cosub.recipes.files import identity
 from cosub.recipes.small import digits
+from cosub.segmentation.loading import scene_loader
 
 
 @pytest.fixture
@@ -89,6 +94,22 @@ def test_evaluation_sees_each_image_of_the_shards_once(shards, workers, processe
     assert sorted(seen) == list(range(100, 107))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
+def test_workers_are_forked_whatever_is_usual(shards, monkeypatch):
+    made = []
+
+    class Recorded(DataLoader):
+        def __init__(self, *args, **settings):
+            super().__init__(*args, **settings)
+            made.append(self)
+
+    monkeypatch.setattr(checking, "DataLoader", Recorded)
+    assert len(list(checking.looks(opened(shards), 1))) == len(list(checking.looks(opened(shards), 0))) == 67
+    made += [scene_loader(opened(shards).test, range(7), workers) for workers in (1, 0)]
+    forked = [loader.multiprocessing_context and loader.multiprocessing_context.get_start_method() for loader in made]
+    assert forked == ["fork", "fork", None, None, "fork", None]  # a loader for each split
+
+
 def test_the_last_class_needs_no_end_of_line(shards):
     (shards / "classes.txt").write_text("a\nb\nc")
     assert opened(shards).classes == ("a", "b", "c")
@@ -112,10 +133,22 @@ def test_an_index_is_kept_and_not_believed_when_the_shards_change(shards, monkey
 
 
 def test_where_the_index_lies_is_no_part_of_what_a_run_is():
-    import dataclasses
-
     a, b = (dataclasses.replace(digits(), data=Shards(path="p", index=index)) for index in ("", "x.npz"))
     assert identity(a) == identity(b)
+
+
+def test_other_shards_leave_the_index_of_a_run_as_it_is(shards, tmp_path):
+    kept, config = shards / "index.npz", Shards(path=str(shards), index=str(shards / "index.npz"))
+    open_source(config)
+    before = kept.read_bytes()
+    (tmp_path / "moved").mkdir()
+    shard(tmp_path / "moved" / "set-train-0.tar", range(9))
+    shard(tmp_path / "moved" / "set-validation-0.tar", range(3))
+    others = dataclasses.replace(config, length=9, test_length=3).at(str(tmp_path / "moved"))
+    assert len(open_source(others).train.labels) == 9
+    assert kept.read_bytes() == before
+    assert config.at("") == config.at(str(shards)) == config
+    assert Shards(index="x.npz").at("here").index == "x.npz"  # no path before
 
 
 def test_a_length_is_needed_and_may_be_given(shards):

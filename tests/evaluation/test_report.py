@@ -1,8 +1,10 @@
 """`cosub evaluate --report`: its numbers against other implementations, its files, and what it refuses."""
 
 import csv
+import dataclasses
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -47,13 +49,16 @@ def test_the_temperature_is_that_of_which_labels_were_drawn(temperature):
     assert fit_temperature(drawn(20_000, temperature=temperature)) == pytest.approx(temperature, rel=0.04)
 
 
-def test_the_calibration_error_is_that_of_its_definition():
+@pytest.mark.parametrize("factor", [1.0, 30.0])
+def test_the_calibration_error_is_that_of_its_definition(factor):
     scored = drawn(temperature=2.0)
+    scored = dataclasses.replace(scored, logits=factor * scored.logits)
+    assert bool((scored.confidence == 1).any()) == (factor > 1)
     confidence, right = scored.confidence.numpy(), scored.right.numpy()
     edges = np.linspace(0, 1, 16)
     total = 0.0
     for low, high in itertools.pairwise(edges):
-        inside = (confidence > low) & (confidence <= high)
+        inside = (confidence >= low) & ((confidence < high) | (high == 1))
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     assert calibration_error(scored.logits, scored.labels) == pytest.approx(total, abs=1e-4)
@@ -61,6 +66,16 @@ def test_the_calibration_error_is_that_of_its_definition():
     assert counts.sum() == len(scored)
     assert np.nansum(counts * mean) == pytest.approx(confidence.sum(), rel=1e-4)
     assert np.nansum(counts * accuracy) == pytest.approx(right.sum())
+
+
+def test_a_confidence_of_one_is_in_the_last_bin():
+    logits = torch.tensor([[200.0, 0.0], [200.0, 0.0], [math.log(19), 0.0], [0.0, math.log(3)]])
+    scored = Scored(logits, torch.tensor([0, 1, 0, 0]), torch.arange(4))
+    assert scored.confidence.tolist() == pytest.approx([1, 1, 0.95, 0.75])
+    counts = reliability(scored.confidence, scored.right)[2]
+    assert {place: int(count) for place, count in enumerate(counts) if count} == {11: 1, 14: 3}
+    expected = (3 * (2.95 / 3 - 2 / 3) + 0.75) / 4  # two of three are right in the last bin, none in the other
+    assert calibration_error(scored.logits, scored.labels) == pytest.approx(expected, abs=1e-6)
 
 
 def test_dividing_by_the_temperature_calibrates_and_changes_no_prediction():

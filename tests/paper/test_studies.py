@@ -154,6 +154,16 @@ def test_paired_differences_cancel_the_seed():
     assert found.half == pytest.approx(0, abs=1e-9)
 
 
+def test_equal_differences_of_all_seeds_are_no_difference():
+    right = {0: 301, 1: 317, 2: 290}
+    for more, differs in (((5, 5, 5), False), ((5, 6, 5), True), ((-5, -5, -5), False), ((0, 0, 0), False)):
+        baseline = {seed: number / 360 for seed, number in right.items()}
+        found = paired({seed: (right[seed] + more[seed]) / 360 for seed in right}, baseline)
+        assert found is not None
+        assert (found.differs, found.p is None) == (differs, not differs)
+    assert estimate([0.1]).differs is False
+
+
 # --- reports
 
 

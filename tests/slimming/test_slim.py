@@ -231,6 +231,19 @@ def test_weights_are_shared_with_the_run_and_statistics_are_not(tmp_path):
     assert not torch.equal(slimmed.network.get_submodule("bn1").running_mean, mean)
 
 
+def test_a_network_that_keeps_all_layers_is_that_of_the_run(tmp_path):
+    recipe = dataclasses.replace(tiny(tmp_path), model="resnet10t", model_args={}, resolution=32, kept_scale=1.3)
+    before = Trained(recipe, tuple("abcde"), build_network(recipe, 5, 1).eval())
+    scorer = scorer_of(SMALL["vit"]())
+    slimmed = make(before, tuple(range(4)), scorer.images, "ce", 4)
+    assert (slimmed.losses, slimmed.recipe.kept_scale) == ({1.0: slimmed.loss}, 1.3)
+    after = slimmed.network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.network.state_dict().items())
+    batch, _ = next(scorer.images.batches(4, torch.device("cpu")))
+    with torch.no_grad():
+        assert torch.equal(slimmed.network(batch), before.network(batch))
+
+
 def test_batch_norm_gets_the_statistics_of_the_images():
     network = cosub.attach(SMALL["resnet18"](), 0.2, copies=1).eval()
     images = scorer_of(SMALL["vit"](), number=9).images

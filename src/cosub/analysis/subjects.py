@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from cosub.attachment import layers_per_block, state
-from cosub.choices import BY_CHANCE
+from cosub.choices import BY_CHANCE, Choose
+from cosub.data.pixels import rule_of
 from cosub.data.sources import Examples
 from cosub.errors import InputError
 from cosub.evaluation.images import images_of_run
+from cosub.recipes.data import DataConfig
 from cosub.recipes.recipe import Recipe
 from cosub.runs.folder import load_classifier
 from cosub.runs.names import caption
@@ -77,20 +79,25 @@ def images_of_runs(subjects: Sequence[Subject], names: Sequence[str], path: str 
     """Sets of images by name, which must be the same for all runs. Names are those of `images.images_of_run`.
 
     Raises:
-        InputError: if a set cannot be opened, or the runs were trained on different data.
+        InputError: if a set cannot be opened, or the runs were trained on different data or read pixels differently.
     """
     first, opened = subjects[0], {}
     for subject in subjects:
-        same_source = opened and subject.recipe.data == first.recipe.data and subject.classes == first.classes
-        if same_source:
+        if opened and _origin(subject) == _origin(first):
             continue
-        found = {name: images_of_run(subject.recipe.data, subject.classes, name, path) for name in names}
+        recipe = subject.recipe
+        found = {name: images_of_run(recipe.data, subject.classes, name, path, recipe.choose) for name in names}
         opened = opened or found
         same_labels = all(list(found[name].labels) == list(opened[name].labels) for name in names)
         if subject.classes != first.classes or not same_labels:
             raise InputError(
                 f"runs: {first.path} and {subject.path}: were trained on different data or splits "
                 f"(classes {_few(first.classes)} and {_few(subject.classes)}); analyse them one by one"
+            )
+        if rule_of(recipe.data) != rule_of(first.recipe.data):  # the opened images are read by the first run's
+            raise InputError(
+                f"runs: {first.path} and {subject.path}: read pixels differently ({_reading(first.recipe.data)} and "
+                f"{_reading(recipe.data)}); name runs that read them alike"
             )
     return opened
 
@@ -113,6 +120,17 @@ def cautions(subjects: Sequence[Subject]) -> list[str]:
         for subject in subjects
         if not any(subject.drop_rates)
     ]
+
+
+def _origin(subject: Subject) -> tuple[DataConfig, Choose, tuple[str, ...]]:
+    """What its sets of images depend on."""
+    return subject.recipe.data, subject.recipe.choose, subject.classes
+
+
+def _reading(config: DataConfig) -> str:
+    """How pixels are read, for people."""
+    rule = rule_of(config)
+    return f"data.range {rule.range}, data.orientation {rule.orientation}" if rule else "data.pixels 1"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from tyro.conf import Positional
 
@@ -13,6 +13,8 @@ from cosub.api.parsing import parse
 from cosub.choices import Way
 from cosub.errors import InputError, nearest
 from cosub.recipes.ranges import Checked, NonNegativeInt, PositiveInt, Rate, require
+
+T = TypeVar("T")
 
 # Columns of bench models: key, title, format.
 _COLUMNS = (
@@ -79,8 +81,17 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     return BENCHMARKS[what](words[1:], as_json)
 
 
+def _parse(kind: type[T], words: list[str], name: str) -> T:
+    """The options of a benchmark, which runs in one process."""
+    options = parse(kind, words, f"cosub bench {name}")
+    from cosub.runs import distributed
+
+    distributed.require_one_process("bench")
+    return options
+
+
 def _step(words: list[str], as_json: bool) -> dict[str, Any]:
-    options = parse(Step, words, "cosub bench step")
+    options = _parse(Step, words, "step")
     from cosub.bench.step import Case, count, measure
     from cosub.runs import distributed
 
@@ -124,7 +135,7 @@ class Table7:
 
 def _table7(words: list[str], as_json: bool) -> dict[str, Any]:
     """The paper's table beside the costs counted here for one step, both as ratios to the supervised baseline."""
-    parse(Table7, words, "cosub bench table7")
+    _parse(Table7, words, "table7")
     from cosub.bench.step import Case, count
     from cosub.paper.sizes.table7 import TABLE7
     from cosub.recipes.architectures import ARCHITECTURES, group_size
@@ -158,7 +169,7 @@ class Coverage:
 
 
 def _coverage(words: list[str], as_json: bool) -> dict[str, Any]:
-    parse(Coverage, words, "cosub bench coverage")
+    _parse(Coverage, words, "coverage")
     from cosub.bench.coverage import coverage
 
     rows = coverage()
@@ -190,7 +201,7 @@ class Loader(Checked):
 
 
 def _loader(words: list[str], as_json: bool) -> dict[str, Any]:
-    options = parse(Loader, words, "cosub bench loader")
+    options = _parse(Loader, words, "loader")
     if not options.path:
         raise InputError("PATH: is missing; name a folder of images after bench loader")
     from cosub.bench.loader import AUGMENTS, Case, decoding, difference, files_of, measure
@@ -243,7 +254,7 @@ def _print_loader(result: dict[str, Any]) -> None:
 
 
 def _models(words: list[str], as_json: bool) -> dict[str, Any]:
-    options = parse(Models, words, "cosub bench models")
+    options = _parse(Models, words, "models")
     from cosub.paper.sizes.models import compare
     from cosub.runs import distributed
 

@@ -49,9 +49,11 @@ def run(words: list[str], as_json: bool) -> dict[str, Any] | None:
     from cosub.data.pixels import plain, rule_of
     from cosub.data.sources import open_source
     from cosub.data.sources.table import write_table
+    from cosub.runs import distributed
     from cosub.runs.progress import counted
     from cosub.runs.tables import number_of
 
+    distributed.require_one_process("check-data")
     config = plain(options.data)  # pixels as stored in the files
     source = open_source(config.at(options.path))
     number = sum(len(examples.labels) for examples in splits(source).values())

@@ -54,10 +54,13 @@ class Options(Checked):
 
 def run(words: list[str], as_json: bool) -> dict[str, Any]:
     options = parse(Options, words, "cosub study")
+    if not options.name and not options.write:
+        return _list(as_json)
+    from cosub.runs import distributed
+
+    distributed.require_one_process("study")
     if options.write:
         return _write(options, as_json)
-    if not options.name:
-        return _list(as_json)
     if options.scale == "paper" and not options.recipe and (rows := printed(options.name)):
         return _paper(rows, as_json)
     made = study(options.name, options.scale, options.recipe)

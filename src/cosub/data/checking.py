@@ -12,7 +12,7 @@ from PIL.ExifTags import IFD, Base
 from torch.utils.data import DataLoader, Dataset
 
 from cosub.data.decoding import BadImage, rgb
-from cosub.data.loading import leave_signals_to_the_trainer
+from cosub.data.loading import context, leave_signals_to_the_trainer
 from cosub.data.overview import splits
 from cosub.data.pixel_range import extent_of
 from cosub.data.pixels import GROUND, LONGEST, Limits, Rule, digest, is_deep, is_deep_colour, limits_of, prepared
@@ -91,6 +91,7 @@ def looks(source: Source, workers: int, rule: Rule | None = None) -> Iterator[Lo
             batch_size=16,
             num_workers=workers,
             collate_fn=list,
+            multiprocessing_context=context(workers),
             worker_init_fn=leave_signals_to_the_trainer,
         )
         for batch in loader:

@@ -172,7 +172,7 @@ def training_loader(dataset: TrainingSet, sampler: StepSampler, workers: int, pi
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        multiprocessing_context=_context(workers),
+        multiprocessing_context=context(workers),
         worker_init_fn=leave_signals_to_the_trainer,
     )
 
@@ -184,12 +184,12 @@ def test_loader(dataset: TestSet, batch_size: int, workers: int, pin_memory: boo
         num_workers=workers,
         collate_fn=collate_test,
         pin_memory=pin_memory,
-        multiprocessing_context=_context(workers),
+        multiprocessing_context=context(workers),
         worker_init_fn=leave_signals_to_the_trainer,
     )
 
 
-def _context(workers: int) -> str | None:
+def context(workers: int) -> str | None:
     """Fork workers from the training process, so that they end when it is killed: a fork server would outlive it."""
     return "fork" if workers and sys.platform == "linux" else None
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from cosub.choices import Choose
 from cosub.data.marks import mark
 from cosub.data.pixels import digest
 from cosub.data.sources import BadImage, Examples, Part, Source, all_images, open_source, with_validation
@@ -41,7 +42,9 @@ class Images:
             yield normalize(pixels.to(device, non_blocking=True), self.inputs), labels.to(device, non_blocking=True)
 
 
-def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test", path: str = "") -> Examples:
+def images_of_run(
+    data: DataConfig, classes: tuple[str, ...], name: str = "test", path: str = "", choose: Choose = "last"
+) -> Examples:
     """The test or training images of a run's data, or other images of the same classes.
 
     Args:
@@ -49,13 +52,14 @@ def images_of_run(data: DataConfig, classes: tuple[str, ...], name: str = "test"
         classes: the run's, in order.
         name: "test", "train", or the path of another set, as in `images_in`.
         path: where the run's data are now; empty: where they were in training.
+        choose: the run's. If best, the validation images are none of the training images.
 
     Raises:
         InputError: if there are no images, or they have other classes.
     """
     if name not in ("test", "train"):
         return images_in(data, classes, name)
-    source = source_of_run(data, classes, path)
+    source = source_of_run(data, classes, path, choose)
     return source.train if name == "train" else source.test
 
 
@@ -81,15 +85,13 @@ def has_moved_to(recipe: Recipe, classes: tuple[str, ...], path: str, fingerprin
     if not fingerprint or recipe.data.EMBEDDED:
         return False
     try:
-        source = source_of_run(recipe.data, classes, path)
+        source = source_of_run(recipe.data, classes, path, recipe.choose)
     except InputError:
         return False
-    if recipe.choose == "best":
-        source = with_validation(source)
     return mark(source, recipe.data.at(path)) == fingerprint
 
 
-def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") -> Source:
+def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "", choose: Choose = "last") -> Source:
     """The data of a run, which may now be at another path. Arguments are those of `images_of_run`.
 
     Raises:
@@ -106,7 +108,7 @@ def source_of_run(data: DataConfig, classes: tuple[str, ...], path: str = "") ->
             f"data.path: {data.place}: has {len(source.classes)} classes, not those of the run "
             f"({', '.join(classes[:3])}, ...)"
         )
-    return source
+    return with_validation(source) if choose == "best" else source
 
 
 def subsample(examples: Examples, number: int, seed: int) -> Examples:

@@ -197,6 +197,11 @@ class Shards(Photographs):
         super().__post_init__()
         require(self.index == "" or self.index.endswith(".npz"), "data.index", self.index, "must end in .npz")
 
+    def at(self, path: str) -> Self:
+        """The index is of the shards at one path, and would be written over with that of others."""
+        moved = path and self.path not in ("", path)
+        return replace(super().at(path), index="") if moved else super().at(path)
+
 
 @dataclass(frozen=True)
 class INaturalist(Photographs):

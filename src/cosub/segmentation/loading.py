@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
 from cosub.data.decoding import BadImage, rgb
-from cosub.data.loading import TrainingSet, leave_signals_to_the_trainer
+from cosub.data.loading import TrainingSet, context, leave_signals_to_the_trainer
 from cosub.data.transforms import Transform
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.scenes import SceneExamples
@@ -52,4 +52,10 @@ class ScenesInOrder(Dataset[Any]):
 
 def scene_loader(examples: SceneExamples, indices: range, workers: int) -> DataLoader[Any]:
     dataset = ScenesInOrder(examples, indices)
-    return DataLoader(dataset, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_trainer)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=context(workers),
+        worker_init_fn=leave_signals_to_the_trainer,
+    )

@@ -38,8 +38,9 @@ def make(trained: Trained, layers: Layers, images: Images, loss: LabelLoss, batc
 
     A branch of a submodel was trained with the factor 1 / (1 - tau), so that the expected sum was that of all layers
     (section 4); L / k would restore that sum. Which of the factors from 1 to L / k is best is measured. Statistics of
-    BatchNorm are those of the images under the factor that is tried, and stay so for the one that is taken. Weights are
-    shared with the run's network, so that many slimmed ones take the memory of one.
+    BatchNorm are those of the images under the factor that is tried, and stay so for the one that is taken. Where no
+    layer is removed, they stay those of the run. Weights are shared with the run's network, so that many slimmed ones
+    take the memory of one.
     """
     recipe = slim_recipe(trained.recipe, layers, trained)
     device = next(trained.network.parameters()).device
@@ -47,12 +48,14 @@ def make(trained: Trained, layers: Layers, images: Images, loss: LabelLoss, batc
     weights, own = trained.network.state_dict(), {name for name, _ in network.named_buffers()}
     taken = {name: weights[name].clone() if name in own else weights[name] for name in network.state_dict()}
     network.load_state_dict(taken, assign=True)
+    total = len(state(trained.network).rates)
+    fresh = images if len(layers) < total else None
     losses: dict[float, float] = {}
-    for factor in factors(len(state(trained.network).rates), len(layers)):
-        _set(network, recipe.kept_scale * factor, images, batch_size)
+    for factor in factors(total, len(layers)):
+        _set(network, recipe.kept_scale * factor, fresh, batch_size)
         losses[factor] = loss_of(network, images, loss, batch_size)
     best = min(losses, key=lambda factor: losses[factor])
-    _set(network, recipe.kept_scale * best, images, batch_size)
+    _set(network, recipe.kept_scale * best, fresh, batch_size)
     recipe = dataclasses.replace(recipe, kept_scale=recipe.kept_scale * best)
     return Slimmed(recipe, network, layers, best, losses[best], losses)
 
@@ -70,9 +73,11 @@ def factors(layers: int, kept: int) -> list[float]:
     return [round((layers / kept) ** (step / (_FACTORS - 1)), 4) for step in range(_FACTORS)]
 
 
-def _set(network: nn.Module, scale: float, images: Images, batch_size: int) -> None:
+def _set(network: nn.Module, scale: float, images: Images | None, batch_size: int) -> None:
+    """Scale the branches. `images`: those that give BatchNorm its statistics; None: it keeps its own."""
     state(network).scale = scale
-    recalibrate(network, images, batch_size)
+    if images is not None:
+        recalibrate(network, images, batch_size)
 
 
 @torch.no_grad()

@@ -51,7 +51,9 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         require_run(folder)
     files = _files(options, what)
     from cosub.cli.analyse.figures import FIGURES
+    from cosub.runs import distributed
 
+    distributed.require_one_process("analyse")
     result = {"runs": list(options.runs), **FIGURES[what](options, files)}
     result |= {key: str(path) for key, path in files.items()}
     if not as_json:

@@ -11,7 +11,6 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cosub.evaluation.report.scoring import Scored
 
@@ -78,13 +77,17 @@ def fit_temperature(scored: Scored) -> float:
 
 def calibration_error(logits: Float[Tensor, "N C"], labels: Tensor) -> float:
     """Expected calibration error: |accuracy - confidence|, over equal bins of confidence, weighted by their images."""
-    return float(multiclass_calibration_error(logits.softmax(1), labels, logits.shape[1], n_bins=BINS, norm="l1"))
+    mean, accuracy, counts = reliability(logits.softmax(1).amax(1), logits.argmax(1) == labels)
+    return float(np.nansum(counts * np.abs(accuracy - mean)) / counts.sum())
 
 
 def reliability(
     confidence: Float[Tensor, " N"], right: Bool[Tensor, " N"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each bin of confidence: mean confidence, accuracy (NaN where it is empty), and number of images."""
+    """Of each bin of confidence: mean confidence, accuracy (both NaN where it is empty), and number of images.
+
+    A confidence of 1 is in the last bin.
+    """
     places = (confidence * BINS).long().clamp(max=BINS - 1)
     counts = torch.bincount(places, minlength=BINS).double()
     sums = [torch.bincount(places, weights=values.double(), minlength=BINS) for values in (confidence, right)]

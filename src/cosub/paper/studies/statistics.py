@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+_NOISE = 1e-12  # equal differences of accuracies differ by less in floating point
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -35,8 +37,11 @@ class Estimate:
 
     @property
     def differs(self) -> bool:
-        """The interval leaves out zero."""
-        return self.half is not None and 0.0 not in self
+        """The interval leaves out zero, and has a width.
+
+        Accuracies are whole numbers of images, by equally many of which few seeds may differ by chance.
+        """
+        return bool(self.error) and 0.0 not in self
 
     @property
     def p(self) -> float | None:
@@ -63,7 +68,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     number = len(values)
     if number < 2:
         return Estimate(values[0], None, 1) if values else None
-    return Estimate(statistics.mean(values), statistics.stdev(values) / math.sqrt(number), number)
+    error = statistics.stdev(values) / math.sqrt(number)
+    return Estimate(statistics.mean(values), error if error > _NOISE else 0.0, number)
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
