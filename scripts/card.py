@@ -6,14 +6,20 @@
     python scripts/card.py evidence --minutes 8              # the experiment of docs/evidence.md; goes on when repeated
     python scripts/card.py --device cpu --tiny               # checks that every row runs; its numbers mean nothing
 
-Writes OUT/NAME.json and NAME.log for each row, OUT/table.md, and prints the table. Set COSUB_DATA to the folder that
-holds cifar10. The exit status is 1 if a bar is missed or a row fails.
+Writes OUT/NAME.json and NAME.log for each row, OUT/table.md, and prints the table. The exit status is 1 if a bar is
+missed or a row fails.
+
+Measures the package of this checkout, installed or not; what the package depends on must be installed (pyproject.toml:
+torch, timm, pydantic, tyro and others), and pytest for the rows of tests. `cifar10-gpu` and `evidence` also need the
+package `datasets`, and COSUB_DATA, the folder that holds cifar10.
 """
 
 import argparse
 import math
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # as for the rows
 
 import torch
 from card import evidence

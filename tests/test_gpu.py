@@ -4,17 +4,29 @@ Imports no other test: a machine with a GPU may lack what those need.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
-from conftest import SMALL, _built, frozen, masked_reference
+from conftest import SMALL, _alive, _built, _vit, frozen, masked_reference
 from tiny import SPAWN, run, run_and_kill, tiny, weights
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import cosub
 
+pytestmark = [
+    pytest.mark.filterwarnings(warning)
+    for warning in (
+        # Dynamo looks at .grad of a block's input, which is no leaf.
+        "ignore:The .grad attribute of a Tensor",
+        # Inductor, and torch where it is set: TF32 is off on purpose.
+        "ignore:.*(TF32|TensorFloat32)",
+        "ignore:Synchronization debug mode is a prototype feature",
+    )
+]
 NAMES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -44,17 +56,65 @@ def never_waiting(device: str) -> Iterator[None]:
     if device == "cpu":
         yield
         return
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")  # which warns, and may raise that, once the mode is set
         yield
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_the_mode_is_put_back_where_its_warning_is_an_error(monkeypatch):
+    modes = []
+
+    def set_mode(mode):
+        modes.append(mode)
+        if mode == "error":
+            warnings.warn("Synchronization debug mode is a prototype feature and so on", stacklevel=2)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
+    with never_waiting("cuda"):  # in these tests it is no error
+        assert modes == ["error"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="prototype"), never_waiting("cuda"):
+            pass
+    assert modes == ["error", "default"] * 2
+
+
+def without_copies(name: str) -> nn.Module:
+    """A family that takes all it needs from the device."""
+    if name == "dinov3":  # for images of any size, timm makes its coordinates on the host, anew in each forward
+        return _alive(_vit("vit_small_patch16_dinov3", depth=3, dynamic_img_size=False))
+    return SMALL[name]()
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies from the host, for which the host waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if function is torch.ops.aten._to_copy.default:
+            self.count += args[0].device.type == "cpu" and result.device.type != "cpu"
+        return result
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_nothing_is_copied_to_the_device_in_forward(name):
+    """Of timm's own; also where there is no GPU. The meta device stands for one."""
+    model = without_copies(name).to("meta").train()
+    with Copies() as copies:
+        model(torch.randn(6, 3, 32, 32, device="meta"))
+    assert not copies.count
+
+
 def steps_that_never_wait(device: str, name: str, change: Callable[[nn.Module], object]) -> None:
     """In forward, loss and backward; the first step compiles, and warms up what allocates."""
     torch.manual_seed(0)
-    model = cosub.attach(SMALL[name](), drop_rate=0.5).to(device).train()
+    model = cosub.attach(without_copies(name), drop_rate=0.5).to(device).train()
     change(model)
     images, labels = torch.randn(6, 3, 32, 32, device=device), torch.arange(6, device=device) % 5
     for step in range(3):
@@ -74,6 +134,15 @@ def test_a_step_never_waits_for_the_device(device, name):
 @pytest.mark.parametrize("name", ["deit3", "swin", "convnext"])
 def test_a_compiled_step_never_waits_for_the_device(name):
     steps_that_never_wait("cuda", name, cosub.compile_blocks)
+
+
+def test_a_submodel_is_not_captured_in_a_graph(monkeypatch):
+    model, images = cosub.attach(SMALL["deit3"](), drop_rate=0.5), torch.randn(6, 3, 32, 32)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match=r"in train mode cannot be captured in a CUDA graph: model\.eval\(\)"):
+        model.train()(images)
+    assert model.eval()(images).shape == (6, 5)
 
 
 def stepped(

@@ -20,6 +20,8 @@ class Setup:
     """Small networks, images and numbers of steps: to check that the row runs."""
     folder: Path
     """The row's own folder, empty."""
+    keep: Callable[[dict[str, Any]], None]
+    """Writes the values of the row as they are so far, so that they outlive its time limit."""
 
     def require_cuda(self, why: str) -> None:
         if self.device != "cuda":

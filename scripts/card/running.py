@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from card.row import Row, Setup, Skipped
+from cosub.paper.studies.ledger import commit
 
 ROOT = Path(__file__).parents[2]
-LEAST = 10  # minimum seconds for a row; with less left it is not started
+LEAST = 40  # minimum seconds for a row; with less left it is not started, because hardly any would end
 _SLOW = 5  # limits are for a GPU; tiny rows get more time, so that a busy laptop suffices
 
 Results = dict[str, dict[str, Any]]
@@ -74,6 +75,8 @@ class Runner:
         result["seconds"] = seconds
         if result["state"] == "started":
             result |= self._why(row, code, limit)
+        elif code != 0:  # after it kept its values
+            result["reason"] = self._why(row, code, limit)["reason"]
         _write(target, result)
         return result
 
@@ -90,16 +93,19 @@ class Runner:
         target = self.out / f"{row.name}.json"
         facts = self._facts(row, torch.cuda.get_device_name() if self.device == "cuda" else "cpu")
         _write(target, facts)
+
+        def keep(values: dict[str, Any]) -> None:
+            _write(target, {**facts, "state": "done", "values": values})
+
         try:
-            found = {"state": "done", "values": row.measure(Setup(self.device, self.tiny, self.out / row.name))}
+            keep(row.measure(Setup(self.device, self.tiny, self.out / row.name, keep)))
         except Skipped as reason:
-            found = {"state": "skipped", "reason": str(reason)}
-        _write(target, {**facts, **found})
+            _write(target, {**facts, "state": "skipped", "reason": str(reason)})
 
     def _facts(self, row: Row, device: str) -> dict[str, Any]:
         versions = {package: importlib.metadata.version(package) for package in ("torch", "timm")}
         facts = {"row": row.name, "state": "started", "on": self.device, "tiny": self.tiny, "device": device}
-        return {**facts, **versions, "commit": _commit()}
+        return {**facts, **versions, "commit": commit()}
 
 
 def _finish(words: list[str], environment: dict[str, str], log: Any, limit: float) -> int | None:
@@ -121,12 +127,6 @@ def _environment(cache: str) -> dict[str, str]:
     """Use this checkout's package and an empty compiler cache, so that compile times are those of a first run."""
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "TORCHINDUCTOR_CACHE_DIR": cache}
-
-
-def _commit() -> str:
-    """The commit by git, or by COSUB_COMMIT if the checkout has no history."""
-    found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip() or os.environ.get("COSUB_COMMIT", "unknown")
 
 
 def _write(target: Path, value: dict[str, Any]) -> None:

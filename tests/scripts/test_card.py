@@ -1,6 +1,8 @@
 """The card's script: its rows, on the CPU and tiny; limits, resuming, verdicts, and the page that it writes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -13,12 +15,14 @@ from safetensors.torch import save_file
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from card import page, running  # noqa: E402
+from card import page, running, steps  # noqa: E402
 from card.row import Bar, Row  # noqa: E402
 from card.running import Runner  # noqa: E402
-from card.suites import outcome  # noqa: E402
+from card.suites import TESTS, Suite, outcome  # noqa: E402
 from card.table import ROWS  # noqa: E402
 from card.training import same_weights  # noqa: E402
+
+from cosub.paper.studies import ledger  # noqa: E402
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "card.py"), "--device", "cpu", "--tiny"]
 UNSEEN = Row(
@@ -43,9 +47,25 @@ def test_a_row_runs_in_a_process_and_is_skipped_with_a_reason(tmp_path):
     assert "skipped: needs a GPU" in (tmp_path / "table.md").read_text()
 
 
-def test_steps_are_measured_and_the_dry_runs_memory_stands_beside(tmp_path):
+@pytest.mark.slow
+def test_the_package_is_that_of_the_checkout(tmp_path):
+    (tmp_path / "cosub.py").write_text("raise ImportError('another one')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([*SCRIPT, "--help"], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_steps_are_measured_and_the_dry_runs_memory_stands_beside(tmp_path, monkeypatch):
     """Here in this process: importing torch once more takes most of the time."""
     row = next(row for row in ROWS if row.name == "vit-l-64-eager")
+    count = steps.planned_bytes
+
+    def counted(case):
+        kept = json.loads((tmp_path / "vit-l-64-eager.json").read_text())
+        assert (kept["state"], "time" in kept["values"]) == ("done", True)  # a limit that falls here loses nothing
+        return count(case)
+
+    monkeypatch.setattr(steps, "planned_bytes", counted)
     Runner(tmp_path, "cpu", True).measure(row)
     done = json.loads((tmp_path / "vit-l-64-eager.json").read_text())
     assert (done["state"], set(done["values"]["time"])) == ("done", {"one copy", "co-training"})
@@ -121,12 +141,43 @@ def test_what_did_not_end_well_is_tried_again_after_the_rest(runner):
 
 def test_the_time_for_all_rows_is_kept(runner, capsys):
     made, _, ran = runner
-    made.run(rows("a", "b"), 20)
-    assert all(limit <= 20 for _, limit in ran)
+    made.run(rows("a", "b"), 42)
+    assert [name for name, _ in ran] == ["a", "b"]
+    assert all(limit <= 42 for _, limit in ran)
     ran.clear()
-    made.run(rows("c"), 5)
+    made.run(rows("c"), 35)
     assert not ran
     assert "c: not started, the time is over" in capsys.readouterr().out
+
+
+def test_values_that_a_row_kept_outlive_its_end(runner, capsys):
+    made, ends, _ = runner
+    ends |= {"a": (None, result({"rate": 1})), "b": (1, result({"rate": 2}))}
+    made.run(rows("a", "b"), 1000)
+    found = made.results()
+    assert [(of["state"], of["values"]["rate"]) for of in found.values()] == [("done", 1), ("done", 2)]
+    out = capsys.readouterr().out
+    assert "a: done" in out
+    assert "after its limit of 45 s" in out
+    assert "status 1: OutOfMemoryError: a lot" in out
+
+
+def test_a_commit_is_named_where_there_is_no_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("COSUB_COMMIT", "0a1b2c3")
+    ledger.commit.cache_clear()
+    try:
+        assert Runner(tmp_path, "cpu", True)._facts(rows("a")[0], "cpu")["commit"] == "0a1b2c3"
+    finally:
+        ledger.commit.cache_clear()
+
+
+def test_tests_that_rows_measure_by_themselves_are_in_no_suite():
+    chosen = [row.measure.chosen for row in ROWS if isinstance(row.measure, Suite)]
+    words = {word for of in chosen for word in re.findall(r"\w+", of)} - {"and", "not"}
+    for name in re.findall(r"def (test_\w+)", TESTS.read_text()):
+        runs = any(eval(of, {word: word in name for word in words}) for of in chosen)
+        assert runs == ("killed" not in name), name
 
 
 def test_results_of_other_machines_are_not_mixed(runner):
