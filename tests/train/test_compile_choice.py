@@ -13,11 +13,13 @@ import cosub
 from cosub.attachment import layers_per_block
 from cosub.cli import main
 from cosub.data.sources import open_source
+from cosub.errors import RunError
 from cosub.recipes import get
 from cosub.recipes.methods import Cotrain
 from cosub.runs import distributed
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
+from cosub.train import compiling
 from cosub.train.checkpoint import Checkpoint
 from cosub.train.compile_choice import Choice, Work, choose, count_work, work_of
 from cosub.train.machine import Machine
@@ -137,6 +139,32 @@ def test_a_run_that_cannot_be_compiled_is_not_compiled_later(on_a_card, monkeypa
     compilation.on = True
     compilation.rehearse(trainer.networks, trainer.micro_step)
     assert not compilation.on
+
+
+def test_memory_that_is_too_small_is_no_fault_of_the_compiler(on_a_card, monkeypatch):
+    """Blocks that are not compiled store more."""
+    trainer, _ = on_a_card
+    trainer.prepare()
+    trainer.compilation.on = True
+
+    def overflow(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("cosub.train.compiling.sum_of_outputs", overflow)
+    with pytest.raises(RunError, match="does not fit into the GPU's memory: take a smaller --batch-size"):
+        trainer.compilation.rehearse(trainer.networks, trainer.micro_step)
+
+
+def test_a_rehearsal_that_fails_leaves_the_network_unchanged(tmp_path, monkeypatch):
+    recipe = tiny(tmp_path / "run", model="test_resnet", model_args={})
+    world, folder = distributed.join("cpu", 600), RunFolder(tmp_path / "run")
+    trainer = Trainer(recipe, open_source(recipe.data), world, folder, Reporter())
+    trainer.prepare()
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    monkeypatch.setattr("cosub.train.compiling.sum_of_outputs", lambda outputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compiling.rehearse(trainer.network, trainer.networks, trainer.micro_step)
+    assert all(torch.equal(before[key], value) for key, value in trainer.network.state_dict().items())
 
 
 def test_the_dry_run_says_it(capsys):

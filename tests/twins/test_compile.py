@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ from test_changes import CHANGES, TOKENS
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._functorch import config as partitioner
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -353,6 +355,26 @@ def test_settings_of_the_partitioner_are_those_of_our_graphs_alone(images):
     assert seen == [False, True]
 
 
+def test_blocks_stay_whole_in_distributed_data_parallel(images):
+    """Their weights take 1.8 MB, and Dynamo would split a graph at the first bucket of 1 MB."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2)
+    cosub.compile_blocks(cosub.attach(model, drop_rate=0.5).train(), backend=backend)
+    model.blocks[0].attn.requires_grad_(False)  # so that the other block has a graph of its own, for one signature
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        DistributedDataParallel(model)(images).sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert len(graphs) == 2
+    assert torch._dynamo.config.optimize_ddp is True
+
+
 def test_rounding_that_changes_shapes_is_refused():
     for rounding in ("bernoulli", "masked"):
         with pytest.raises(ValueError, match=f"rounding: {rounding}"):
@@ -362,6 +384,30 @@ def test_rounding_that_changes_shapes_is_refused():
 
 
 # --- runs
+
+
+def test_blocks_that_a_run_puts_back_have_their_graphs(images, monkeypatch):
+    """As after a step that is not finite, which is looked at uncompiled and with hooks."""
+    from tiny import tiny
+
+    from cosub.runs.distributed import World
+    from cosub.runs.progress import Reporter
+    from cosub.train.compiling import Compilation
+    from cosub.train.finite import find_first_nonfinite
+    from cosub.train.networks import Networks
+
+    model, counter = small(2), CompileCounterWithBackend("aot_eager")
+    networks = Networks({"network": model})
+    compilation = Compilation(tiny("run"), World(0, 1, torch.device("cpu")), Reporter())
+    compilation.on = True
+    monkeypatch.setattr("cosub.train.compiling.compile_blocks", partial(cosub.compile_blocks, backend=counter))
+    for _ in range(2):
+        compilation.apply(networks)
+        model(images).sum().backward()
+        compilation.remove(networks)
+        assert cosub.state(model).run is None
+        assert not find_first_nonfinite(networks.trained, lambda: model(images).sum().item())
+    assert counter.frame_count == 1
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cosub.attachment import active
+from cosub.attachment import active, state
 from cosub.choices import BY_CHANCE
 from cosub.errors import InputError, RunError
 from cosub.recipes.recipe import Recipe
@@ -18,6 +18,12 @@ from cosub.train.micro_step import MicroStep
 from cosub.train.networks import STUDENT, Networks
 from cosub.train.parallel import sum_of_outputs
 from cosub.twins.compilation import compile_blocks, uncompile_blocks
+from cosub.twins.state import Step
+
+_TOO_LARGE = (
+    "the first micro-step does not fit into the GPU's memory: take a smaller --batch-size, more --micro-steps with a "
+    "smaller --group-size, or --checkpointing blocks"
+)
 
 
 class Compilation:
@@ -26,6 +32,7 @@ class Compilation:
     def __init__(self, recipe: Recipe, world: World, reporter: Reporter) -> None:
         self.recipe, self.world, self.reporter = recipe, world, reporter
         self.on = False
+        self.removed: dict[str, Step] = {}
 
     def decide(self, steps: int, work: Callable[[], Work], found: Checkpoint | None) -> None:
         """Decide as the recipe says. With "auto", a continued run stays as it was begun.
@@ -53,20 +60,27 @@ class Compilation:
         self.on = choice.compiled
 
     def apply(self, networks: Networks) -> None:
-        """Compile the blocks of all trained networks, if it was decided so."""
-        if self.on:
-            for network in networks.trained.values():
+        """Compile the blocks of all trained networks, if it was decided so. What was removed has its graphs already."""
+        if not self.on:
+            return
+        for name, network in networks.trained.items():
+            if name in self.removed:
+                state(network).run = self.removed.pop(name)
+            else:
                 compile_blocks(network)
 
     def remove(self, networks: Networks) -> None:
-        for network in networks.trained.values():
+        """Run the blocks uncompiled, until `apply` puts back what is removed."""
+        for name, network in networks.trained.items():
+            if run := state(network).run:
+                self.removed[name] = run
             uncompile_blocks(network)
 
     def rehearse(self, networks: Networks, micro_step: MicroStep) -> None:
         """Try the compiled blocks before the first step; continue uncompiled if they fail.
 
         Raises:
-            RunError: if they fail and the recipe requires compiled blocks.
+            RunError: if memory is too small, or if they fail and the recipe requires compiled blocks.
         """
         if not self.on:
             return
@@ -77,6 +91,8 @@ class Compilation:
                 rehearse(network, networks, micro_step)
             graphs, seconds = stats["unique_graphs"] - before, time.perf_counter() - started
             self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
+        except torch.OutOfMemoryError as error:  # uncompiled blocks store more
+            raise RunError(_TOO_LARGE) from error
         except Exception as error:  # of any kind, from the compiler
             reason = " ".join(str(error).split())[:200]
             if self.recipe.runtime.compile == "on":
@@ -89,14 +105,16 @@ class Compilation:
 
 
 def rehearse(network: nn.Module, networks: Networks, micro_step: MicroStep) -> None:
-    """One forward and backward on blank images, which leaves the network unchanged."""
+    """One forward and backward on blank images, which leaves the network unchanged, also where it fails."""
     before = {key: buffer.clone() for key, buffer in network.named_buffers()}
     recipe, groups, device = micro_step.task.recipe, micro_step.share.groups(0), micro_step.device
     size = len(groups) * recipe.group_size, 3, recipe.resolution, recipe.resolution
     network.train()
-    with active(network, micro_step.submodel(networks, STUDENT, 0, groups)), micro_step.autocast():
-        outputs = network(torch.zeros(size, device=device))
-    sum_of_outputs(outputs).backward()
-    network.zero_grad(set_to_none=True)
-    for name, buffer in network.named_buffers():
-        buffer.copy_(before[name])
+    try:
+        with active(network, micro_step.submodel(networks, STUDENT, 0, groups)), micro_step.autocast():
+            outputs = network(torch.zeros(size, device=device))
+        sum_of_outputs(outputs).backward()
+    finally:
+        network.zero_grad(set_to_none=True)
+        for name, buffer in network.named_buffers():
+            buffer.copy_(before[name])

@@ -7,10 +7,12 @@ equal structure and counts share one graph, at any depth.
 import types
 import warnings
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cosub.choices import BY_CHANCE
 from cosub.submodel import Rows
@@ -63,6 +65,7 @@ class _Steps:
         given = {name: value for name, value in options.items() if name not in inside}
         self.options = {"dynamic": False, **given, "backend": backend}
         self.made: dict[Hashable, Callable[..., Tensor]] = {}
+        self.unsplit = torch._dynamo.config.patch(optimize_ddp=False)
         self.warned = False
 
     def __call__(
@@ -75,7 +78,16 @@ class _Steps:
         if signature not in self.made:
             self.made[signature] = torch.compile(_step(counts), **self.options)
         keeps = tuple(None if of is None else of.keep for of in rows)
-        return self.made[signature](block, x, keeps, args, kwargs)
+        with self._in_one_piece():
+            return self.made[signature](block, x, keeps, args, kwargs)
+
+    def _in_one_piece(self) -> AbstractContextManager[None]:
+        """In the forward of DDP, Dynamo would split a graph where buckets of gradients end, and each part stores more.
+
+        Not only at the first call: a block with frozen weights is compiled again, under the same signature.
+        """
+        inside = DistributedDataParallel._get_active_ddp_module() is not None
+        return self.unsplit if inside else nullcontext()
 
     def _applies(self, block: Twin) -> bool:
         if not (block.training or self.evaluation) or _transformed():

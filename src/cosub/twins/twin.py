@@ -114,6 +114,16 @@ def _refuse_call(block: Twin, x: object) -> None:
         raise RuntimeError(f"an attached model cannot be traced by torch.fx: {_PLAIN}")
     if torch._C._get_tracing_state() and block.cosub.state.trains(block):  # the trace would fix one submodel
         raise RuntimeError(f"an attached model in train mode cannot be traced: model.eval(), or {_PLAIN}")
+    if _captured() and block.cosub.state.trains(block):  # every replay would run one submodel
+        raise RuntimeError(
+            "an attached model in train mode cannot be captured in a CUDA graph: model.eval(), or "
+            "cosub.detach(model) first"
+        )
+
+
+def _captured() -> bool:
+    """Whether CUDA records calls for a graph. It may only be asked where CUDA runs."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def advance(
