@@ -39,7 +39,7 @@ dist: .venv/installed
 # not checked there: jaxtyping 0.3.0 installs its check after conftest.py has been imported.
 $(OLDEST)/installed: pyproject.toml constraints-oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[hub]' hypothesis pytest
+	$(OLDEST)/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[hub,segmentation]' hypothesis pytest
 	touch $@
 
 test-oldest: $(OLDEST)/installed

@@ -79,7 +79,7 @@ def open_run(request: Request) -> Opened:
     distributed.require_one_process("slim")
     world = distributed.join(request.device)
     trained.network.to(world.device)
-    source = source_of_run(recipe.data, trained.classes, request.data.path)
+    source = source_of_run(recipe.data, trained.classes, request.data.path, recipe.choose)
     images = calibration_images(source, recipe, request.calibration, request.images, request.seed)
     scorer = Scorer(trained.network, images, recipe.method.targets, request.batch_size)
     units = units_of(trained, request.unit)

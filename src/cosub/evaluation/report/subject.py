@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from cosub.data.sources import Examples, with_validation
+from cosub.data.sources import Examples
 from cosub.errors import InputError
 from cosub.evaluation.candidates import Candidate
 from cosub.evaluation.images import draw_indices, source_of_run
@@ -47,7 +47,5 @@ def about(
 def _validation(candidate: Candidate, path: str) -> Any:
     """The validation images of the run's data; None where it has none beside the test images."""
     recipe = candidate.recipe
-    source = source_of_run(recipe.data, candidate.classes, path)
-    if recipe.choose == "best":
-        source = with_validation(source)
+    source = source_of_run(recipe.data, candidate.classes, path, recipe.choose)
     return None if source.validation is source.test else source.validation
