@@ -14,7 +14,15 @@ from cosub.recipes import get
 from cosub.recipes.optimizer import Optimizer
 from cosub.recipes.recipe import Recipe
 from cosub.runs.network import build_network
-from cosub.train.optim import build_optimizer, depths, learning_rate, parameter_groups, rate_scales, rate_table
+from cosub.train.optim import (
+    build_optimizer,
+    depths,
+    learning_rate,
+    parameter_groups,
+    rate_scales,
+    rate_table,
+    set_learning_rate,
+)
 
 # DeiT-III on ImageNet-1k from scratch: its published commands.
 DEIT3 = Recipe(
@@ -144,8 +152,7 @@ def test_a_step_multiplies_the_rate_of_each_layer():
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.peak_lr * group["lr_scale"]
+    set_learning_rate(optimizer, recipe.peak_lr)
     optimizer.step()
     moved = {name: (before[name] - parameter).flatten()[0].item() for name, parameter in network.named_parameters()}
     for name, exponent in {"cls_token": 8, "blocks.0.norm1.weight": 7, "blocks.7.norm1.weight": 0}.items():

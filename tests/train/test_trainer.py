@@ -1,5 +1,6 @@
 """The determinism contract: a run is a function of its recipe and its seed."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -8,11 +9,13 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from tiny import before_steps, run, run_and_kill, tiny, weights
+from torch import nn
 
 import cosub
 from cosub.data.sources import open_source
@@ -29,7 +32,7 @@ from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions
 from cosub.train.micro_step import MicroStep, choose_precision
 from cosub.train.networks import Average
-from cosub.train.optim import build_optimizer
+from cosub.train.optim import build_optimizer, learning_rate
 from cosub.train.trainer import Trainer
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -42,6 +45,16 @@ def equal(a, b) -> bool:
 def close(a, b, tolerance=1e-5) -> None:
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def descent(clip: float) -> Optimizer:
+    """An optimizer whose steps are as long as the gradient: a factor on that is no rounding."""
+    return Optimizer(name="sgd", warmup_epochs=0.0, weight_decay=0.0, clip=clip)
+
+
+def logged(out: Path) -> list[dict[str, float]]:
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return [{name: line[name] for name in ("loss", "accuracy", "grad_norm")} for line in lines if "loss" in line]
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +122,51 @@ def test_continued_to_the_bit_whatever_the_state(tmp_path, changes):
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
+@pytest.mark.parametrize(
+    "optimizer", [Optimizer(), descent(clip=0.0), descent(clip=0.05)], ids=["adamw", "sgd", "clip"]
+)
 @pytest.mark.parametrize("micro_steps", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_micro_steps_change_rounding_only(reference, tmp_path, micro_steps):
+def test_micro_steps_change_rounding_only(tmp_path, micro_steps, optimizer):
     # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
-    plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}}
+    plain = {"model_args": {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}, "optimizer": optimizer}
     run(tiny(tmp_path / "one", **plain))
     run(tiny(tmp_path / "parts", micro_steps=micro_steps, **plain))
     close(weights(tmp_path / "one"), weights(tmp_path / "parts"))
+    for ours, theirs in zip(*(logged(tmp_path / name) for name in ("one", "parts")), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_a_gradient_is_cut_to_its_largest_norm(tmp_path):
+    recipe, seen = tiny(tmp_path / "run", lr=1.0, optimizer=descent(clip=1e-4)), []
+    with before_steps(
+        lambda trainer: seen.append(nn.utils.parameters_to_vector(trainer.network.parameters()).detach())
+    ):
+        run(recipe)
+    assert min(line["grad_norm"] for line in logged(tmp_path / "run")) > 1e-2  # before it is cut
+    assert 0 < (seen[1] - seen[0]).norm() < 2.1 * recipe.peak_lr * 1e-4  # SGD's step, with its momentum
+
+
+def test_the_optimizer_has_the_rate_of_each_step_and_depth(tmp_path):
+    recipe = tiny(tmp_path / "run", epochs=2, optimizer=Optimizer(warmup_epochs=0.5, layer_decay=0.5))
+    found = {}
+
+    def note(trainer):  # after the step before
+        if step := trainer.state.step:
+            found[step - 1] = [(group["lr"], group["lr_scale"]) for group in trainer.state.optimizer.param_groups]
+
+    def stop(trainer):
+        if trainer.state.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with before_steps(note), before_steps(stop), pytest.raises(Stopped):
+        run(recipe)
+    with before_steps(note):
+        run(recipe)
+    assert sorted(found) == list(range(43))
+    for step, groups in found.items():
+        assert len({scale for _, scale in groups}) > 2
+        for rate, scale in groups:
+            assert rate == pytest.approx(learning_rate(recipe, step, 22) * scale, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -275,6 +326,21 @@ def test_loaded_network_runs_submodels(reference):
 
 
 def test_averaged_weights_are_the_result(tmp_path):
+    """x_n = m^n x_0 + (1 - m) sum_k m^(n-k) x_k over the steps' weights and running statistics."""
+    convnet = {"model": "test_resnet", "model_args": {}, "drop_rate": 0.2}
+    history: list[dict[str, torch.Tensor]] = []
+    with before_steps(lambda trainer: history.append(copy.deepcopy(trainer.network.state_dict()))):
+        run(tiny(tmp_path / "plain", **convnet))
+    history.append(weights(tmp_path / "plain"))
+    run(tiny(tmp_path / "averaged", ema=0.9, **convnet))
+    for name, value in weights(tmp_path / "averaged").items():
+        expected = 0.9**22 * history[0][name]
+        expected = expected + sum(0.1 * 0.9 ** (22 - step) * history[step][name] for step in range(1, 23))
+        expected = expected if value.is_floating_point() else history[-1][name]
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_averaged_weights_are_those_of_the_checkpoint(tmp_path):
     run(tiny(tmp_path / "plain"))
     run(tiny(tmp_path / "averaged", ema=0.9))
     found = checkpoints.latest(tmp_path / "averaged" / "checkpoints")
