@@ -99,6 +99,12 @@ def weights(out: Path) -> dict[str, Any]:
     return load_file(out / "model.safetensors")
 
 
+def logged(out: Path) -> list[dict[str, float]]:
+    """What a run reported of its steps."""
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return [{name: line[name] for name in ("loss", "accuracy", "grad_norm")} for line in lines if "loss" in line]
+
+
 def together(processes: int, target: Callable[..., None], *arguments: Any) -> list[int | None]:
     """Call a function in several processes that answer each other; their exit codes."""
     with socket.socket() as free:

@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import timm
 import torch
-from tiny import TINY, before_steps, run, run_and_kill, run_together, tiny, together, weights
+from safetensors.torch import save_file
+from tiny import TINY, before_steps, logged, run, run_and_kill, run_together, tiny, together, weights
 
 from cosub.errors import InputError, RunError, Stopped
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.data import Digits
+from cosub.recipes.optimizer import Optimizer
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train import trainer as trainers
@@ -63,18 +68,68 @@ def test_equal_one_process(alone, tmp_path, processes, parallel, micro_steps):
         assert summary[key] == expected[key]
 
 
+# Rows of a process are those of a micro-step of one process. Plain SGD's steps are as long as
+# the gradient, so that a factor on it is no rounding.
+CONVNET = {"model": "test_resnet", "model_args": {}, "batch_size": 192, "group_size": 32, "epochs": 1}
+DROPOUT = {"model_args": TINY, "epochs": 1, "optimizer": Optimizer(name="sgd", warmup_epochs=0.0, clip=0.05)}
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_networks_with_batchnorm_are_trained_and_not_only_evaluated(tmp_path, parallel):
-    """A process normalises by its own rows, as one process does in each of two micro-steps."""
-    convnet = {"model": "test_resnet", "model_args": {}, "batch_size": 192, "group_size": 32, "ema": 0.0, "epochs": 1}
-    run(recipe(tmp_path / "alone", **convnet, micro_steps=2))
-    run_together(recipe(tmp_path / "run", **convnet, parallel=parallel), 2)
+@pytest.mark.parametrize("changes", [{**CONVNET, "ema": 0.0}, CONVNET, DROPOUT], ids=["batchnorm", "ema", "dropout"])
+def test_networks_are_trained_by_several_processes_as_in_several_micro_steps(tmp_path, changes, parallel):
+    run(recipe(tmp_path / "alone", **changes, micro_steps=2))
+    run_together(recipe(tmp_path / "run", **changes, parallel=parallel), 2)
     ours, theirs = weights(tmp_path / "run"), weights(tmp_path / "alone")
     statistics = {name for name in theirs if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
-    assert statistics
     close(*({name: found[name] for name in found.keys() - statistics} for found in (ours, theirs)))
+    assert bool(statistics) == ("model" in changes)
     assert all(ours[name].ne(0).any() for name in statistics if name.endswith("mean"))
-    assert {int(ours[name]) for name in statistics if name.endswith("tracked")} == {7}  # steps of the run
+    # A step of a process moves them once, and two micro-steps twice.
+    assert {int(ours[name]) for name in statistics if name.endswith("tracked")} <= {7}
+    summaries = [RunFolder(tmp_path / name).read_summary() for name in ("run", "alone")]
+    assert summaries[0]["num_images"] == summaries[1]["num_images"] == 360
+    for ours, theirs in zip(*(logged(tmp_path / name) for name in ("run", "alone")), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def _heads(out: str, start: str, parallel: str) -> None:
+    """Fine-tune as by default, and keep what each process starts from."""
+    from cosub.train import builder
+
+    rank, fit = os.environ["RANK"], builder.fit_heads
+
+    def kept(network, *arguments):
+        message = fit(network, *arguments)
+        torch.save(network.state_dict(), f"{out}-{rank}.pt")
+        return message
+
+    builder.fit_heads = kept
+    run(tuned(Path(out), start, parallel=parallel))
+
+
+def tuned(out: Path, start: str, **more):
+    plain = Augment(crop="center", policy="", mixup=0.0, cutmix=0.0, flip=0.0, jitter=0.0)
+    data = Digits(train_images=288)
+    return recipe(out, head="probe", weights=start, choose="best", data=data, epochs=3, augment=plain, ema=0.5, **more)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_fine_tuning_by_several_processes_is_that_of_one(tmp_path, parallel):
+    """A classifier fitted to the features of all, and the best epoch kept."""
+    torch.manual_seed(0)
+    save_file(timm.create_model("vit_tiny_patch16_224", img_size=8, num_classes=7, **PLAIN).state_dict(),
+              tmp_path / "seven.safetensors")  # fmt: skip
+    start = str(tmp_path / "seven.safetensors")
+    alone = run(tuned(tmp_path / "alone", start, micro_steps=2))
+    assert set(together(2, _heads, str(tmp_path / "run"), start, parallel)) == {0}
+    first, second = (torch.load(tmp_path / f"run-{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["head.weight"].any()
+    summary = RunFolder(tmp_path / "run").read_summary()
+    assert summary["chosen_epoch"] == alone["chosen_epoch"]
+    assert summary["top1"] == pytest.approx(alone["top1"], abs=0.01)
+    for name, value in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(weights(tmp_path / "run")[name], value, rtol=1e-3, atol=1e-3)
 
 
 def _buffers(out: str) -> None:

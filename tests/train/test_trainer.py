@@ -9,12 +9,11 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import timm
 import torch
-from tiny import before_steps, run, run_and_kill, tiny, weights
+from tiny import before_steps, logged, run, run_and_kill, tiny, weights
 from torch import nn
 
 import cosub
@@ -50,11 +49,6 @@ def close(a, b, tolerance=1e-5) -> None:
 def descent(clip: float) -> Optimizer:
     """An optimizer whose steps are as long as the gradient: a factor on that is no rounding."""
     return Optimizer(name="sgd", warmup_epochs=0.0, weight_decay=0.0, clip=clip)
-
-
-def logged(out: Path) -> list[dict[str, float]]:
-    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-    return [{name: line[name] for name in ("loss", "accuracy", "grad_norm")} for line in lines if "loss" in line]
 
 
 @pytest.fixture(scope="module")
