@@ -18,6 +18,7 @@ import cosub
 from cosub.cli import main
 from cosub.data.loading import Key
 from cosub.data.sources import fingerprint, open_source
+from cosub.data.transforms import normalize
 from cosub.errors import InputError
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes import get, plugins
@@ -416,6 +417,17 @@ def test_sliding_equals_whole_where_the_window_covers_the_image(network: Segment
     assert slide.shape == (3, 45, 45)
     assert torch.equal(slide, whole)
     torch.testing.assert_close(slide.sum(0), torch.ones(45, 45))
+
+
+@pytest.mark.parametrize("size", [(32, 120), (90, 33), (70, 101)])
+def test_windows_are_put_back_where_they_were(monkeypatch, network: Segmenter, size):
+    """Of a network that looks at each pixel alone."""
+    monkeypatch.setattr(Segmenter, "forward", lambda _self, images: Maps(images[:, :3], images))
+    task = Segmentation(width=8, short_side=min(size))
+    given, image = recipe(task=task), torch.randint(256, (3, *size), dtype=torch.uint8)
+    found = viewer(given, network, Mode(), CPU.device)
+    expected = normalize(image[None], given.inputs).softmax(1)[0]
+    torch.testing.assert_close(drive_alone(found.probabilities(image), network, found), expected, rtol=0, atol=1e-6)
 
 
 def test_a_flipped_image_has_the_flipped_prediction_where_flips_are_averaged(network: Segmenter):

@@ -17,7 +17,7 @@ from tiny import run, tiny
 import cosub
 from cosub.attachment import layers_per_block, state
 from cosub.cli import main
-from cosub.data.sources import open_source
+from cosub.data.sources import open_source, with_validation
 from cosub.errors import InputError
 from cosub.evaluation.images import Images
 from cosub.losses import label_loss
@@ -26,6 +26,7 @@ from cosub.recipes.data import Digits
 from cosub.recipes.inputs import Inputs
 from cosub.runs.folder import Trained, load_run
 from cosub.runs.network import build_network
+from cosub.slimming.calibration_set import calibration_images
 from cosub.slimming.making import make, recalibrate
 from cosub.slimming.scorer import Scorer
 from cosub.slimming.strategies import choose, cost, ends, every_other
@@ -361,6 +362,32 @@ def test_healing_trains_the_slimmed_network_with_the_full_one_as_teacher(slimmed
     assert (healed.recipe.method.kind, healed.recipe.method.teacher) == ("distill", str(finished))
     keys = healed.network.state_dict().keys()
     assert keys == load_run(slimmed).network.state_dict().keys()
+
+
+@pytest.mark.parametrize("model", ["", "test_resnet"])
+def test_healing_starts_from_the_slimmed_network(tmp_path, monkeypatch, capsys, model):
+    run(tiny(tmp_path / "run", **({"model": model, "model_args": {}, "resolution": 32} if model else {})))
+    monkeypatch.setattr("cosub.slimming.slim._HEALING_RATE", 1e-20)
+    words = ["--keep", 2, "--unit", "layer", "--images", 40, "--heal", 1]
+    assert call(capsys, "slim", tmp_path / "run", *words)[0] == 0
+    slimmed, healed = (load_run(tmp_path / f"run-slim-2{ending}").network for ending in ("", "-healed"))
+    for name, value in slimmed.named_parameters():
+        torch.testing.assert_close(healed.get_parameter(name), value, rtol=0, atol=1e-6)
+
+
+def test_a_run_that_chose_its_epoch_is_slimmed_on_images_that_it_was_trained_on(tmp_path, monkeypatch, capsys):
+    run(tiny(tmp_path / "run", choose="best"))
+    seen = []
+
+    def note(source, *arguments):
+        seen.append(source)
+        return calibration_images(source, *arguments)
+
+    monkeypatch.setattr("cosub.slimming.slim.calibration_images", note)
+    assert call(capsys, "slim", tmp_path / "run", "--keep", 2, "--unit", "layer", "--images", 40)[0] == 0
+    trained = with_validation(open_source(Digits()))
+    assert list(seen[0].train.labels) == list(trained.train.labels)
+    assert len(seen[0].train.labels) < 1437
 
 
 def test_a_slimmed_run_is_a_teacher(slimmed, tmp_path):
