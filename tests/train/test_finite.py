@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import before_steps, run, tiny, weights
+from torch import nn
 
 from cosub.errors import RunError
 from cosub.runs.folder import RunFolder
@@ -76,6 +77,31 @@ def test_skip_leaves_the_step_out_and_counts_it(tmp_path, spoil, capfd):
     said = capfd.readouterr().err
     assert "step 10: loss nan" in said
     assert "step 13: loss nan" in said
+
+
+def test_a_step_that_is_left_out_moves_no_running_statistics(tmp_path, monkeypatch):
+    seen, micro_step = {}, MicroStep.run
+
+    def spoiled(self, networks, runners, batch, step, part):
+        if step != 9:
+            return micro_step(self, networks, runners, batch, step, part)
+        first = next(module for module in networks.student.modules() if isinstance(module, nn.BatchNorm2d))
+        handle = first.register_forward_pre_hook(lambda _module, inputs: (inputs[0] * math.nan,))
+        try:
+            return micro_step(self, networks, runners, batch, step, part)
+        finally:
+            handle.remove()
+
+    def note(trainer):
+        seen[trainer.state.step] = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+    monkeypatch.setattr(MicroStep, "run", spoiled)
+    convnet = {"model": "test_resnet", "model_args": {}, "drop_rate": 0.2}
+    with before_steps(note):
+        summary = run(tiny(tmp_path / "run", non_finite="skip", **convnet))
+    assert summary["skipped_steps"] == 1
+    assert all(torch.equal(value, seen[10][name]) for name, value in seen[9].items())
+    assert not all(torch.equal(value, seen[9][name]) for name, value in seen[8].items())
 
 
 def test_too_many_in_a_row_end_the_run(tmp_path, spoil):

@@ -17,10 +17,14 @@ from tiny import before_steps, logged, run, run_and_kill, tiny, weights
 from torch import nn
 
 import cosub
+from cosub.data.loading import permutation
 from cosub.data.sources import open_source
+from cosub.data.transforms import evaluation
 from cosub.errors import InputError, RunError, Stopped
 from cosub.evaluation.accuracy import evaluate
 from cosub.recipes import get
+from cosub.recipes.augmentation import Augment
+from cosub.recipes.inputs import Inputs
 from cosub.recipes.methods import Cosub, Supervised
 from cosub.recipes.optimizer import Optimizer
 from cosub.runs.distributed import World
@@ -96,7 +100,9 @@ def test_killed_at_five_random_steps_and_continued_to_the_bit(reference, tmp_pat
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"ema": 0.9}, id="ema"),
+        pytest.param({"ema": 0.9, "model": "test_resnet", "model_args": {}, "drop_rate": 0.2}, id="ema of batchnorm"),
+        pytest.param({"optimizer": descent(clip=0.05), "micro_steps": 2}, id="sgd"),
+        pytest.param({"precision": "bf16", "checkpointing": "blocks"}, id="bf16", marks=pytest.mark.slow),
         pytest.param({"method": Supervised()}, id="supervised", marks=pytest.mark.slow),
         pytest.param({"optimizer_name": "lamb"}, id="lamb", marks=pytest.mark.slow),
     ],
@@ -317,6 +323,31 @@ def test_loaded_network_runs_submodels(reference):
     assert not network.training
     with cosub.active(network, keep_layers([0, 1], 4, 2)):
         assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+def test_training_images_are_prepared_as_evaluation_prepares_them(tmp_path):
+    """By the recipe's resolution, interpolation, mean and deviation, and whole where nothing is drawn."""
+    inputs = Inputs(1.0, "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    plain = Augment(crop="center", policy="", flip=0.0, jitter=0.0, mixup=0.0, cutmix=0.0)
+    recipe = tiny(tmp_path / "run", inputs=inputs, augment=plain, resolution=12)
+    source = open_source(recipe.data)
+    trainer = Trainer(recipe, source, CPU, RunFolder(tmp_path / "run"), Reporter())
+    trainer.prepare()
+    batch = next(trainer.batches(workers=0))
+    images, _ = trainer.task.prepare(batch.images, batch.labels, 0, range(recipe.num_groups))
+    order = permutation(len(source.train.labels), recipe.seed, 0)[: len(images)].tolist()
+    for image, index in zip(images, order, strict=True):
+        seen = torch.as_tensor(evaluation(12, inputs)(source.train.image(index)))
+        expected = (seen / 255 - torch.tensor(inputs.mean).view(3, 1, 1)) / torch.tensor(inputs.std).view(3, 1, 1)
+        torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
+
+
+def test_accuracy_on_training_images_is_theirs(tmp_path):
+    summary = run(tiny(tmp_path / "run", evaluate_training=True, drop_rate=0.2))
+    source = open_source(get("digits").data)
+    network = cosub.load(tmp_path / "run")
+    found = {name: evaluate(network, getattr(source, name), 10, 8, CPU).top1 for name in ("train", "test")}
+    assert (summary["train_top1"], summary["top1"]) == (found["train"], found["test"])
 
 
 def test_averaged_weights_are_the_result(tmp_path):
