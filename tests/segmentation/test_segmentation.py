@@ -512,6 +512,13 @@ def test_a_run_learns_tests_and_draws(method: str, scenes: Path, tmp_path: Path,
     assert "crop_ratio: is for classification" in capsys.readouterr().err
 
 
+def test_a_run_learns_what_scenes_show(scenes: Path, tmp_path: Path, capsys):
+    """Classes are colours: labels that are not where their pixels are would not be learnt."""
+    learn = ["--method", "cosub", "--loss", "ce-soft", "--lr", "0.01", "--epochs", "20"]
+    assert main([*words(scenes, tmp_path / "run", *learn), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["miou"] > 0.7
+
+
 def test_a_deterministic_run_on_a_gpu_is_refused(scenes: Path, tmp_path: Path):
     """UperNet pools adaptively, whose gradient torch has no deterministic kernel for."""
     given = recipe(data=Scenes(path=str(scenes)), runtime=Runtime(deterministic=True, out=str(tmp_path)))

@@ -416,6 +416,19 @@ def test_a_frontier_has_every_depth_and_strategy_and_the_one_to_beat(finished, c
     assert "exists and is not an empty" in call(capsys, "slim", finished, "--frontier", "--out", tmp_path / "f")[2]
 
 
+@pytest.mark.parametrize("model", ["", "test_resnet"])
+def test_a_frontier_measures_what_the_other_verbs_measure(tmp_path, capsys, model):
+    out = tmp_path / "run"
+    summary = run(tiny(out, **({"model": model, "model_args": {}, "resolution": 32} if model else {})))
+    words = ["--depths", 2, "--unit", "layer", "--strategies", "ends", "--images", 40, "--test-images", 360]
+    _, found, _ = call(capsys, "slim", out, "--frontier", *words, "--out", tmp_path / "f", "--json")
+    points = {point["strategy"]: point["top1"] for point in json.loads(found)["points"]}
+    assert points["full network"] == pytest.approx(summary["top1"], abs=1e-6)
+    words = ["--keep", 2, "--unit", "layer", "--strategy", "every-other", "--images", 40]
+    _, found, _ = call(capsys, "slim", out, *words, "--json")
+    assert points["every-other"] == pytest.approx(json.loads(found)["top1"], abs=1e-6)
+
+
 @pytest.mark.parametrize("summary", ['{"slim": null}', '{"slim": {"asked": {}}}', "[]"])
 def test_a_folder_with_another_summary_is_not_taken_for_the_result(finished, capsys, tmp_path, summary):
     (tmp_path / "there").mkdir()

@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import save_file
 from tiny import TINY, before_steps, logged, run, run_and_kill, run_together, tiny, together, weights
 
+import cosub
 from cosub.errors import InputError, RunError, Stopped
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.data import Digits
 from cosub.recipes.optimizer import Optimizer
+from cosub.runs.distributed import join
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train import trainer as trainers
@@ -154,6 +156,27 @@ def test_processes_evaluate_with_the_same_running_statistics(tmp_path):
     first, second = (torch.load(tmp_path / f"run-{rank}.pt") for rank in range(2))
     assert first.keys() == second.keys() != set()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _logits(out: str) -> None:
+    """A model in a loop of one's own, on the same images in each process."""
+    join("cpu")
+    torch.manual_seed(0)
+    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 3, "init_values": 0.1}
+    model = cosub.attach(timm.create_model("deit3_small_patch16_224", **shape), drop_rate=0.5, seed=3).train()
+    images = torch.randn(8, 3, 32, 32)
+    first = model(images).detach()
+    cosub.state(model).step = 0
+    torch.save((first, model(images).detach()), f"{out}-{os.environ.get('RANK', 'alone')}.pt")
+
+
+def test_each_process_drops_rows_of_its_own(tmp_path):
+    assert set(together(2, _logits, str(tmp_path / "run"))) == {0}
+    _logits(str(tmp_path / "run"))
+    first, second, alone = (torch.load(tmp_path / f"run-{name}.pt") for name in ("0", "1", "alone"))
+    assert all(torch.equal(*pair) for pair in (first, second, alone))  # a step again is the step
+    assert torch.equal(first[0], alone[0])
+    assert not torch.allclose(first[0], second[0], atol=1e-4)
 
 
 def _checkpoint_of_another_step(out: str) -> None:

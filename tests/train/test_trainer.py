@@ -342,6 +342,12 @@ def test_training_images_are_prepared_as_evaluation_prepares_them(tmp_path):
         torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
 
 
+def test_a_run_learns_the_digits(tmp_path):
+    plain = Augment(crop="center", policy="", flip=0.0, jitter=0.0, mixup=0.0, cutmix=0.0)
+    schedule = {"epochs": 16, "lr": 0.06, "drop_rate": 0.2, "optimizer": Optimizer(warmup_epochs=0.5)}
+    assert run(tiny(tmp_path / "run", augment=plain, **schedule))["top1"] > 0.7
+
+
 def test_accuracy_on_training_images_is_theirs(tmp_path):
     summary = run(tiny(tmp_path / "run", evaluate_training=True, drop_rate=0.2))
     source = open_source(get("digits").data)
