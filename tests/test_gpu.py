@@ -177,7 +177,7 @@ def test_contract_fp32(device, name):
     ours, theirs = both(device, name, None)
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
-        assert (value - theirs[key]).abs().max() <= 1e-4 * max(1, theirs[key].abs().max()), key
+        assert (value - theirs[key]).abs().max() <= 1e-3 * theirs[key].abs().max() + 1e-7, key
 
 
 @pytest.mark.parametrize("precision", sorted(NAMES))
