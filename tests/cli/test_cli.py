@@ -391,7 +391,7 @@ def test_bad_images_below_the_share_are_counted_and_above_it_status_3(capsys, tm
     assert status == 3
     assert "cat/3.png" in err.splitlines()[-1]
     assert json.loads((tmp_path / "b" / "summary.json").read_text())["state"] == "failed"
-    assert "go on with a higher --bad-share" in err.splitlines()[-1]
+    assert "goes on with a higher --bad-share" in err.splitlines()[-1]
     status, out, _ = call(capsys, *words, "--out", tmp_path / "b", "--bad-share", 0.5)
     assert (status, json.loads(out)["bad_images"]) == (0, 1)
     assert read_run(tmp_path / "b").bad_share == 0.5  # for verbs that read these images later

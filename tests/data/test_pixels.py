@@ -322,6 +322,16 @@ def test_a_recipe_from_before_reads_pixels_as_then(data):
     assert identity(begun) == identity(before)
 
 
+def test_a_run_of_scratch_goes_on_turning_as_it_began(folder, tmp_path, capsys):
+    words = ["scratch", "--data.path", str(folder), "--out", str(tmp_path / "run")]
+    begun = configure([*words, "--data.orientation", "False"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").write_text(dump(begun))
+    assert identity(configure(words)) == identity(begun)
+    assert configure([*words, "--data.orientation", "True"]).data.orientation  # what is given is refused later
+    assert configure([*words[:-1], str(tmp_path / "new")]).data.orientation
+
+
 def test_a_run_from_before_goes_on_by_the_same_command(tmp_path):
     data, out = write(tmp_path / "data", photographs().astype(np.uint16) * 257), tmp_path / "run"
     run(recipe(data, out, pixels=1))

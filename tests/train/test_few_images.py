@@ -119,13 +119,13 @@ def test_a_dry_run_plans_for_the_images_that_are_stated_or_lie_there(more, epoch
 
 @pytest.mark.parametrize(("more", "batch", "group"), [
     (["--batch-size", 12], 12, 12), (["--batch-size=12"], 12, 12), (["--group-size", 4], 16, 4),
-    (["--group-size", 24], 24, 24), (["--batch-size", 24, "--group-size", 8], 24, 8),
+    (["--group-size", 24], 24, 24), (["--batch-size", 24, "--group-size", 8], 24, 8), (["--batch-size", 128], 128, 64),
 ])  # fmt: skip
 def test_of_batch_and_group_one_follows_from_the_other(more, batch, group, start, folder, tmp_path, capsys):
     recipe, _ = understand(words(start, folder, *more, "--out", tmp_path / "run"))
     assert (recipe.batch_size, recipe.group_size) == (batch, group)
     said = capsys.readouterr().err
-    lines = {"--batch-size": f"inferred: group_size {group}, the batch",
+    lines = {"--batch-size": f"inferred: group_size {group}, for batches of {batch}",
              "--group-size": f"inferred: batch_size {batch}, for 90 training images in groups of {group}"}  # fmt: skip
     for flag, line in lines.items():
         assert (line in said) == (len(more) < 3 and more[0].startswith(flag))

@@ -72,6 +72,8 @@ def configure(
         others=(*others, "--pretrained", "--method", "--source"),
     )
     asked = understood(default=recipe)
+    if (begun := _turned_as_begun(recipe, asked)) != recipe:
+        recipe, asked = begun, understood(default=begun)
     if asked.inputs.mean != recipe.inputs.mean:
         require_mean(asked.inputs.mean)
     flags = {word.split("=")[0].replace("_", "-") for word in words}
@@ -82,11 +84,20 @@ def configure(
     return _inferred(found, understood, named == FINETUNE, flags, planned)
 
 
+def _turned_as_begun(recipe: Recipe, asked: Recipe) -> Recipe:
+    """The recipe, turning photographs or not as a run in the asked folder was begun: defaults may have changed."""
+    from cosub.train.finetuning import turned_as_begun
+    from cosub.train.launch import folder_of
+
+    return turned_as_begun(recipe, folder) if is_run(folder := folder_of(asked)) else recipe
+
+
 def _paired(recipe: Recipe, words: Sequence[str]) -> Recipe:
     """The recipe with batch and group that suit each other, where one is given: the batch is one group, or several."""
     batch, group = (_whole_number(words, flag) for flag in ("--batch-size", "--group-size"))
     if batch and not group:
-        return dataclasses.replace(recipe, batch_size=batch, group_size=batch)
+        whole = batch % recipe.group_size == 0
+        return dataclasses.replace(recipe, batch_size=batch, group_size=recipe.group_size if whole else batch)
     if group and not batch:
         return dataclasses.replace(recipe, batch_size=batch_of(group, recipe.batch_size), group_size=group)
     return recipe

@@ -120,8 +120,8 @@ def check_bad(bad: Sequence[str], num_images: int, share: float) -> None:
     if len(bad) > max(share * num_images, min(num_images - 1, share > 0)):
         raise RunError(
             f"{len(bad)} of {num_images} images cannot be read, more than bad_share {share:g} allows; the first: "
-            f"{sorted(bad)[0]}; mend or remove them, and begin again in another --out, or go on with a higher "
-            "--bad-share"
+            f"{sorted(bad)[0]}; mend or remove them; in training, the same command goes on with a higher --bad-share, "
+            "or begins again in another --out"
         )
 
 

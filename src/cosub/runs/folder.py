@@ -65,15 +65,20 @@ class RunFolder:
             raise InputError(f"out: {self.path}: is not empty and holds no run; name another --out")
 
     def claim(self, recipe: Recipe) -> None:
-        """Make the folder and write the recipe into it, of which, if it is there, only `bad_share` may change."""
+        """Make the folder and write the recipe into it, unless it has it already."""
         self.check(recipe)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            begun = read(self.recipe) if self.recipe.exists() else None
-            if begun is None or begun.bad_share != recipe.bad_share:
-                write_atomically(self.recipe, dump(replace(begun or recipe, bad_share=recipe.bad_share)))
+            if not self.recipe.exists():
+                write_atomically(self.recipe, dump(recipe))
         except OSError as error:
             raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
+
+    def allow(self, bad_share: float) -> None:
+        """Let the run have so many unreadable images from now on; verbs that read these images later do so too."""
+        begun = read(self.recipe)
+        if begun.bad_share != bad_share:
+            write_atomically(self.recipe, dump(replace(begun, bad_share=bad_share)))
 
     @contextmanager
     def lock(self, wait: float, say: Callable[[str], None]) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cosub.attachment import state
+from cosub.data.imagenet import IMAGENET, in_imagenets_order, synsets
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 from cosub.runs.progress import Reporter
@@ -107,6 +108,8 @@ class RunBuilder:
         before = {name: value.clone() for name, value in model.state_dict().items() if name.startswith(heads)}
         messages = load_weights(model, self.recipe.weights)
         theirs, ours = look_up(self.recipe.weights, self.recipe.model).names, self.task.source.classes
+        if not theirs and len(ours) == IMAGENET and not in_imagenets_order(ours):
+            theirs = synsets()
         odd = next((pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]), None)
         if before and odd and len(theirs) == len(ours):
             model.load_state_dict(before, strict=False)

@@ -201,7 +201,8 @@ def for_images(inferred: Inferred, given: Recipe, flags: Set[str], images: int) 
             )
         case True, False:
             inferred = inferred.joined(
-                {"group_size": given.batch_size}, lambda final: f"group_size {final.group_size}, the batch"
+                {"group_size": given.group_size},
+                lambda final: f"group_size {final.group_size}, for batches of {final.batch_size}",
             )
     epochs = epochs_for(images)
     warmup = warmup_for(given.epochs if "--epochs" in flags else epochs)

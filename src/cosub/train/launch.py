@@ -104,12 +104,13 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
         reporter.warn(f"data.path: {where}: there are no data now, and a finished run needs none")
         return
     source = task_type(recipe).open(recipe)
-    kept = summary.get("data")
+    kept, same = summary.get("data"), True
     if isinstance(kept, dict):
         same = kept.get("fingerprint") == mark(source, recipe.data)
     else:  # a run from before summaries had the fingerprint
-        found = checkpoints.latest(folder.checkpoints)
-        same = found is None or found.counters["data"] == fingerprint(source)
+        with suppress(RunError):  # for a result, no checkpoint is needed
+            found = checkpoints.latest(folder.checkpoints)
+            same = found is None or found.counters["data"] == fingerprint(source)
     if not same:
         raise InputError(
             f"data.path: {folder.path}: was trained on other images or classes than are there now; name the same data, "
@@ -168,6 +169,7 @@ def _alone(trainer: Trainer) -> Iterator[None]:
         def enter() -> None:
             trainer.folder.claim(trainer.recipe)
             stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter.say))
+            trainer.folder.allow(trainer.recipe.bad_share)
 
         trainer.world.on_main(enter)
         yield

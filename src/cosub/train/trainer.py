@@ -66,7 +66,9 @@ class Trainer:
         self.data = DataMark.of(source, recipe)
         self.stop = StopRequest(reporter.say)
         self.builder = RunBuilder(self.task, self.network, world, folder.path, reporter)
-        self.new = not checkpoints.exist(folder.checkpoints)
+        self.new = not world.any(
+            checkpoints.exist(folder.checkpoints)
+        )  # as one: building may fit a classifier together
         self.networks = self.builder.networks(self.method) if self.new else Networks({STUDENT: self.network})
 
     def prepare(self) -> None:
@@ -129,8 +131,7 @@ class Trainer:
             self.state.counters.bad.update(batch.bad)
             with synchronised(runners.values(), last=micro_step == self.share.micro_steps - 1):
                 sums += self.micro_step.run(self.networks, runners, batch, self.state.step, micro_step)
-        norm = self.updates.clip(self.state.parameters, self.recipe.optimizer.clip)
-        values = torch.cat([sums, norm.view(1)])
+        values = torch.cat([sums, self.updates.clip(self.state.parameters, self.recipe.optimizer.clip).view(1)])
         bad = (~values.isfinite()).any().float().view(1)
         if not self.updates.make(self.world.mean(bad).view(())):
             self._examine(values, buffers)
