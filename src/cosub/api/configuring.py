@@ -16,7 +16,7 @@ from cosub.api.preparation import require_mean
 from cosub.errors import InputError, nearest
 from cosub.recipes import DEFAULT, FINETUNE, get, recipes
 from cosub.recipes.data import SOURCES
-from cosub.recipes.files import is_run, read
+from cosub.recipes.files import folder_of, is_run, read, turned_as_begun
 from cosub.recipes.finetune import batch_of
 from cosub.recipes.methods import METHODS
 from cosub.recipes.recipe import Recipe, method_for
@@ -72,7 +72,7 @@ def configure(
         others=(*others, "--pretrained", "--method", "--source"),
     )
     asked = understood(default=recipe)
-    if (begun := _turned_as_begun(recipe, asked)) != recipe:
+    if (begun := turned_as_begun(recipe, folder_of(asked))) != recipe:  # the default may have changed
         recipe, asked = begun, understood(default=begun)
     if asked.inputs.mean != recipe.inputs.mean:
         require_mean(asked.inputs.mean)
@@ -82,14 +82,6 @@ def configure(
         return asked
     found = _follows(recipe, model, named == FINETUNE)
     return _inferred(found, understood, named == FINETUNE, flags, planned)
-
-
-def _turned_as_begun(recipe: Recipe, asked: Recipe) -> Recipe:
-    """The recipe, turning photographs or not as a run in the asked folder was begun: defaults may have changed."""
-    from cosub.train.finetuning import turned_as_begun
-    from cosub.train.launch import folder_of
-
-    return turned_as_begun(recipe, folder) if is_run(folder := folder_of(asked)) else recipe
 
 
 def _paired(recipe: Recipe, words: Sequence[str]) -> Recipe:
@@ -136,7 +128,6 @@ def _inferred(
     What is given takes precedence over what is inferred, and a run that has begun over both.
     """
     from cosub.train import finetuning
-    from cosub.train.launch import folder_of
     from cosub.weights.opening import require_weights
 
     recipe = found.recipe
@@ -149,8 +140,6 @@ def _inferred(
             require_weights(recipe.weights)  # before people read what was inferred for them
         images = planned or finetuning.training_images(given, local=planned is not None)
         found = finetuning.for_images(found, given, flags, images) if images else found
-    if everything:
-        found = dataclasses.replace(found, recipe=finetuning.turned_as_begun(found.recipe, folder))
     final = understood(default=found.recipe)
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(found.lines(final)), file=sys.stderr)

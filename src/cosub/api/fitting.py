@@ -8,6 +8,7 @@ from cosub.api.configuring import configure
 from cosub.api.keywords import words_of
 from cosub.api.run import Run
 from cosub.recipes import DEFAULT
+from cosub.recipes.files import folder_of
 from cosub.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def train(recipe: Recipe, callbacks: Sequence["Callback"] = ()) -> Run:
         CosubError: as `fit`.
     """
     from cosub.runs import distributed
-    from cosub.train.launch import folder_of, train
+    from cosub.train.launch import train
 
     try:
         train(recipe, callbacks)

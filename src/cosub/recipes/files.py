@@ -38,6 +38,12 @@ def dump(recipe: Recipe) -> str:
     return json.dumps({"format": FORMAT, **dataclasses.asdict(recipe)}, indent=2) + "\n"
 
 
+def folder_of(recipe: Recipe) -> Path:
+    """Where its run is, or will be."""
+    named = recipe.runtime.out or f"out/{recipe.name}-{recipe.method.kind}-{recipe.seed}"
+    return Path(named).expanduser()
+
+
 def is_run(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is a run's, finished or not."""
     return os.path.isfile(os.path.join(folder, "recipe.json"))  # False for a name that is too long for a file
@@ -101,6 +107,12 @@ def as_begun(recipe: Recipe, run: Recipe) -> Recipe:
     if getattr(asked, "range", None) == "auto" and isinstance(begun.range, tuple):
         values["range"] = begun.range
     return dataclasses.replace(recipe, data=dataclasses.replace(asked, **values))
+
+
+def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
+    there = read_run(folder) if is_run(folder) else recipe
+    return dataclasses.replace(recipe, data=recipe.data.turned(there.data.orientation))
 
 
 def identity(recipe: Recipe) -> str:

@@ -112,12 +112,6 @@ def begun(recipe: Recipe, folder: Path) -> Recipe | None:
     return there if (there.weights, there.model) == (recipe.weights, recipe.model) else None
 
 
-def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe, turning images where a run in that folder does: those from before there was the value do not."""
-    there = read_run(folder) if is_run(folder) else recipe
-    return dataclasses.replace(recipe, data=recipe.data.turned(there.data.orientation))
-
-
 def follow(recipe: Recipe) -> Inferred:
     """A recipe that prepares images as its weights want them.
 

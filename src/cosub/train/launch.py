@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from cosub.data.sources import fingerprint
 from cosub.errors import NO_ROOM, CosubError, InputError, RunError, Stopped
 from cosub.evaluation.accuracy import shares_of
 from cosub.evaluation.metric import headline_metric
+from cosub.recipes.files import folder_of
 from cosub.recipes.recipe import Recipe
 from cosub.runs import distributed
 from cosub.runs.callbacks import Callback
@@ -116,16 +116,6 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
             f"data.path: {folder.path}: was trained on other images or classes than are there now; name the same data, "
             "or another --out"
         )
-
-
-def folder_of(recipe: Recipe) -> Path:
-    """Where its run is, or will be."""
-    return Path(recipe.runtime.out or default_folder(recipe)).expanduser()
-
-
-def default_folder(recipe: Recipe) -> str:
-    """The folder of a run for which none is named."""
-    return f"out/{recipe.name}-{recipe.method.kind}-{recipe.seed}"
 
 
 def plan(trainer: Trainer) -> dict[str, str]:
