@@ -2,17 +2,21 @@
 
     python scripts/performance.py                # counts, and times on this machine's CPU (about ten minutes)
     python scripts/performance.py families       # one model per family, on this machine's CPU (about ten minutes)
+    python scripts/performance.py compiled       # bytes that compiled blocks read and write (about five minutes)
 
 Prints one JSON object per row and writes all of them, with the plots, to out/performance.
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import torch
+from torch._inductor import metrics
 
-from cosub.bench.step import Case, count, measure
+from cosub.bench.step import Case, candidate, count, make_batch, measure
+from cosub.choices import Way
 from cosub.runs.drawing import looks, panels, save
 from cosub.runs.ways import WAYS
 
@@ -73,6 +77,31 @@ def families() -> list[dict]:
 _RATIOS = ("flops", "saved_bytes", "seconds")
 
 
+def compiled() -> list[dict]:
+    """Bytes that the kernels of a compiled block read and write for an image, forward and backward, bf16.
+
+    As Inductor counts them. What does not depend on the number of images, such as weights, is left out.
+    """
+    torch._logging.set_logs(inductor_metrics=True)  # it counts only where it would log
+    rows = []
+    for model, rate in ((HUGE, 0.6), (LARGE, 0.45), (BASE, 0.2)):
+        case = Case(model, rate, 16, depth=1, bf16=True, compiled=True, masked="blocks")
+        moved = {way: _moved(case, way, 32) - _moved(case, way, 16) for way in case.ways}
+        ratio = {way: round(value / moved["masked"], 3) for way, value in moved.items()}
+        rows.append({"model": model, "drop_rate": rate, "bytes_per_image": moved["masked"] / 16, "ratio": ratio})
+    return rows
+
+
+def _moved(case: Case, way: Way, images: int) -> int:
+    torch._dynamo.reset()
+    metrics.reset()
+    case, cpu = dataclasses.replace(case, batch_size=images), torch.device("cpu")
+    network = candidate(case, way, cpu)
+    with torch._inductor.config.patch(force_disable_caches=True):
+        network.loss(*make_batch(case, network, cpu)).backward()
+    return metrics.num_bytes_accessed
+
+
 # Of a count: as which way it is drawn, and what it is.
 _DRAWN = {
     "plain": ("plain", "the same rows, by index_select and index_add (plain)"),
@@ -98,9 +127,11 @@ def plot(curves: dict[str, list[tuple[float, dict]]], target: Path) -> None:
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
-    found = families() if "families" in sys.argv else counts() + cpu()
+    only = {"families": families, "compiled": compiled}
+    chosen = only.get(sys.argv[-1])
+    found = chosen() if chosen else counts() + cpu()
     (OUT / "rows.json").write_text(json.dumps(found, indent=1) + "\n")
     for row in found:
         print(json.dumps(row))
-    if "families" not in sys.argv:
+    if chosen is None:
         plot(sweep(), OUT / "saved-bytes.png")

@@ -35,15 +35,16 @@ def residual(
         rows: the kept rows and their factor.
         shortcut: what the branch is added to, for all rows, where the branch changes the shape; by default `x`.
     """
-    # A compiler fuses the plain operations by itself.
-    if rows is None or rows.keep is None or rows.masked or torch.compiler.is_compiling():
+    if rows is None or rows.keep is None or rows.masked:
         return plain_residual(x, branch, rows, shortcut)
-    if shortcut is not None:
-        around, added = _same_type(shortcut, branch(x.index_select(0, rows.keep)))
-        return _Add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
-    around, kept = _Gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
-    around, added = _same_type(around, branch(kept))
-    return _Add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
+    compiling = torch.compiler.is_compiling()  # Dynamo takes no function with a `jvp`
+    gather, add = (_Gather, _Add) if compiling else (_DualGather, _DualAdd)
+    if shortcut is None:
+        shortcut, kept = gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
+    else:
+        kept = x.index_select(0, rows.keep)
+    around, added = _same_type(shortcut, branch(kept))
+    return add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
 
 
 def plain_residual(
@@ -120,11 +121,6 @@ class _Gather(torch.autograd.Function):
             around = kept.new_zeros(ctx.rows, *kept.shape[1:])
         return around.index_add(0, keep, kept), None
 
-    @staticmethod
-    def jvp(ctx: Any, x: Tensor, _keep: None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (keep,) = ctx.saved_tensors
-        return x.view_as(x), x.index_select(0, keep)
-
 
 class _Add(torch.autograd.Function):
     """`x` with `scale * added` added to its kept rows. Stores the index alone; autograd on its own stores `added`."""
@@ -146,6 +142,19 @@ class _Add(torch.autograd.Function):
         (keep,) = ctx.saved_tensors
         added = gradient.index_select(0, keep) * ctx.scale if ctx.needs_input_grad[1] else None
         return gradient, added, None, None
+
+
+class _DualGather(_Gather):
+    """`_Gather` with forward-mode differentiation."""
+
+    @staticmethod
+    def jvp(ctx: Any, x: Tensor, _keep: None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (keep,) = ctx.saved_tensors
+        return x.view_as(x), x.index_select(0, keep)
+
+
+class _DualAdd(_Add):
+    """`_Add` with forward-mode differentiation."""
 
     @staticmethod
     def jvp(ctx: Any, x: Tensor, added: Tensor, _keep: None, _scale: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -8,8 +8,10 @@ import pytest
 import timm
 import torch
 from conftest import SMALL, _vit, frozen, masked_reference
+from functorch.compile import make_boxed_func
 from test_changes import CHANGES, TOKENS
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._functorch import config as partitioner
 from torch.nn.parallel import DistributedDataParallel
@@ -349,6 +351,29 @@ def test_activations_of_a_block(backend):
             kept = round(16 * (1 - rate)) / 8
             assert ours / masked <= (kept + 0.005 if backend == "eager" else bar), (name, rate, ours / masked)
             assert again == products  # nothing of the kind is computed twice
+
+
+@pytest.mark.parametrize("operation", ["efficient", "plain"])
+def test_backward_writes_the_stream_once_per_layer(operation):
+    """Autograd's backward of `index_select` fills a stream with zeros, adds the kept rows to it, and then adds both."""
+    written = []
+
+    def inspect(graph, inputs):
+        streams = [node for node in graph.graph.nodes if node.op == "call_function" and _rows(node) == 8]
+        written.append(len(streams))
+        return make_boxed_func(graph.forward)
+
+    model = cosub.attach(_vit("deit3_small_patch16_224", depth=3), 0.5, operation=operation).train()
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: make_boxed_func(graph.forward), bw_compiler=inspect)
+    cosub.compile_blocks(model, backend=backend)(torch.ones(4, 3, 32, 32)).sum().backward()
+    layers = 2
+    assert written == [layers if operation == "efficient" else 3 * layers]
+
+
+def _rows(node):
+    """How many rows a node's result has, if it is a tensor."""
+    value = node.meta.get("val")
+    return value.shape[0] if isinstance(value, torch.Tensor) and value.dim() == 3 else 0
 
 
 def test_settings_of_the_partitioner_are_those_of_our_graphs_alone(images):
