@@ -40,10 +40,10 @@ def residual(
     compiling = torch.compiler.is_compiling()  # Dynamo takes no function with a `jvp`
     gather, add = (_Gather, _Add) if compiling else (_DualGather, _DualAdd)
     if shortcut is None:
-        shortcut, kept = gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
+        around, kept = gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
     else:
-        kept = x.index_select(0, rows.keep)
-    around, added = _same_type(shortcut, branch(kept))
+        around, kept = shortcut, x.index_select(0, rows.keep)
+    around, added = _same_type(around, branch(kept))
     return add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
 
 
