@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from cosub.residual import masked_residual, plain_residual, residual
 from cosub.submodel import draw, keep_layers
@@ -57,13 +58,24 @@ def test_a_chain_of_layers_with_the_same_rows_in_use_twice(branch, operation):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is:FutureWarning")  # torch's own rules
-def test_forward_mode_differentiation(branch):
+@pytest.mark.parametrize("transform", ["jvp", "dual numbers", "vmap"])
+def test_where_only_autograd_has_rules(branch, transform):
+    """Forward-mode differentiation, in both of its forms, and `torch.func`."""
     x, along = torch.randn(2, 6, 4, 8, generator=torch.Generator().manual_seed(1))
     rows = draw(6, (2,), torch.Generator().manual_seed(0)).layers()[0]
-    found = [
-        torch.func.jvp(lambda x, way=way: way(way(x, branch, rows), branch, rows, shortcut=2 * x), (x,), (along,))[1]
-        for way in (residual, plain_residual)
-    ]
+    found = []
+    for way in (residual, plain_residual):
+
+        def run(x, way=way):
+            return way(way(x, branch, rows), branch, rows, shortcut=2 * x)
+
+        if transform == "jvp":
+            found.append(torch.func.jvp(run, (x,), (along,))[1])
+        elif transform == "vmap":
+            found.append(torch.func.vmap(run)(torch.stack([x, along])))
+        else:
+            with forward_ad.dual_level():
+                found.append(forward_ad.unpack_dual(run(forward_ad.make_dual(x, along))).tangent)
     torch.testing.assert_close(*found)
     assert found[0].std() > 0.1
 

@@ -35,16 +35,14 @@ def residual(
         rows: the kept rows and their factor.
         shortcut: what the branch is added to, for all rows, where the branch changes the shape; by default `x`.
     """
-    if rows is None or rows.keep is None or rows.masked:
+    if rows is None or rows.keep is None or rows.masked or transformed():
         return plain_residual(x, branch, rows, shortcut)
-    compiling = torch.compiler.is_compiling()  # Dynamo takes no function with a `jvp`
-    gather, add = (_Gather, _Add) if compiling else (_DualGather, _DualAdd)
     if shortcut is None:
-        around, kept = gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
+        around, kept = _Gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
     else:
         around, kept = shortcut, x.index_select(0, rows.keep)
     around, added = _same_type(around, branch(kept))
-    return add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
+    return _Add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
 
 
 def plain_residual(
@@ -83,6 +81,14 @@ def masked_residual(
     return (x if shortcut is None else shortcut) + mask.to(added.dtype).view(-1, *[1] * (added.dim() - 1)) * added
 
 
+def transformed() -> bool:
+    """Whether `torch.func` or forward-mode differentiation is at work, for which `residual` leaves all to autograd.
+
+    A function with rules for these costs three times as much of the host's time in every call.
+    """
+    return torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
 def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
     """Promote both to one type, as `+` does: under autocast their types may differ."""
     if around.dtype is added.dtype:
@@ -98,19 +104,12 @@ class _Gather(torch.autograd.Function):
     rows. Both paths are outputs, so any part of the graph may be missing, frozen or run twice.
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        return x, x.index_select(0, keep)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-        x, keep = inputs
+    def forward(ctx: Any, x: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(keep)
-        ctx.save_for_forward(keep)
         ctx.rows = x.shape[0]
         ctx.set_materialize_grads(False)
+        return x, x.index_select(0, keep)
 
     @staticmethod
     def backward(ctx: Any, around: Tensor | None, kept: Tensor | None) -> tuple[Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -125,38 +124,14 @@ class _Gather(torch.autograd.Function):
 class _Add(torch.autograd.Function):
     """`x` with `scale * added` added to its kept rows. Stores the index alone; autograd on its own stores `added`."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor, added: Tensor, keep: Tensor, scale: float) -> Tensor:
-        return x.index_add(0, keep, added, alpha=scale)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, float], output: Tensor) -> None:
-        *_, keep, ctx.scale = inputs
+    def forward(ctx: Any, x: Tensor, added: Tensor, keep: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(keep)
-        ctx.save_for_forward(keep)
+        ctx.scale = scale
+        return x.index_add(0, keep, added, alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (keep,) = ctx.saved_tensors
         added = gradient.index_select(0, keep) * ctx.scale if ctx.needs_input_grad[1] else None
         return gradient, added, None, None
-
-
-class _DualGather(_Gather):
-    """`_Gather` with forward-mode differentiation."""
-
-    @staticmethod
-    def jvp(ctx: Any, x: Tensor, _keep: None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (keep,) = ctx.saved_tensors
-        return x.view_as(x), x.index_select(0, keep)
-
-
-class _DualAdd(_Add):
-    """`_Add` with forward-mode differentiation."""
-
-    @staticmethod
-    def jvp(ctx: Any, x: Tensor, added: Tensor, _keep: None, _scale: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (keep,) = ctx.saved_tensors
-        return x.index_add(0, keep, added, alpha=ctx.scale)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cosub.choices import BY_CHANCE
+from cosub.residual import transformed
 from cosub.submodel import Rows
 from cosub.twins.twin import Twin, advance, state
 
@@ -90,7 +91,7 @@ class _Steps:
         return self.unsplit if inside else nullcontext()
 
     def _applies(self, block: Twin) -> bool:
-        if not (block.training or self.evaluation) or _transformed():
+        if not (block.training or self.evaluation) or transformed():
             return False
         if not _hooked(block):
             return True
@@ -124,11 +125,6 @@ def structure(block: nn.Module) -> Hashable:
         if isinstance(value, float)
     )
     return repr(block), tensors, numbers
-
-
-def _transformed() -> bool:
-    """Whether a transform of `torch.func` is active."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _hooked(block: nn.Module) -> bool:

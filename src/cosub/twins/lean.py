@@ -12,6 +12,8 @@ from timm.layers.norm import LayerNorm, LayerNorm2d, LayerNormFp32
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cosub.residual import transformed
+
 # Autograd nodes of matrix products: name of the saved input, and index of its edge.
 _PRODUCTS = {"AddmmBackward0": ("mat1", 1), "MmBackward0": ("self", 0), "ConvolutionBackward0": ("input", 0)}
 _BETWEEN = ("ViewBackward0", "UnsafeViewBackward0", "ToCopyBackward0")
@@ -39,7 +41,7 @@ def _certain(block: nn.Module) -> bool:
     """Whether the branch runs only code of known libraries, and no other hooks pack what autograd saves."""
     if (
         torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # pyright: ignore[reportAttributeAccessIssue]
-        or torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
+        or transformed()
     ):
         return False
     modules = block.modules()
