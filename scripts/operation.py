@@ -2,6 +2,7 @@
 
     python scripts/operation.py --against ../before/src     # time per block, this tree's to the other's
     python scripts/operation.py                             # a step of deit3_small at rate 0.5, also lean, to masking
+    python scripts/operation.py --host                      # 24 blocks so narrow that only the host takes time
 
 Steps alternate and medians are compared. Times are CPU seconds, which other load affects less.
 """
@@ -18,14 +19,17 @@ HERE = Path(__file__).resolve().parents[1] / "src"
 WORKER = """
 import sys, time, timm, torch, cosub
 kind, name, size, depth, bf16 = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "bf16"
+narrow = dict(embed_dim=16, num_heads=1) if size == 32 else {}
 torch.manual_seed(0)
-model = timm.create_model(name, depth=depth, img_size=size, drop_path_rate=0.0).train()
+model = timm.create_model(name, depth=depth, img_size=size, drop_path_rate=0.0, **narrow).train()
 if kind == "masked":
     from timm.layers.drop import DropPath
     for block in model.blocks:
         block.drop_path1, block.drop_path2 = DropPath(0.5), DropPath(0.5)
 else:
-    cosub.state(cosub.attach(model, 0.5, copies=1)).checkpointing = "lean" if kind == "lean" else "none"
+    operation = "plain" if kind == "plain" else "efficient"
+    cosub.attach(model, 0.5, copies=1, operation=operation)
+    cosub.state(model).checkpointing = "lean" if kind == "lean" else "none"
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 images = torch.randn(16, 3, size, size)
 for line in sys.stdin:
@@ -75,10 +79,19 @@ def medians(workers: dict[str, Worker], repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="the src folder of another checkout")
+    parser.add_argument("--host", action="store_true", help="bf16 steps of blocks so narrow that kernels take no time")
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     started = time.time()
-    if options.against:
+    if options.host:
+        sources = dict.fromkeys(("masked", "plain", "ours", "lean"), HERE)
+        if options.against:
+            sources["other"] = options.against.resolve()
+        shared = ("deit3_large_patch16_224", "32", "24", "bf16")
+        found = medians({kind: Worker(source, kind, *shared) for kind, source in sources.items()}, options.repeats)
+        for kind, seconds in found.items():
+            print(f"{kind}: {1e3 * seconds:.1f} ms, {seconds / found['masked']:.3f} of masked")
+    elif options.against:
         for precision in ("fp32", "bf16"):
             shared = ("vit_base_patch16_224", "64")
             workers = {

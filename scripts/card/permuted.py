@@ -4,16 +4,11 @@ A layer gathers all rows by a new permutation, whose backward is the inverse. It
 addition is a `cat`. Equal in distribution to `index_add`, with which it is compared.
 """
 
-import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from card.row import Setup
-from card.steps import CO_TRAINING, Steps, timings
-from cosub.bench.step import Candidate, candidate
-from cosub.losses import cosub_loss
 from cosub.twins.compilation import lean
 
 
@@ -69,19 +64,3 @@ class Permuted(nn.Module):
             layer = slice(2 * index, 2 * index + 2)
             x = self.block(block, x, orders[layer].unbind(), inverses[layer].unbind(), kept)
         return model.forward_head(model.norm(x[back]))
-
-
-def atomics(setup: Setup) -> dict[str, Any]:
-    """ViT-L, rate 0.45, 192 images: whole steps of the permuted stream and of `index_add`, both compiled by blocks."""
-    steps = Steps("deit3_large_patch16_224", 0.45, 192, CO_TRAINING)
-    case, device = steps.case(setup), torch.device(setup.device)
-    ours = candidate(dataclasses.replace(case, compiled=True), "cosub", device)
-    plain = candidate(case, "masked", device)  # its drop paths are not called
-    run = Permuted(plain.networks["network"], case.drop_rate, case.backend)
-
-    def loss(images: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(setup.device, torch.bfloat16):
-            return cosub_loss(run(images), targets)
-
-    permuted = Candidate(plain.networks, plain.trained, loss, plain.after)
-    return timings({"index_add": ours, "permuted": permuted}, case, device, 1 if setup.tiny else steps.repeats)

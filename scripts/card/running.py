@@ -69,7 +69,7 @@ class Runner:
         words += ["--out", str(self.out.resolve()), *(["--tiny"] if self.tiny else [])]
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as cache, (self.out / f"{row.name}.log").open("wb") as log:
-            code = _finish(words, _environment(cache), log, limit)
+            code = _finish(words, _environment(cache, self.device), log, limit)
         seconds = round(time.monotonic() - started, 1)
         result = json.loads(target.read_text()) if target.exists() else self._facts(row, "unknown")
         result["seconds"] = seconds
@@ -123,10 +123,11 @@ def _finish(words: list[str], environment: dict[str, str], log: Any, limit: floa
         process.wait()
 
 
-def _environment(cache: str) -> dict[str, str]:
+def _environment(cache: str, device: str) -> dict[str, str]:
     """Use this checkout's package and an empty compiler cache, so that compile times are those of a first run."""
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path, "TORCHINDUCTOR_CACHE_DIR": cache}
+    cpu = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
+    return {**os.environ, **cpu, "PYTHONPATH": path, "TORCHINDUCTOR_CACHE_DIR": cache}
 
 
 def _write(target: Path, value: dict[str, Any]) -> None:

@@ -22,7 +22,9 @@ from card.suites import TESTS, Suite, outcome  # noqa: E402
 from card.table import ROWS  # noqa: E402
 from card.training import same_weights  # noqa: E402
 
+from cosub import residual  # noqa: E402
 from cosub.paper.studies import ledger  # noqa: E402
+from cosub.submodel import draw  # noqa: E402
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "card.py"), "--device", "cpu", "--tiny"]
 UNSEEN = Row(
@@ -71,6 +73,31 @@ def test_steps_are_measured_and_the_dry_runs_memory_stands_beside(tmp_path, monk
     assert (done["state"], set(done["values"]["time"])) == ("done", {"one copy", "co-training"})
     assert set(done["values"]["ms"]) == {"masked", "one copy", "co-training"}
     assert done["values"]["planned_gib"] > 0
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_rows_added_in_place_by_a_kernel(monkeypatch, precision):
+    """Under Triton's interpreter, against autograd's own rules."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where the module defines its kernel
+    from card.in_place import Add, Gather
+
+    found = []
+    for gather, add in ((Gather, Add), (None, None)):
+        if gather is not None:
+            monkeypatch.setattr(residual, "_Gather", gather)
+            monkeypatch.setattr(residual, "_Add", add)
+        torch.manual_seed(0)
+        x = torch.randn(6, 5, 300, dtype=precision, requires_grad=True)  # more than one part of a row
+        rows = draw(6, (4, 3), torch.Generator().manual_seed(0)).layers()
+        operation = residual.plain_residual if gather is None else residual.residual
+        middle = operation(x, lambda h: (h * 1.5).tanh(), rows[0])
+        end = operation(middle, torch.sin, rows[1], shortcut=middle * 2)
+        (end.float() * torch.linspace(0, 1, 300)).sum().backward()
+        found.append((end.detach(), x.grad))
+    for ours, reference in zip(*found, strict=True):
+        away = (ours - reference).float().norm() / reference.float().norm()
+        assert away < (1e-6 if precision == torch.float32 else 4e-3)
 
 
 @pytest.mark.slow
