@@ -128,13 +128,20 @@ def structure(block: nn.Module) -> Hashable:
 
 
 def _hooked(block: nn.Module) -> bool:
-    """Whether a module inside the block has hooks, which Dynamo would trace once and never check again."""
-    modules = block.modules()
-    next(modules)  # the block's own run outside of what is compiled
-    return any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        for module in modules
-    )
+    """Whether a module inside the block has hooks, which Dynamo would trace once and never check again.
+
+    The block's own run outside of what is compiled. This is asked in every call; `modules()` takes over three times as long.
+    """
+    for module in block._modules.values():
+        if module is not None and (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+            or (module._modules and _hooked(module))
+        ):
+            return True
+    return False
 
 
 def lean(
