@@ -130,7 +130,7 @@ def structure(block: nn.Module) -> Hashable:
 def _hooked(block: nn.Module) -> bool:
     """Whether a module inside the block has hooks, which Dynamo would trace once and never check again.
 
-    The block's own run outside of what is compiled. This is asked in every call; `modules()` takes over three times as long.
+    The block's own run outside of what is compiled. This is asked in every call; `modules()` takes three times as long.
     """
     for module in block._modules.values():
         if module is not None and (
