@@ -1,5 +1,6 @@
 """Sources, sampler, transforms and mixing."""
 
+import itertools
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import torch
 from pictures import parquet, picture
 
+from cosub.data import posterizing
 from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
 from cosub.data.mixing import mix, mix_groups
 from cosub.data.sources import BadImage, all_images, fingerprint, open_source
@@ -247,6 +249,28 @@ def test_transforms_give_bytes_of_the_right_size(size, crop, policy):
     for image in (picture(size=(50, 30)), picture(size=(8, 8)).convert("L").convert("RGB")):
         tensor = torch.as_tensor(training(size, augment)(image))
         assert (tensor.shape, tensor.dtype) == ((3, size, size), torch.uint8)
+
+
+POLICIES = ["3a", "original", "originalr", "v0", "v0r", "rand-m9-mstd0.5-inc1", "rand-m0", "augmix-m3-w3"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_each_operation_of_a_policy_at_each_strength(policy):
+    """Drawn at random, the extreme ones are rare: Pillow 13 refuses what RandAugment asks for once in 600 images."""
+    colours = training(32, Augment(crop="center", policy=policy, flip=0, jitter=0)).change.transforms[-2].transforms
+    operations = [op for part in colours for op in posterizing._operations(part)]
+    assert operations
+    for op, magnitude in itertools.product(operations, (0, 0.4, 2.4, 5, 9, 9.99, 10)):
+        op.prob, op.magnitude, op.magnitude_std = 1, magnitude, 0
+        assert op(picture()).size == picture().size
+
+
+def test_no_bit_of_a_black_image_is_kept():
+    image = picture()
+    assert not np.array(posterizing.posterize(image, 0)).any()
+    mask = np.uint8(0b11110000)
+    np.testing.assert_array_equal(np.array(posterizing.posterize(image, 4)), np.array(image) & mask)
+    assert posterizing.posterize(image, 8) is image
 
 
 def test_simple_crop_moves_small_images_by_little():
