@@ -1,6 +1,7 @@
-"""What atomic additions of rows cost: whole steps of co-training, beside two experiments that do without."""
+"""What atomic additions of rows cost: whole steps of co-training, beside three experiments that do without."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -11,32 +12,63 @@ from card.permuted import Permuted
 from card.row import Setup
 from card.steps import CO_TRAINING, Steps, timings
 from cosub import residual
-from cosub.bench.step import candidate
+from cosub.bench.step import Candidate, candidate
 from cosub.losses import cosub_loss
+
+AddRows = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+def copied(x: Tensor, added: Tensor, keep: Tensor, scale: float) -> Tensor:
+    """`x` with `scale * added` added to the rows `keep`: a sum, and a copy of it, into which Inductor fuses the sum."""
+    return x.index_copy(0, keep, x.index_select(0, keep) + scale * added)
+
+
+def functions(add_rows: AddRows) -> dict[str, Any]:
+    """The two functions of the operation, with another way to add rows."""
+
+    class Gather(residual._Gather):
+        @staticmethod
+        def backward(ctx: Any, around: Tensor, kept: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return add_rows(around, kept, ctx.saved_tensors[0], 1.0), None
+
+    class Add(residual._Add):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, added: Tensor, keep: Tensor, scale: float) -> Tensor:
+            ctx.save_for_backward(keep)
+            ctx.scale = scale
+            return add_rows(x, added, keep, scale)
+
+    return {"_Gather": Gather, "_Add": Add}
 
 
 def atomics(setup: Setup) -> dict[str, Any]:
-    """ViT-L, rate 0.45, 192 images, compiled by blocks: the kernel in place and the permuted stream to `index_add`."""
-    from card.in_place import Add, Gather  # needs Triton, which not every build of torch brings
+    """ViT-L, rate 0.45, 192 images, compiled by blocks: three ways relative to `index_add`."""
+    from card.in_place import in_place  # needs Triton, which not every build of torch brings
 
     steps = Steps("deit3_large_patch16_224", 0.45, 192, CO_TRAINING)
     case, device = steps.case(setup), torch.device(setup.device)
     compiled = dataclasses.replace(case, compiled=True)
-    ours, other = (candidate(compiled, "cosub", device) for _ in range(2))
+    ways = {
+        "index_add": candidate(compiled, "cosub", device),
+        "index_copy": _adding(candidate(compiled, "cosub", device), copied),
+        "in place": _adding(candidate(compiled, "cosub", device), in_place),
+    }
     plain = candidate(case, "masked", device)  # its drop paths are not called
     run = Permuted(plain.networks["network"], case.drop_rate, case.backend)
-
-    def in_place(images: Tensor, targets: Tensor) -> Tensor:
-        with mock.patch.multiple(residual, _Gather=Gather, _Add=Add):
-            return other.loss(images, targets)
 
     def permuted(images: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(setup.device, torch.bfloat16):
             return cosub_loss(run(images), targets)
 
-    ways = {
-        "index_add": ours,
-        "in place": dataclasses.replace(other, loss=in_place),
-        "permuted": dataclasses.replace(plain, loss=permuted),
-    }
+    ways["permuted"] = dataclasses.replace(plain, loss=permuted)
     return timings(ways, case, device, 1 if setup.tiny else steps.repeats)
+
+
+def _adding(ours: Candidate, add_rows: AddRows) -> Candidate:
+    found = functions(add_rows)
+
+    def loss(images: Tensor, targets: Tensor) -> Tensor:
+        with mock.patch.multiple(residual, **found):
+            return ours.loss(images, targets)
+
+    return dataclasses.replace(ours, loss=loss)

@@ -56,15 +56,15 @@ def _against(bar: Bar, result: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _values(rows: Sequence[Row], results: Results) -> Iterator[str]:
-    yield "| row | seconds | all measurements |"
-    yield "|---|---|---|"
+    yield "| row | on | seconds | all measurements |"
+    yield "|---|---|---|---|"
     for row in rows:
         result = results.get(row.name)
         if result is None:
-            yield f"| {row.what} | | {NOT_YET} |"
+            yield f"| {row.what} | | | {NOT_YET} |"
             continue
         found = _as_text(result["values"]) if result["state"] == "done" else f"{result['state']}: {result['reason']}"
-        yield f"| {row.what} | {result['seconds']:.0f} | {_in_a_cell(found)} |"
+        yield f"| {row.what} | {result['device']} | {result['seconds']:.0f} | {_in_a_cell(found)} |"
 
 
 def _as_text(values: dict[str, Any]) -> str:

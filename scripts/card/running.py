@@ -48,6 +48,7 @@ class Runner:
             limit = row.limit * (_SLOW if self.tiny else 1)
             result = self._run(row, min(limit, left))
             print(f"{row.name}: {result['state']} in {result['seconds']:.0f} s {result.get('reason', '')}", flush=True)
+            print(f"  {json.dumps(result.get('values', {}))}", flush=True)  # the machine may be gone before the table
 
     def results(self) -> Results:
         """The results by name. Exits if the folder holds results of another device or size, which must not be mixed."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -15,12 +16,14 @@ from cosub.recipes.data import Folder
 from cosub.recipes.methods import Cosub
 from cosub.train.machine import Machine
 from cosub.train.planning import plan
+from cosub.twins.compilation import lean
 
-How = Literal["eager", "blocks", "whole"]
+How = Literal["eager", "blocks", "whole", "lean"]
 GIB = 2**30
 
 Ways = dict[str, tuple[Way, How]]
 MASKED: Ways = {"masked": ("masked", "blocks")}
+LEAN: Ways = {"masked storing as ours": ("masked", "lean")}
 CO_TRAINING: Ways = {"co-training": ("cosub", "blocks")}
 ONE_COPY: Ways = {"one copy": ("efficient", "blocks")}
 EAGER: Ways = {"masked": ("masked", "eager"), "one copy": ("efficient", "eager"), "co-training": ("cosub", "eager")}
@@ -61,11 +64,15 @@ class Steps:
 
 def _with(case: Case, how: How) -> Case:
     masked = "whole" if how == "whole" else "blocks"
-    return dataclasses.replace(case, compiled=how != "eager", masked=masked)
+    backend = lean(case.backend) if how == "lean" else case.backend
+    return dataclasses.replace(case, compiled=how != "eager", masked=masked, backend=backend)
 
 
 def timings(ready: dict[str, Candidate], case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Milliseconds and GiB of each, both also as ratios to the first, and seconds of compiling."""
+    """Milliseconds and GiB of each, both also as ratios to the first, and seconds of compiling.
+
+    The ratio of times is the median over the turns, in each of which all take one step.
+    """
     first = next(iter(ready))
     batch = make_batch(case, ready[first], device)
     timed = take_turns(ready, batch, device, repeats)
@@ -73,16 +80,17 @@ def timings(ready: dict[str, Candidate], case: Case, device: torch.device, repea
         "ms": {name: round(1e3 * of.median, 2) for name, of in timed.items()},
         "spread_ms": {name: [round(1e3 * end(of.seconds), 2) for end in (min, max)] for name, of in timed.items()},
         "first_s": {name: round(of.first - of.median, 1) for name, of in timed.items()},
-        "time": _ratios({name: of.median for name, of in timed.items()}, first),
+        "time": {
+            name: round(median(ours / base for ours, base in zip(of.seconds, timed[first].seconds, strict=True)), 3)
+            for name, of in timed.items()
+            if name != first
+        },
     }
     if device.type == "cuda":
         found["peak_gib"] = {name: round(of.peak / GIB, 3) for name, of in timed.items()}
-        found["peak"] = _ratios({name: of.peak for name, of in timed.items()}, first)
+        found["peak"] = {name: round(of.peak / timed[first].peak, 3) for name, of in timed.items() if name != first}
+        found["alloc_retries"] = torch.cuda.memory_stats(device)["num_alloc_retries"]  # above 0, times are too long
     return found
-
-
-def _ratios(values: dict[str, float], first: str) -> dict[str, float]:
-    return {name: round(value / values[first], 3) for name, value in values.items() if name != first}
 
 
 def planned_bytes(case: Case) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from card import page, running, steps  # noqa: E402
+from card.atomics import copied, functions  # noqa: E402
 from card.row import Bar, Row  # noqa: E402
 from card.running import Runner  # noqa: E402
 from card.suites import TESTS, Suite, outcome  # noqa: E402
@@ -75,29 +77,48 @@ def test_steps_are_measured_and_the_dry_runs_memory_stands_beside(tmp_path, monk
     assert done["values"]["planned_gib"] > 0
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_rows_added_in_place_by_a_kernel(monkeypatch, precision):
-    """Under Triton's interpreter, against autograd's own rules."""
+@pytest.fixture(params=["index_copy", "in place"])
+def add_rows(request, monkeypatch):
+    if request.param == "index_copy":
+        return copied
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where the module defines its kernel
-    from card.in_place import Add, Gather
+    from card.in_place import in_place
 
+    return in_place
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_other_ways_to_add_rows(monkeypatch, add_rows, precision):
+    """The kernel runs under Triton's interpreter. Compared with autograd's own rules."""
     found = []
-    for gather, add in ((Gather, Add), (None, None)):
-        if gather is not None:
-            monkeypatch.setattr(residual, "_Gather", gather)
-            monkeypatch.setattr(residual, "_Add", add)
+    for operation in (residual.residual, residual.plain_residual):
         torch.manual_seed(0)
         x = torch.randn(6, 5, 300, dtype=precision, requires_grad=True)  # more than one part of a row
         rows = draw(6, (4, 3), torch.Generator().manual_seed(0)).layers()
-        operation = residual.plain_residual if gather is None else residual.residual
-        middle = operation(x, lambda h: (h * 1.5).tanh(), rows[0])
-        end = operation(middle, torch.sin, rows[1], shortcut=middle * 2)
+        with mock.patch.multiple(residual, **functions(add_rows)):
+            middle = operation(x, lambda h: (h * 1.5).tanh(), rows[0])
+            end = operation(middle, torch.sin, rows[1], shortcut=middle * 2)
         (end.float() * torch.linspace(0, 1, 300)).sum().backward()
         found.append((end.detach(), x.grad))
     for ours, reference in zip(*found, strict=True):
         away = (ours - reference).float().norm() / reference.float().norm()
         assert away < (1e-6 if precision == torch.float32 else 4e-3)
+
+
+@pytest.mark.parametrize("stream", ["fp32", "bf16"])
+def test_the_kernel_compiles_for_a_gpu(stream):
+    """Which the interpreter does not show, and needs no GPU."""
+    triton = pytest.importorskip("triton")
+    from card.in_place import PART, kernel
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types = {"stream": f"*{stream}", "added": "*bf16", "keep": "*i64", "scale": "fp32", "width": "i32"}
+    source = ASTSource(triton.runtime.JITFunction(kernel.fn), {**types, "part": "constexpr"}, constexprs={"part": PART})
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+    assert "atom" not in compiled.asm["ptx"]
+    assert "red." not in compiled.asm["ptx"]
 
 
 @pytest.mark.slow
@@ -242,7 +263,7 @@ def test_the_page_has_the_rows_between_its_markers(tmp_path):
     assert text.startswith(f"before\n{page.BEGIN}\n\ncpu, torch 2, timm 1, commit c.\n\n| row |")
     assert text.endswith(f"|\n\n{page.END}\nafter\n")
     assert "old" not in text
-    assert "| a row | 3 | time: ours: 0.5; rate: 99 |" in text
+    assert "| a row | cpu | 3 | time: ours: 0.5; rate: 99 |" in text
 
 
 def test_the_rows_of_docs_are_those_of_the_script():

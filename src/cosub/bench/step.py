@@ -57,7 +57,7 @@ class Case:
     ways: tuple[Way, ...] = WAYS
     masked: Literal["whole", "blocks"] = "whole"
     """How the masked network is compiled; ours are always compiled by blocks."""
-    backend: str = "inductor"
+    backend: str | Callable[..., Any] = "inductor"
 
 
 @dataclass(frozen=True)
