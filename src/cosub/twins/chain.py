@@ -1,4 +1,4 @@
-"""ByobNet and CSPNet: one residual layer per block, on maps `(R, C, H, W)`; its modules run in sequence.
+"""ByobNet and CSPNet: one residual layer per block, on maps `(R, C, H, W)`.
 
 Shortcuts, which may change the shape, and the activation after the addition run on all rows. A block of ByobNet without
 a shortcut has no residual layer and is left as it is.
@@ -10,19 +10,11 @@ from timm.models import byobnet, cspnet
 from torch import Tensor, nn
 
 from cosub.submodel import Rows
+from cosub.twins.sequence import Sequence
 from cosub.twins.twin import Twin, untouched
 
 
-class _Chain(Twin):
-    layers = 1
-
-    def _branch(self, h: Tensor) -> Tensor:
-        for name in self.branches[0]:
-            h = getattr(self, name)(h)
-        return h
-
-
-class _Byob(_Chain):
+class _Byob(Sequence):
     around = ("shortcut", "act")
     shortcut: Any
     act: Any
@@ -33,7 +25,7 @@ class _Byob(_Chain):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
-        return self.act(untouched(self.residual(x, self._branch, rows[0], shortcut=around), x))
+        return self.act(untouched(self.residual(x, self.branch, rows[0], shortcut=around), x))
 
 
 class ByobBasic(_Byob, byobnet.BasicBlock):
@@ -71,7 +63,7 @@ class ByobAttention(_Byob, byobnet.SelfAttnBlock):
     timm_class = byobnet.SelfAttnBlock
 
 
-class CSPBottleneck(_Chain, cspnet.BottleneckBlock):
+class CSPBottleneck(Sequence, cspnet.BottleneckBlock):
     """Twin of CSPNet's bottleneck."""
 
     act3: Any
@@ -80,27 +72,27 @@ class CSPBottleneck(_Chain, cspnet.BottleneckBlock):
     timm_class = cspnet.BottleneckBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.act3(untouched(self.residual(x, self._branch, rows[0]), x))
+        return self.act3(untouched(self.residual(x, self.branch, rows[0]), x))
 
 
-class CSPDark(_Chain, cspnet.DarkBlock):
+class CSPDark(Sequence, cspnet.DarkBlock):
     """Twin of 1 x 1, k x k."""
 
     branches = (("conv1", "attn", "conv2"),)
     timm_class = cspnet.DarkBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self._branch, rows[0])
+        return self.residual(x, self.branch, rows[0])
 
 
-class CSPEdge(_Chain, cspnet.EdgeBlock):
+class CSPEdge(Sequence, cspnet.EdgeBlock):
     """Twin of k x k, 1 x 1."""
 
     branches = (("conv1", "attn", "conv2"),)
     timm_class = cspnet.EdgeBlock
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self._branch, rows[0])
+        return self.residual(x, self.branch, rows[0])
 
 
 class _CrossStage(Twin):

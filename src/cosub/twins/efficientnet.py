@@ -19,24 +19,16 @@ from timm.models._efficientnet_blocks import (
 from torch import Tensor
 
 from cosub.submodel import Rows
-from cosub.twins.twin import Twin
+from cosub.twins.sequence import Sequence
 
 
-class _Skipping(Twin):
-    layers = 1
-    aa: Any
-    se: Any
-    bn_s2d: Any
-
+class _Skipping(Sequence):
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return int(block.has_skip)
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self._branch, rows[0])
-
-    def _branch(self, h: Tensor) -> Tensor:
-        raise NotImplementedError
+        return self.residual(x, self.branch, rows[0])
 
 
 class ConvTwin(_Skipping, ConvBnAct):
@@ -45,21 +37,12 @@ class ConvTwin(_Skipping, ConvBnAct):
     branches = (("conv", "bn1", "aa"),)
     timm_class = ConvBnAct
 
-    def _branch(self, h: Tensor) -> Tensor:
-        return self.aa(self.bn1(self.conv(h)))
-
 
 class SeparableTwin(_Skipping, DepthwiseSeparableConv):
     """Twin of a depthwise and a pointwise convolution."""
 
     branches = (("conv_s2d", "bn_s2d", "conv_dw", "bn1", "aa", "se", "conv_pw", "bn2"),)
     timm_class = DepthwiseSeparableConv
-
-    def _branch(self, h: Tensor) -> Tensor:
-        if self.conv_s2d is not None:
-            h = self.bn_s2d(self.conv_s2d(h))
-        h = self.se(self.aa(self.bn1(self.conv_dw(h))))
-        return self.bn2(self.conv_pw(h))
 
 
 class InvertedTwin(_Skipping, InvertedResidual):
@@ -68,23 +51,12 @@ class InvertedTwin(_Skipping, InvertedResidual):
     branches = (("conv_s2d", "bn_s2d", "conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3"),)
     timm_class = InvertedResidual
 
-    def _branch(self, h: Tensor) -> Tensor:
-        if self.conv_s2d is not None:
-            h = self.bn_s2d(self.conv_s2d(h))
-        h = self.bn1(self.conv_pw(h))
-        h = self.se(self.aa(self.bn2(self.conv_dw(h))))
-        return self.bn3(self.conv_pwl(h))
-
 
 class EdgeTwin(_Skipping, EdgeResidual):
     """Twin of fused MBConv."""
 
     branches = (("conv_exp", "bn1", "aa", "se", "conv_pwl", "bn2"),)
     timm_class = EdgeResidual
-
-    def _branch(self, h: Tensor) -> Tensor:
-        h = self.se(self.aa(self.bn1(self.conv_exp(h))))
-        return self.bn2(self.conv_pwl(h))
 
 
 class CondConvTwin(_Skipping, CondConvResidual):
@@ -93,7 +65,7 @@ class CondConvTwin(_Skipping, CondConvResidual):
     branches = (("routing_fn", "conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3"),)
     timm_class = CondConvResidual
 
-    def _branch(self, h: Tensor) -> Tensor:
+    def branch(self, h: Tensor) -> Tensor:
         routing = torch.sigmoid(self.routing_fn(F.adaptive_avg_pool2d(h, 1).flatten(1)))
         h = self.bn1(self.conv_pw(h, routing))
         h = self.se(self.bn2(self.conv_dw(h, routing)))
@@ -106,10 +78,6 @@ class UniversalTwin(_Skipping, UniversalInvertedResidual):
     branches = (("dw_start", "pw_exp", "dw_mid", "se", "pw_proj", "dw_end", "layer_scale"),)
     timm_class = UniversalInvertedResidual
 
-    def _branch(self, h: Tensor) -> Tensor:
-        h = self.se(self.dw_mid(self.pw_exp(self.dw_start(h))))
-        return self.layer_scale(self.dw_end(self.pw_proj(h)))
-
 
 class MobileAttentionTwin(_Skipping, MobileAttention):
     """Twin of MobileNetV4's attention. One with a conditional position encoding, which timm never builds, is left."""
@@ -120,6 +88,3 @@ class MobileAttentionTwin(_Skipping, MobileAttention):
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return int(block.has_skip and block.conv_cpe_dw is None)
-
-    def _branch(self, h: Tensor) -> Tensor:
-        return self.layer_scale(self.attn(self.norm(h)))

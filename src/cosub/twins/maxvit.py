@@ -16,11 +16,11 @@ from timm.models.maxxvit import (
 from torch import Tensor, nn
 
 from cosub.submodel import Rows
+from cosub.twins.sequence import Sequence
 from cosub.twins.twin import Twin
 
 
-class _Convolution(Twin):
-    layers = 1
+class _Convolution(Sequence):
     around = ("shortcut",)
     shortcut: nn.Module
 
@@ -30,24 +30,14 @@ class _Convolution(Twin):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
-        return self.residual(x, self._branch, rows[0], shortcut=around)
-
-    def _branch(self, h: Tensor) -> Tensor:
-        raise NotImplementedError
+        return self.residual(x, self.branch, rows[0], shortcut=around)
 
 
 class MaxMBConv(_Convolution, MbConvBlock):
     """Twin of the pre-normalised MBConv, maps `(R, C, H, W)`; its BatchNorm sees the kept rows alone."""
 
-    se_early: Any
-    se: Any
     branches = (("pre_norm", "down", "conv1_1x1", "norm1", "conv2_kxk", "se_early", "norm2", "se", "conv3_1x1"),)
     timm_class = MbConvBlock
-
-    def _branch(self, h: Tensor) -> Tensor:
-        h = self.conv2_kxk(self.norm1(self.conv1_1x1(self.down(self.pre_norm(h)))))
-        h = self.norm2(h if self.se_early is None else self.se_early(h))
-        return self.conv3_1x1(h if self.se is None else self.se(h))
 
 
 class MaxConvNeXt(_Convolution, ConvNeXtBlock):
@@ -56,7 +46,7 @@ class MaxConvNeXt(_Convolution, ConvNeXtBlock):
     branches = (("down", "conv_dw", "norm", "mlp", "ls"),)
     timm_class = ConvNeXtBlock
 
-    def _branch(self, h: Tensor) -> Tensor:
+    def branch(self, h: Tensor) -> Tensor:
         h = self.conv_dw(self.down(h))
         if self.use_conv_mlp:
             return self.ls(self.mlp(self.norm(h)))

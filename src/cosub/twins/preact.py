@@ -10,6 +10,7 @@ from timm.models.resnetv2 import Bottleneck, PreActBasic, PreActBottleneck
 from torch import Tensor, nn
 
 from cosub.submodel import Rows
+from cosub.twins.sequence import Sequence
 from cosub.twins.twin import Twin, untouched
 
 
@@ -60,10 +61,9 @@ class V2Bottleneck(_PreActivated, PreActBottleneck):
         return self.conv3(self.norm3(self.conv2(self.norm2(self.conv1(h)))))
 
 
-class V2PostBottleneck(Twin, Bottleneck):
+class V2PostBottleneck(Sequence, Bottleneck):
     """Twin of the bottleneck in the order of the first ResNet."""
 
-    layers = 1
     downsample: Any
     branches = (("conv1", "norm1", "conv2", "norm2", "conv3", "norm3"),)
     around = ("downsample", "act3")
@@ -71,10 +71,7 @@ class V2PostBottleneck(Twin, Bottleneck):
 
     def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
         around = None if self.downsample is None else self.downsample(x)
-        return self.act3(untouched(self.residual(x, self._branch, rows[0], shortcut=around), x))
-
-    def _branch(self, h: Tensor) -> Tensor:
-        return self.norm3(self.conv3(self.norm2(self.conv2(self.norm1(self.conv1(h))))))
+        return self.act3(untouched(self.residual(x, self.branch, rows[0], shortcut=around), x))
 
 
 class NFBlock(_PreActivated, NormFreeBlock):
