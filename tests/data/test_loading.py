@@ -3,7 +3,11 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
+import random
+import signal
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -102,6 +106,22 @@ def test_more_copies_than_groups_are_cautioned(tmp_path):
     assert any("repetitions share a group" in line for line in said)
 
 
+class Ignored:
+    """As images: which of the three signals a process that loads them ignores."""
+
+    def __getitem__(self, _key):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        return torch.tensor([signal.getsignal(number) is signal.SIG_IGN for number in numbers]), 0, []
+
+
+def test_workers_ignore_the_signals_that_stop_the_trainer():
+    from cosub.train.signals import StopRequest
+
+    with StopRequest().listening():
+        (batch,) = training_loader(Ignored(), [[Key(0, 0, 0)]], 1, False)
+    assert batch.images.all()
+
+
 # --- decoding at reduced scale
 
 
@@ -129,6 +149,20 @@ def test_a_reduced_crop_shows_the_same_box(tmp_path, scale):
     assert (small - full).abs().mean() < 0.7
     moved = files.image(0, lambda image: crop.cut(image, (left + 2 * scale, top, width, height), 1)).float()
     assert (small - full).abs().mean() < (small - moved).abs().mean()
+
+
+@pytest.mark.parametrize("min_area", [0.001, 0.08])
+def test_a_crop_of_few_pixels_has_one_at_least_and_lies_inside(min_area):
+    crop = RandomResizedCrop(8, min_area, 0.5, "bicubic")
+    for width, height in itertools.product(range(1, 7), repeat=2):
+        image = Image.new("RGB", (width, height))
+        for seed in range(50):
+            random.seed(seed)
+            (left, top, *sides), _ = crop.draw(image)
+            assert min(sides) > 0
+            assert 0 <= left <= width - sides[0]
+            assert 0 <= top <= height - sides[1]
+        assert crop(image).shape == (3, 8, 8)
 
 
 def test_the_scale_is_the_least_at_which_the_box_has_the_targets_pixels(tmp_path):
@@ -167,9 +201,6 @@ def test_what_is_drawn_does_not_depend_on_the_decoding(photographs):
     plain = RandomResizedCrop(32, 0.08, 0.0, "bicubic")
     with Image.open(photographs.paths[0]) as image:
         png = encoded(image.convert("RGB"), "PNG")
-    import io
-    import random
-
     boxes = []
     for opened in (lambda: photographs.paths[0], lambda: io.BytesIO(png)):
         random.seed(4)
@@ -181,8 +212,6 @@ def test_what_is_drawn_does_not_depend_on_the_decoding(photographs):
 
 
 def _seeded(files: Files, crop: RandomResizedCrop) -> torch.Tensor:
-    import random
-
     random.seed(7)
     return files.image(0, crop)
 
@@ -261,6 +290,23 @@ def test_an_epoch_over_damaged_images_is_the_same_with_any_number_of_workers(spo
     check_bad(bad, len(examples.labels), share=0.9)
     with pytest.raises(RunError, match=r"more than bad_share 0\.1 allows"):
         check_bad(bad, len(examples.labels), share=0.1)
+
+
+@pytest.mark.parametrize("action", ["default", "error"])
+def test_no_warning_of_pillow_is_seen_and_what_others_show_once_stays_shown(action, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns of larger ones
+    png = encoded(picture(size=(50, 30)), "PNG")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter(action)
+        warnings.filterwarnings("default", "of the loop")
+        filters = list(warnings.filters)
+        for _ in range(3):
+            warnings.warn("of the loop", stacklevel=1)
+            assert decode(lambda: io.BytesIO(png), "").size == (50, 30)
+            with pytest.raises(BadImage, match="UnidentifiedImageError"):
+                decode(lambda: io.BytesIO(b"x"), "")
+        assert warnings.filters == filters
+    assert [str(each.message) for each in seen] == ["of the loop"]
 
 
 def test_bytes_that_are_no_image_have_one_name_in_all_epochs():

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from tiny import run, run_and_kill, tiny, weights
 
 from cosub.cli import main
-from cosub.data.sources import open_source
+from cosub.data.sources import BadImage, open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.recipes import get
@@ -53,13 +53,15 @@ def made(name, classes=10):
 
 
 class Few:
-    """Some of the images."""
+    """Some of the images, of which some cannot be read."""
 
-    def __init__(self, examples, chosen):
-        self.examples, self.chosen = examples, list(chosen)
+    def __init__(self, examples, chosen, bad=()):
+        self.examples, self.chosen, self.bad = examples, list(chosen), bad
         self.labels = tuple(examples.labels[index] for index in self.chosen)
 
     def image(self, index, *args):
+        if index in self.bad:
+            raise BadImage(f"{index}: cut off")
         return self.examples.image(self.chosen[index], *args)
 
 
@@ -109,6 +111,34 @@ def test_two_classes_and_a_class_without_images(digits, recipe):
     with torch.no_grad():
         logits = network(images)
     np.testing.assert_allclose((logits[:, 2] - logits[:, 0]).numpy(), theirs.decision_function(features), atol=1e-4)
+
+
+def test_a_process_without_images_gets_the_others_classifier(digits, recipe, monkeypatch):
+    """Of two processes the second one's images cannot be read."""
+    few, sent = Few(digits.train, range(100), bad=range(1, 100, 2)), [({"head": []}, [])] * 2
+    heads = []
+    for rank in (0, 1):
+
+        def gather(parts, own, rank=rank):
+            sent[rank] = own
+            parts[:] = sent
+
+        monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+        network = made("a linear layer")
+        message = fit_heads(network, unfitted(network, recipe), few, recipe, World(rank, 2, torch.device("cpu")))
+        assert message.startswith("fitted to the features of 50 training images")
+        heads.append(network.head.weight)
+    assert torch.equal(*heads)
+
+
+def test_images_that_give_no_classifier_are_one_line(digits, recipe):
+    network = made("a linear layer")
+    heads, labels = unfitted(network, recipe), digits.train.labels
+    with pytest.raises(InputError, match=r"head: probe: none of the training images can be read; .*check-data"):
+        fit_heads(network, heads, Few(digits.train, range(20), bad=range(20)), recipe, ALONE)
+    zeros = Few(digits.train, [index for index in range(100) if labels[index] == 0])
+    with pytest.raises(InputError, match=r"head: probe: all .* are of one class, and it needs two; take zero"):
+        fit_heads(network, heads, zeros, recipe, ALONE)
 
 
 def test_a_classifier_that_the_weights_have_stays_and_nothing_is_said(tmp_path, capsys):

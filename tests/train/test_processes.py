@@ -1,5 +1,6 @@
 """Many processes against one: the same run, replicated (DDP) or sharded (FSDP2)."""
 
+import errno
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from cosub.recipes.data import Digits
 from cosub.recipes.optimizer import Optimizer
 from cosub.runs.distributed import join
 from cosub.runs.folder import RunFolder
+from cosub.runs.progress import Reporter
 from cosub.train import checkpoint as checkpoints
 from cosub.train import trainer as trainers
 from cosub.train.signals import StopRequest
@@ -312,29 +314,40 @@ def test_a_slow_checkpoint_is_reported(tmp_path, monkeypatch, capfd):
     assert "torchrun and Slurm give 30 s between SIGTERM and SIGKILL" in capfd.readouterr().err
 
 
+class Heard(Reporter):
+    def __init__(self):
+        self.said = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def warn(self, message: str) -> None:
+        self.said.append(f"WARNING: {message}")
+
+
 def test_two_commands_on_one_folder(tmp_path, monkeypatch):
     out = tmp_path / "run"
     run_and_kill(recipe(out, checkpoint_every=5), 7)
     monkeypatch.setattr("cosub.train.launch.LOCK_WAIT", 0.0)
-    said = []
+    heard = Heard()
     with (
-        RunFolder(out).lock(0, said.append),
+        RunFolder(out).lock(0, heard),
         pytest.raises(InputError, match="another process works on this run; wait, or name another --out"),
     ):
         run(recipe(out))
-    assert said == []
+    assert heard.said == []
     assert run(recipe(out))["state"] == "done"
 
 
 def test_a_process_that_was_forked_meanwhile_keeps_no_folder_locked(tmp_path):
     """As one that loads images, in a notebook in which the run was stopped."""
     folder, (read_end, write_end) = RunFolder(tmp_path), os.pipe()
-    with folder.lock(0, print):
+    with folder.lock(0, Reporter()):
         forked = os.fork()
         if not forked:
             os.read(read_end, 1)
             os._exit(0)
-    with folder.lock(0, print):
+    with folder.lock(0, Reporter()):
         pass
     os.write(write_end, b"x")
     os.waitpid(forked, 0)
@@ -344,8 +357,34 @@ def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
     (tmp_path / ".lock").mkdir()
     with (
         pytest.raises(InputError, match=r"cannot be written \(Is a directory\); name another --out"),
-        RunFolder(tmp_path).lock(0, print),
+        RunFolder(tmp_path).lock(0, Reporter()),
     ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch, number):
+    refusals = []
+
+    def refuse(_file, operation):
+        refusals.append(operation)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    heard = Heard()
+    with RunFolder(tmp_path).lock(0, heard):
+        assert len(refusals) == 1
+    assert len(refusals) == 1  # what is not locked is not unlocked
+    (line,) = heard.said
+    assert line.startswith(f"WARNING: out: {tmp_path}: its file system cannot lock files")
+
+
+def test_another_error_of_a_lock_is_raised(tmp_path, monkeypatch):
+    def fail(_file, _operation):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), RunFolder(tmp_path).lock(0, Reporter()):
         pass
 
 

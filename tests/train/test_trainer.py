@@ -413,6 +413,14 @@ def test_batch_norm_with_one_row_is_one_line(tmp_path):
         run(recipe)
 
 
+def test_a_single_row_by_chance_ends_a_run_with_what_helps(tmp_path):
+    """Rounding bernoulli may keep one of 8 rows, and in ResNet-18 at 32 pixels the last blocks have one pixel."""
+    recipe = tiny(tmp_path / "run", model="resnet18", model_args={}, resolution=32, group_size=8, batch_size=8,
+                  method=Supervised(), drop_rate=0.5, rounding="bernoulli")  # fmt: skip
+    with pytest.raises(RunError, match=r"step \d+: BatchNorm gets one row .* --rounding nearest"):
+        run(recipe)
+
+
 @pytest.mark.parametrize(("tensor_cores", "precision"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_takes_bf16_where_a_gpu_has_it_and_does_not_emulate_it(tmp_path, monkeypatch, tensor_cores, precision):
     def supported(including_emulation=True):

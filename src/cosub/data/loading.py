@@ -17,6 +17,9 @@ from cosub.data.sources import BadImage, Examples
 from cosub.data.transforms import Transform
 from cosub.seeds import derive
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Those that ask the training process to stop; the processes that load its images ignore them."""
+
 _ATTEMPTS = 16
 
 
@@ -196,7 +199,7 @@ def context(workers: int) -> str | None:
 
 def leave_signals_to_the_trainer(_worker: int) -> None:
     """Ignore signals in a worker: a terminal or launcher sends them to all processes, and the step needs its images."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

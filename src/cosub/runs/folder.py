@@ -1,11 +1,12 @@
 """A run's folder: its files, who may write to it, and how its network is loaded."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ from cosub.data.atomic import written_atomically
 from cosub.errors import InputError, RunError
 from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
 from cosub.recipes.recipe import Recipe
+from cosub.runs.progress import Reporter
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Of an OSError: the file system has no locks, as Lustre without `-o flock` and NFS without a lock daemon."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,11 @@ class RunFolder:
             write_atomically(self.recipe, dump(replace(begun, bad_share=bad_share)))
 
     @contextmanager
-    def lock(self, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, wait: float, reporter: Reporter) -> Iterator[None]:
         """Lock the folder while this process works on it. The system unlocks it when the process dies.
 
         Waits up to `wait` seconds for another process: after a restart, the previous one may not have ended.
+        On a file system without locks it warns, and locks nothing.
 
         Raises:
             InputError: if another process works on it for longer, or nothing can be written there.
@@ -92,8 +98,15 @@ class RunFolder:
         with _opened(self.path / ".lock") as file:
             deadline = time.monotonic() + wait
             free = _locked(file.fileno())
+            if free is None:
+                reporter.warn(
+                    f"out: {self.path}: its file system cannot lock files, so nothing keeps a second command out of "
+                    "this run: start it only once, or name an --out on another file system"
+                )
+                yield
+                return
             if not free:
-                say(f"waiting for another process that still works on {self.path}")
+                reporter.say(f"waiting for another process that still works on {self.path}")
             while not free:
                 if time.monotonic() >= deadline:
                     raise InputError(
@@ -151,11 +164,16 @@ def _opened(lock: Path) -> IO[str]:
         raise InputError(f"out: {lock.parent}: cannot be written ({error.strerror}); name another --out") from error
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int) -> bool | None:
+    """Whether this process now has the lock; None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
     return True
 
 

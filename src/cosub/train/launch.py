@@ -158,7 +158,7 @@ def _alone(trainer: Trainer) -> Iterator[None]:
 
         def enter() -> None:
             trainer.folder.claim(trainer.recipe)
-            stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter.say))
+            stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter))
             trainer.folder.allow(trainer.recipe.bad_share)
 
         trainer.world.on_main(enter)

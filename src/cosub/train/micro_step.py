@@ -48,7 +48,7 @@ class MicroStep:
         with ExitStack() as stack, self.autocast():
             for name, network in networks.trained.items():
                 stack.enter_context(active(network, self.submodel(networks, name, step, groups)))
-            stack.enter_context(enough_rows())
+            stack.enter_context(enough_rows(step))
             loss, logits = self.method({**networks.others, **runners}, images, targets)
         loss = loss / self.share.micro_steps
         self.scaler.scale(loss).backward()

@@ -49,7 +49,10 @@ def fit_heads(
     """Fit these classifiers, in place, by logistic regression; returns what there is to say.
 
     Features are those of the full network in eval mode, of images prepared as for evaluation. All processes get the
-    same result.
+    same result, or error.
+
+    Raises:
+        InputError: if no image can be read, or all that can be are of one class.
     """
     features, labels = _features(network, heads, examples, recipe, world)
     right = [_fit(heads[name], found, labels) for name, found in features.items()]
@@ -83,16 +86,26 @@ def _features(
         network.train(training)
         for handle in handles:
             handle.remove()
-    own = {name: torch.cat(parts) for name, parts in found.items()}
-    return _gathered(own, torch.cat(labels), world)
+    return _gathered(found, labels, world)
 
 
-def _gathered(own: dict[str, Tensor], labels: Tensor, world: World) -> tuple[dict[str, Tensor], Tensor]:
+def _gathered(own: dict[str, list[Tensor]], labels: list[Tensor], world: World) -> tuple[dict[str, Tensor], Tensor]:
+    """One tensor of the batches of all processes, of which some may have none. Raises as `fit_heads`."""
     parts = [(own, labels)] * world.size
     if world.size > 1:
         dist.all_gather_object(parts, (own, labels))
-    features = {name: torch.cat([found[name] for found, _ in parts]) for name in own}
-    return features, torch.cat([found for _, found in parts])
+    every = [batch for _, found in parts for batch in found]
+    if not every:
+        raise InputError(
+            "head: probe: none of the training images can be read; `cosub check-data` lists what is wrong with them"
+        )
+    if len(torch.cat(every).unique()) < 2:
+        raise InputError(
+            "head: probe: all training images that it can read are of one class, and it needs two; take zero, or see "
+            "what `cosub check-data` says of the images"
+        )
+    features = {name: torch.cat([batch for found, _ in parts for batch in found[name]]) for name in own}
+    return features, torch.cat(every)
 
 
 def _fit(head: nn.Module, features: Float[Tensor, "N D"], labels: Int[Tensor, " N"]) -> float:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from cosub.data.loading import STOP_SIGNALS
+
 # Launchers and schedulers send a signal several times, or two different ones.
 ONE_REQUEST = 5.0  # seconds
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
@@ -49,7 +49,7 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():  # where Python takes no signals
             yield
             return
-        before = {number: signal.signal(number, self.note) for number in _SIGNALS}
+        before = {number: signal.signal(number, self.note) for number in STOP_SIGNALS}
         try:
             yield
         finally:

@@ -66,9 +66,8 @@ class Trainer:
         self.data = DataMark.of(source, recipe)
         self.stop = StopRequest(reporter.say)
         self.builder = RunBuilder(self.task, self.network, world, folder.path, reporter)
-        self.new = not world.any(
-            checkpoints.exist(folder.checkpoints)
-        )  # as one: building may fit a classifier together
+        # As one: building may fit a classifier together.
+        self.new = not world.any(checkpoints.exist(folder.checkpoints))
         self.networks = self.builder.networks(self.method) if self.new else Networks({STUDENT: self.network})
 
     def prepare(self) -> None:
