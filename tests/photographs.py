@@ -1,5 +1,7 @@
 """Smooth grey images as photographs are, and a run on them."""
 
+import struct
+
 import numpy as np
 from PIL import Image, ImageOps
 from tiny import tiny
@@ -32,9 +34,28 @@ def recipe(path, out, **data):
 
 def turned(path, orientation: int = 6):
     """A photograph whose EXIF turns it; gives how it is to be seen."""
-    image = Image.fromarray(np.arange(24 * 16 * 3).reshape(16, 24, 3).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image.save(path, exif=exif)
+    _lying().save(path, exif=exif)
     with Image.open(path) as opened:
         return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+
+
+def oddly_tagged(path, tag: str) -> None:
+    """The photograph of `turned`, with another tag that Pillow reads and cannot write."""
+    tags = sorted([(0x0112, 3, 1, struct.pack("<Hxx", 6)), _ODD[tag]])
+    entries = b"".join(struct.pack("<HHI4s", *each) for each in tags)
+    _lying().save(path, exif=b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + _GPS)
+
+
+# Tag, type, count, and the value or its place.
+_ODD = {
+    "resolution": (0x011A, 2, 4, b"300\0"),  # XResolution as text
+    "unit": (0x0128, 8, 1, struct.pack("<hxx", -2)),  # ResolutionUnit below zero
+    "version": (0x8825, 4, 1, struct.pack("<I", 38)),  # the place of _GPS
+}
+_GPS = struct.pack("<HHHI4s4x", 1, 0, 2, 4, b"2.2\0")  # GPSVersionID as text
+
+
+def _lying() -> Image.Image:
+    return Image.fromarray(np.arange(24 * 16 * 3).reshape(16, 24, 3).astype(np.uint8))

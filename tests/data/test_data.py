@@ -1,7 +1,10 @@
 """Sources, sampler, transforms and mixing."""
 
+import gc
 import itertools
 import json
+import os
+import pickle
 import re
 import shutil
 from collections import Counter
@@ -17,7 +20,9 @@ from pictures import parquet, picture
 from cosub.data import posterizing
 from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
 from cosub.data.mixing import mix, mix_groups
-from cosub.data.sources import BadImage, all_images, fingerprint, open_source
+from cosub.data.sources import BadImage, Part, all_images, fingerprint, open_source
+from cosub.data.sources.folder import Files
+from cosub.data.sources.source import compact
 from cosub.data.transforms import evaluation, normalize, training
 from cosub.errors import InputError
 from cosub.recipes.augmentation import Augment
@@ -114,12 +119,50 @@ def test_real_folder_and_real_parquet_agree(data):
     assert np.array_equal(whole.test.image(index), mini.test.image(0))
 
 
+def objects_below(value) -> int:
+    """How many objects a worker reads, and so copies, as it reads them all."""
+    found, todo = {}, [value]
+    while todo:
+        each = todo.pop()
+        if id(each) not in found and not isinstance(each, type):
+            found[id(each)] = each
+            todo += gc.get_referents(each)
+    return len(found)
+
+
+def test_a_set_has_as_few_objects_and_bytes_for_many_images_as_for_few(tmp_path):
+    paths = [Path(f"/data/train/n01440764/n01440764_{number:05d}.JPEG") for number in range(5000)]
+    files = Files(paths, range(1000, 6000))
+    part = Part(files, list(range(4999, -1, -1)))
+    assert list(part.labels) == list(range(5999, 999, -1))
+    assert objects_below([files, part]) < 30
+    assert len(pickle.dumps([files, part])) < 5000 * (len(str(paths[0])) + 4 * 8) + 1000
+    for split in ("train", "test"):
+        parquet(tmp_path / f"{split}-0.parquet", [0, 1] * 9)
+    assert objects_below(open_source(Hub(path=str(tmp_path))).train.labels) == 1
+    assert compact(["a", None]) == ["a", None]
+
+
+def test_paths_of_a_set_are_those_that_it_was_given():
+    names = (b"/x/plain.png", b"b/\xff\xe9.png", "c/\u00e9\U0001f600 .png".encode(), b"", b"b/\xff\xe9.png")
+    paths = [*(Path(os.fsdecode(name)) for name in names), Path("\ud800.png")]  # the last as JSON may have it
+    files = Files(paths, [3, 1, 2, 0, 1, 7])
+    assert [files.paths[place] for place in (0, -1)] == [paths[0], paths[-1]]
+    assert list(map(str, files.paths)) == list(map(str, paths))
+    assert (files.paths, files.paths[1:3]) == (paths, paths[1:3])
+    assert files.name(1).encode("utf-8", "surrogateescape") == names[1]
+    assert pickle.loads(pickle.dumps(files)) == files == Files(list(paths), (3, 1, 2, 0, 1, 7)) != Files(paths, [0] * 6)
+    assert (len(Files([], []).paths), bool(Files([], []).paths)) == (0, False)
+    with pytest.raises(IndexError):
+        files.paths[6]
+
+
 def test_hub_layout(tmp_path):
     parquet(tmp_path / "train-00000-of-00001.parquet", [0, 1, 0, 1])
     parquet(tmp_path / "test-00000-of-00001.parquet", [1, 0])
     source = open_source(Hub(path=str(tmp_path)))
     assert source.classes == ("a", "b")
-    assert source.test.labels == [1, 0]
+    assert list(source.test.labels) == [1, 0]
     assert np.array_equal(source.train.image(2), picture(2))
     assert source.train.name(2) == "train[2] 2.png"
 
@@ -130,7 +173,7 @@ def test_parquet_lies_in_folders_of_any_name(tmp_path, place):
     parquet(tmp_path / place / "train-00000-of-00001.parquet", [0, 1, 0, 1])
     parquet(tmp_path / place / "test-00000-of-00001.parquet", [1, 0])
     named = tmp_path / (place.removesuffix("plain_text").removesuffix("data"))
-    assert open_source(Hub(path=str(named))).train.labels == [0, 1, 0, 1]
+    assert list(open_source(Hub(path=str(named))).train.labels) == [0, 1, 0, 1]
 
 
 def test_two_configurations_of_parquet_are_not_put_together(tmp_path):
@@ -411,7 +454,7 @@ def test_the_class_label_is_preferred_to_other_integers(tmp_path):
                     "kind": {"_type": "ClassLabel", "names": ["a", "b"]}}  # fmt: skip
         meta = {"huggingface": json.dumps({"info": {"features": features}})}
         pq.write_table(table.replace_schema_metadata(meta), tmp_path / f"{split}-0.parquet")
-    assert open_source(Hub(path=str(tmp_path))).train.labels == [0, 1]
+    assert list(open_source(Hub(path=str(tmp_path))).train.labels) == [0, 1]
 
 
 def test_a_file_that_is_not_parquet(tmp_path):

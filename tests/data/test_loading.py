@@ -7,7 +7,6 @@ import itertools
 import json
 import random
 import signal
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -290,23 +289,6 @@ def test_an_epoch_over_damaged_images_is_the_same_with_any_number_of_workers(spo
     check_bad(bad, len(examples.labels), share=0.9)
     with pytest.raises(RunError, match=r"more than bad_share 0\.1 allows"):
         check_bad(bad, len(examples.labels), share=0.1)
-
-
-@pytest.mark.parametrize("action", ["default", "error"])
-def test_no_warning_of_pillow_is_seen_and_what_others_show_once_stays_shown(action, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns of larger ones
-    png = encoded(picture(size=(50, 30)), "PNG")
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter(action)
-        warnings.filterwarnings("default", "of the loop")
-        filters = list(warnings.filters)
-        for _ in range(3):
-            warnings.warn("of the loop", stacklevel=1)
-            assert decode(lambda: io.BytesIO(png), "").size == (50, 30)
-            with pytest.raises(BadImage, match="UnidentifiedImageError"):
-                decode(lambda: io.BytesIO(b"x"), "")
-        assert warnings.filters == filters
-    assert [str(each.message) for each in seen] == ["of the loop"]
 
 
 def test_bytes_that_are_no_image_have_one_name_in_all_epochs():

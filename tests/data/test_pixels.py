@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
-from photographs import photographs, recipe, turned, write
-from PIL import Image, ImageFile
+from photographs import oddly_tagged, photographs, recipe, turned, write
+from PIL import Image, ImageFile, ImageOps
 from safetensors.torch import load_file
 from tiny import run
 
@@ -17,7 +17,7 @@ from cosub.api.configuring import configure
 from cosub.cli import main
 from cosub.data.decoding import readable
 from cosub.data.pixel_range import depth_cautions, resolve_range
-from cosub.data.pixels import Rule, decoded, is_deep_colour, rule_of
+from cosub.data.pixels import Rule, decoded, is_deep_colour, prepared, rule_of
 from cosub.data.sources import BadImage, all_images, open_source
 from cosub.data.transforms import evaluation
 from cosub.errors import InputError
@@ -230,6 +230,32 @@ def test_predict_turns_as_the_run_does(tmp_path, capsys):
         json.loads(line)["predictions"] for line in capsys.readouterr().out.splitlines() if line[:1] == "{"
     )
     assert first != second
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])  # Pillow turns a TIFF when it is loaded
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "1"])
+def test_images_of_any_mode_are_turned_as_pillow_turns_them(tmp_path, mode, suffix):
+    image = Image.new(mode, (7, 4))
+    values = np.random.default_rng(0).integers(0, 256, len(image.tobytes()), np.uint8)
+    image.frombytes(values.tobytes())
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+        image.info["transparency"] = int(values[0])
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / f"x{suffix}", exif=exif, compression="tiff_lzw")
+        with Image.open(tmp_path / f"x{suffix}") as opened:
+            expected = prepared(ImageOps.exif_transpose(opened), RULE).convert("RGB")
+        assert expected.size == ((4, 7) if orientation > 4 else (7, 4))
+        assert (pixels_of(tmp_path / f"x{suffix}", Rule(orientation=True)) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("tag", ["resolution", "unit", "version"])
+def test_images_are_turned_whatever_else_their_exif_holds(tmp_path, tag):
+    upright = turned(tmp_path / "x.jpg")
+    oddly_tagged(tmp_path / "odd.jpg", tag)
+    assert (pixels_of(tmp_path / "odd.jpg", Rule(orientation=True)) == upright).all()
 
 
 def test_exif_that_does_not_parse_turns_nothing(tmp_path):

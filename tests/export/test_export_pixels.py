@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from photographs import photographs, recipe, turned, write
+from photographs import oddly_tagged, photographs, recipe, turned, write
 from PIL import Image
 from tiny import run
 
@@ -21,8 +21,11 @@ def odd(tmp_path):
     Image.fromarray(photographs()[0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 8, 4)).astype(np.uint8)).save(tmp_path / "rgba.png")
     Image.fromarray(np.arange(900).reshape(300, 3).astype(np.uint8)).save(tmp_path / "long.png")
-    turned(tmp_path / "turned.jpg")
-    return sorted(path for path in tmp_path.iterdir() if path.suffix in (".png", ".jpg"))
+    for orientation in range(2, 9):
+        turned(tmp_path / f"turned{orientation}.jpg", orientation)
+    turned(tmp_path / "turned.tif")
+    oddly_tagged(tmp_path / "tagged.jpg", "unit")
+    return sorted(path for path in tmp_path.iterdir() if path.suffix in (".png", ".jpg", ".tif"))
 
 
 @pytest.mark.parametrize("rule", [Rule(), Rule((0.0, 4095.0)), Rule(orientation=True)])
@@ -49,5 +52,5 @@ def test_a_runs_card_and_config_say_how(tmp_path, capsys):
     card = (tmp_path / "exported" / "README.md").read_text()
     words = re.findall(r"```python\n(.*?)```", card, re.S)[0]
     assert "4080 is white" in words
-    assert "exif_transpose" in words
+    assert "getexif" in words
     assert 'image = opened("image.png")' in words

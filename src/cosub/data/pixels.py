@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base
+from PIL.Image import Transpose
 
 from cosub.choices import Range
 from cosub.data.decoding import Read, decode, rgb
@@ -27,6 +28,15 @@ LONGEST = 16  # greatest ratio of the sides: longer images are cropped, since re
 
 _SIXTEEN = 65535
 _DEEP = (";16B", ";16L", ";16N")  # of Pillow's raw modes; BGR;16 has 16 bits per pixel
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}  # by EXIF's orientation
 
 Photos = TypeVar("Photos", bound=Photographs)
 Limits = tuple[float, float]
@@ -73,8 +83,8 @@ def prepared(image: Image.Image, rule: Rule | None) -> Image.Image:
         limits = rule.range
         if is_deep_colour(image):
             raise ValueError("16-bit colour, of which Pillow reads the upper 8 bits, so data.range cannot be applied")
-    if rule.orientation and _turned(image):
-        image = ImageOps.exif_transpose(image)
+    if rule.orientation:
+        image = _upright(image)
     if rule.cut:
         image = _cut(image)
     if deep:
@@ -107,11 +117,20 @@ def limits_of(image: Image.Image) -> Limits | None:
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
 
 
-def _turned(image: Image.Image) -> bool:
+def _upright(image: Image.Image) -> Image.Image:
+    """The image, turned as its EXIF says. `ImageOps.exif_transpose` also writes the EXIF, which fails for odd tags."""
+    if _turn(image) is None:
+        return image
+    image.load()  # Pillow turns a TIFF then, and takes the orientation from its EXIF
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Transpose | None:
     try:
-        return image.getexif().get(Base.Orientation, 1) in range(2, 9)
+        return _TURNS.get(image.getexif().get(Base.Orientation, 1))
     except Exception:  # EXIF that cannot be parsed is ignored; check-data reports it
-        return False
+        return None
 
 
 def _cut(image: Image.Image) -> Image.Image:

@@ -96,7 +96,8 @@ class RandomResizedCrop:
     def draw(self, image: Image.Image) -> tuple[tuple[int, int, int, int], int]:
         """A box (left, top, width, height) in pixels of the reduced image, and the reduction."""
         box = RandomResizedCropAndInterpolation.get_params(image, (self.min_area, 1.0), _RATIOS)
-        top, left, height, width = box
+        width, height = max(1, box[3]), max(1, box[2])  # timm rounds sides below half a pixel to 0
+        left, top = min(box[1], image.width - width), min(box[0], image.height - height)
         scale = reduction(image, width, height, self.resolution)
         return (left // scale, top // scale, width // scale, height // scale), scale
 

@@ -6,7 +6,7 @@ from cosub.recipes.data import DataConfig
 _PLAINLY = 'Image.open("image.png").convert("RGB")'
 
 _OPENED = """import numpy as np
-from PIL import Image{ops}
+from PIL import Image
 
 
 def opened(name):
@@ -26,7 +26,11 @@ def opened(name):
 
 
 """
-_TURN = "\n    image = ImageOps.exif_transpose(image)"
+_TURN = """
+    image.load()
+    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(image.getexif().get(274))  # its EXIF's orientation
+    if turn is not None:
+        image = image.transpose(turn)"""
 
 
 def with_opening(usage: str, data: DataConfig) -> str:
@@ -35,6 +39,6 @@ def with_opening(usage: str, data: DataConfig) -> str:
     if rule is None:
         return usage
     low, high = rule.range if isinstance(rule.range, tuple) else (0.0, 65535.0)
-    turn, ops = (_TURN, ", ImageOps") if rule.orientation else ("", "")
-    opened = _OPENED.format(turn=turn, ops=ops, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
+    turn = _TURN if rule.orientation else ""
+    opened = _OPENED.format(turn=turn, longest=LONGEST, low=low, high=high, span=high - low, ground=GROUND)
     return opened + usage.replace(_PLAINLY, 'opened("image.png")')

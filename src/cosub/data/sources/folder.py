@@ -1,16 +1,44 @@
 """Image files on disk, a share held out, and how folders are read under `reading` 1 (before `layout.py`)."""
 
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
-from cosub.data.sources.source import Source, existing
+from cosub.data.sources.source import Source, compact, existing
 from cosub.errors import InputError
 from cosub.recipes.data import Folder
+
+
+class Paths(Sequence[Path]):
+    """Paths as one run of bytes, of which each is made when it is read; the reason is that of `compact`."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        names, self._ends = bytearray(), array("q", [0])
+        for path in paths:
+            names += str(path).encode("utf-8", "surrogatepass")  # of a name that is not UTF-8 too
+            self._ends.append(len(names))
+        self._names = bytes(names)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Path]: ...
+    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        return Path(self._names[self._ends[places] : self._ends[places + 1]].decode("utf-8", "surrogatepass"))
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
 
 @dataclass(frozen=True)
@@ -19,6 +47,11 @@ class Files:
 
     paths: Sequence[Path]
     labels: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.paths, Paths):
+            object.__setattr__(self, "paths", Paths(self.paths))
+        object.__setattr__(self, "labels", compact(self.labels))
 
     def image(self, index: int, read: Read = rgb) -> Any:
         path = self.paths[index]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosub.data.decoding import BadImage, Read, decode, rgb
-from cosub.data.sources.source import Source, numbered
+from cosub.data.sources.source import Source, compact, numbered
 from cosub.data.sources.walking import listed
 from cosub.errors import InputError
 from cosub.recipes.data import Hub
@@ -57,7 +57,7 @@ def hub(config: Hub) -> Source:
     train, test = splits[config.train_split], splits[config.test_split]
     column, label = _columns(train.features, config.path)
     feature = train.features[label]
-    labels = [list(part[label]) for part in (train, test)]
+    labels = [compact(list(part[label])) for part in (train, test)]
     names = getattr(feature, "names", None) or numbered(labels[0], config.path)
     sets = [
         HubRows(part.data.column(column), part_labels, split)

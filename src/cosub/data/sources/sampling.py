@@ -9,7 +9,7 @@ import numpy as np
 
 from cosub.data.decoding import Read, rgb
 from cosub.data.sources.grouping import hold_out
-from cosub.data.sources.source import HELD_OUT, Examples, Source
+from cosub.data.sources.source import HELD_OUT, Examples, Source, compact
 from cosub.errors import InputError
 from cosub.recipes.data import Sampled
 from cosub.seeds import derive
@@ -24,13 +24,16 @@ class Part:
     whole: Examples
     indices: Sequence[int]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indices", compact(self.indices))
+
     @property
     def labels(self) -> Sequence[int]:
         return self._labels
 
     @functools.cached_property
-    def _labels(self) -> list[int]:
-        return [self.whole.labels[index] for index in self.indices]
+    def _labels(self) -> Sequence[int]:
+        return compact([self.whole.labels[index] for index in self.indices])
 
     def image(self, index: int, read: Read = rgb) -> Any:
         return self.whole.image(self.indices[index], read)

@@ -1,6 +1,7 @@
 """What every source has: two sets of examples, train and test, and the names of the classes."""
 
 import os
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,17 @@ class Source:
     def validation_or_test(self) -> Examples:
         """What a run evaluates on before it ends: validation images where there are any, else the test images."""
         return self.test if self.validation is None else self.validation
+
+
+def compact(values: Sequence[Any]) -> Sequence[Any]:
+    """Whole numbers as an array, other values as they are.
+
+    Reading an object changes its reference count, so each forked worker would copy a list of millions of numbers.
+    """
+    try:
+        return array("q", values)
+    except (TypeError, OverflowError):
+        return values
 
 
 def spaced(total: int, most: int) -> list[int]:
