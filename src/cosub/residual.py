@@ -27,7 +27,7 @@ def residual(
 
     `rows` is None for the full network: every row, factor 1, exactly as timm adds it. A layer that keeps no row is
     skipped altogether. Rows that are not kept cost no compute and store no activation; the operation itself stores
-    the index alone.
+    the index alone, except where autograd or a compiler does without the functions below.
 
     Args:
         x: the residual stream, one row per copy of an image.
@@ -35,13 +35,15 @@ def residual(
         rows: the kept rows and their factor.
         shortcut: what the branch is added to, for all rows, where the branch changes the shape; by default `x`.
     """
-    if rows is None or rows.keep is None or rows.masked or transformed():
+    if rows is None or rows.keep is None or rows.masked or transformed() or _exported():
         return plain_residual(x, branch, rows, shortcut)
     if shortcut is None:
         around, kept = _Gather.apply(x, rows.keep)  # pyright: ignore[reportGeneralTypeIssues]
     else:
         around, kept = shortcut, x.index_select(0, rows.keep)
     around, added = _same_type(around, branch(kept))
+    if torch.compiler.is_compiling():  # which stores no more; torch 2.15 loses a symbolic factor in `_Add`
+        return around.index_add(0, rows.keep, added, alpha=rows.scale)
     return _Add.apply(around, added, rows.keep, rows.scale)  # pyright: ignore[reportReturnType]
 
 
@@ -87,6 +89,16 @@ def transformed() -> bool:
     A function with rules for these costs three times as much of the host's time in every call.
     """
     return torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def _exported() -> bool:
+    """Whether a graph is made to be kept. torch.export would keep a function's forward alone, and TorchScript neither.
+
+    `torch.compiler.is_exporting()` is true under torch.compile too, in torch 2.11.
+    """
+    if torch.compiler.is_compiling():
+        return torch.compiler._is_exporting_flag
+    return torch._C._get_tracing_state() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _same_type(around: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:

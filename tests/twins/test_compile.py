@@ -376,6 +376,46 @@ def _rows(node):
     return value.shape[0] if isinstance(value, torch.Tensor) and value.dim() == 3 else 0
 
 
+def chosen(dynamic, images):
+    """Gradients of one chosen submodel by a compiled model, and by the same in eager mode, with another factor."""
+    model, found = small(2), []
+    submodel = cosub.draw(12, (6,) * 4, torch.Generator().manual_seed(0))
+    for run in (model, torch.compile(model, backend="aot_eager", dynamic=dynamic)):
+        for scale in (1.0, 1.5):
+            cosub.state(model).scale = scale
+            with cosub.active(model, submodel):
+                found.append(gradients(model, run(images)))
+    return found
+
+
+@pytest.mark.parametrize("dynamic", [True, False, None])
+def test_a_chosen_submodel_and_another_factor(images, dynamic):
+    """With `dynamic`, the factor is a symbol of the graph; without a value, from the second one on."""
+    first, second, compiled, again = chosen(dynamic, images)
+    assert_close(compiled, first)
+    assert_close(again, second)
+
+
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects")  # the pass is remembered
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_exported_submodel_trains_as_the_model_does(images, strict):
+    model = small(2)
+    with cosub.active(model, cosub.draw(12, (6,) * 4, torch.Generator().manual_seed(0))):
+        expected = gradients(model, model(images))
+        exported = torch.export.export(model, (images,), strict=strict).module()
+    assert_close(gradients(exported, exported(images)), expected)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_are_found_in_the_cache(images, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    counters = torch._dynamo.utils.counters["aot_autograd"]
+    for _ in range(2):
+        torch._dynamo.reset()
+        cosub.compile_blocks(small(1))(images).sum().backward()
+    assert (counters["autograd_cache_hit"], counters["autograd_cache_bypass"]) == (1, 0)
+
+
 def test_settings_of_the_partitioner_are_those_of_our_graphs_alone(images):
     seen = []
 

@@ -21,18 +21,22 @@ from cosub.twins.twin import Twin, advance, state
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# torch trades memory for time by heuristics. With these three off, a block stores neither casts of weights nor outputs
-# of norms and activations: the backward kernels compute them again. Matrix products and attention are stored.
-_LEAN = dict.fromkeys(
-    ("ban_recompute_used_far_apart", "ban_recompute_long_fusible_chains", "ban_recompute_materialized_backward"), False
-)
+# torch trades memory for time by heuristics. With the first three off, a block stores neither casts of weights nor
+# outputs of norms and activations: the backward kernels compute them again. Matrix products and attention are stored.
+_LEAN: dict[str, Any] = {
+    "ban_recompute_used_far_apart": False,
+    "ban_recompute_long_fusible_chains": False,
+    "ban_recompute_materialized_backward": False,
+    "autograd_cache_allow_custom_autograd_functions": True,  # the operation's: a continued run compiles nothing again
+}
 
 
 def compile_blocks(model: Model, evaluation: bool = False, **options: Any) -> Model:
     """Compile the blocks of an attached model in train mode, in place. `options` are those of `torch.compile`.
 
     Shapes are static, so each new batch size is compiled again. Evaluation runs eagerly unless `evaluation` is True.
-    So does a block whose modules have hooks, with a warning, and everything under `torch.func`.
+    So does a block whose modules have hooks, with a warning, and everything under `torch.func` and forward-mode
+    differentiation.
 
     Raises:
         ValueError: if nothing is attached, or the number of rows that a layer keeps changes with every draw.
