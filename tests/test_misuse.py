@@ -158,15 +158,6 @@ def test_an_attached_model_is_exported_and_traced_in_eval_mode_as_timms_is(build
     assert torch.jit.script(cosub.detach(attached).eval())(images).shape == (6, 5)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
-def test_a_chosen_submodel_is_traced_and_saved(images, tmp_path):
-    attached = cosub.attach(SMALL["vit"](), drop_rate=0.5).eval()
-    with cosub.active(attached, cosub.draw(12, (6,) * len(cosub.state(attached).rates), torch.Generator())):
-        traced, expected = torch.jit.trace(attached, images), attached(images)
-    torch.jit.save(traced, tmp_path / "traced.pt")
-    assert torch.equal(torch.jit.load(tmp_path / "traced.pt")(images), expected)
-
-
 LOGITS = torch.zeros(4, 5)
 
 

@@ -406,6 +406,15 @@ def test_an_exported_submodel_trains_as_the_model_does(images, strict):
     assert_close(gradients(exported, exported(images)), expected)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_submodel_is_saved(images, table, tmp_path):
+    model = small(2).eval()
+    with cosub.active(model, table(4, 12)):
+        traced, expected = torch.jit.trace(model, images), model(images)
+    torch.jit.save(traced, tmp_path / "traced.pt")
+    assert torch.equal(torch.jit.load(tmp_path / "traced.pt")(images), expected)
+
+
 @pytest.mark.slow
 def test_compiled_blocks_are_found_in_the_cache(images, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
