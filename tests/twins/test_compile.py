@@ -406,7 +406,7 @@ def test_an_exported_submodel_trains_as_the_model_does(images, strict):
     assert_close(gradients(exported, exported(images)), expected)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated", "ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 def test_a_traced_submodel_is_saved(images, table, tmp_path):
     model = small(2).eval()
     with cosub.active(model, table(4, 12)):
