@@ -18,18 +18,24 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1] / "src"
 WORKER = """
 import sys, time, timm, torch, cosub
-kind, name, size, depth, bf16 = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "bf16"
-narrow = dict(embed_dim=16, num_heads=1) if size == 32 else {}
+way, name, size, depth, bf16 = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "bf16"
+kind, compiled = way.removesuffix(", compiled"), way.endswith(", compiled")
+narrow = dict(embed_dim=int(sys.argv[6]), num_heads=1) if len(sys.argv) > 6 else {}
+torch._dynamo.config.recompile_limit = 64
 torch.manual_seed(0)
 model = timm.create_model(name, depth=depth, img_size=size, drop_path_rate=0.0, **narrow).train()
 if kind == "masked":
     from timm.layers.drop import DropPath
     for block in model.blocks:
         block.drop_path1, block.drop_path2 = DropPath(0.5), DropPath(0.5)
+        if compiled:
+            block.compile(dynamic=False)
 else:
     operation = "plain" if kind == "plain" else "efficient"
     cosub.attach(model, 0.5, copies=1, operation=operation)
     cosub.state(model).checkpointing = "lean" if kind == "lean" else "none"
+    if compiled:
+        cosub.compile_blocks(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 images = torch.randn(16, 3, size, size)
 for line in sys.stdin:
@@ -84,11 +90,13 @@ def main() -> None:
     options = parser.parse_args()
     started = time.time()
     if options.host:
-        sources = dict.fromkeys(("masked", "plain", "ours", "lean"), HERE)
+        kinds = ("masked", "plain", "ours", "lean", "masked, compiled", "ours, compiled")
+        shared = ("deit3_large_patch16_224", "32", "24", "bf16", "16")
+        workers = {kind: Worker(HERE, kind, *shared) for kind in kinds}
         if options.against:
-            sources["other"] = options.against.resolve()
-        shared = ("deit3_large_patch16_224", "32", "24", "bf16")
-        found = medians({kind: Worker(source, kind, *shared) for kind, source in sources.items()}, options.repeats)
+            there = options.against.resolve()
+            workers |= {f"{kind}, other": Worker(there, kind, *shared) for kind in ("ours", "ours, compiled")}
+        found = medians(workers, options.repeats)
         for kind, seconds in found.items():
             print(f"{kind}: {1e3 * seconds:.1f} ms, {seconds / found['masked']:.3f} of masked")
     elif options.against:

@@ -308,7 +308,7 @@ def test_each_operation_of_a_policy_at_each_strength(policy):
         assert op(picture()).size == picture().size
 
 
-def test_no_bit_of_a_black_image_is_kept():
+def test_an_image_posterized_to_zero_bits_is_black():
     image = picture()
     assert not np.array(posterizing.posterize(image, 0)).any()
     mask = np.uint8(0b11110000)

@@ -1,4 +1,4 @@
-"""timm's policies ask Pillow to keep no bit of a colour, which Pillow refuses since version 13."""
+"""timm's policies posterize some images to 0 bits, which Pillow refuses since version 13."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,8 @@ from timm.data import auto_augment
 from timm.data.auto_augment import AugmentOp
 
 
-def keep_no_bit_too(transforms: Iterable[Any]) -> None:
-    """Let policies among the transforms posterize to 0 bits, in place: the image is black, as with older Pillow.
+def allow_zero_bits(transforms: Iterable[Any]) -> None:
+    """Let the policies among these transforms posterize to 0 bits: the image is black, as with older Pillow. In place.
 
     RandAugment of magnitude 9 and deviation 0.5 does that to one image of 600.
     """

@@ -20,7 +20,7 @@ from torchvision import transforms
 
 from cosub.choices import Interpolation
 from cosub.data.decoding import Read, rgb
-from cosub.data.posterizing import keep_no_bit_too
+from cosub.data.posterizing import allow_zero_bits
 from cosub.errors import InputError
 from cosub.recipes.augmentation import Augment
 from cosub.recipes.inputs import Inputs
@@ -66,7 +66,7 @@ def training(resolution: int, augment: Augment, interpolation: Interpolation = "
             f"augment.policy: {augment.policy!r}: timm does not know it ({error}); e.g. 3a or rand-m9-mstd0.5-inc1"
         ) from error
     _, colours, final = parts
-    keep_no_bit_too(colours.transforms)
+    allow_zero_bits(colours.transforms)
     reduced = functools.partial(read_reduced, resolution=resolution)
     if augment.crop == "random-resized":
         crop = RandomResizedCrop(resolution, augment.min_area, augment.flip, interpolation)
