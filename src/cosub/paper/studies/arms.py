@@ -51,8 +51,8 @@ ARMS: dict[str, Arm] = {
 RATES = (0.1, 0.3, 0.5)
 FACTORS = (0.5, 1.0)
 """Of the recipe's learning rate."""
-BUDGETS = (0.25, 0.5, 1.0)
-"""Of the compute of masking for the recipe's epochs."""
+BUDGETS = (0.25, 0.5, 1.0, 2.0)
+"""Of the compute of masking for the recipe's epochs. The last was added when the results of the others were known."""
 PILOT = 100
 """The seed of the runs that choose."""
 
@@ -80,7 +80,7 @@ def arms(recipe: Recipe) -> Study:
 
 
 def budgets(recipe: Recipe) -> Study:
-    """The same at a quarter, half and all of that compute."""
+    """The same at other budgets too."""
     cells = [cell for budget in BUDGETS for cell in _row(recipe, budget)]
     return Study(
         "arms-budgets",
