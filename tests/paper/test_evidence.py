@@ -123,6 +123,8 @@ def test_differences_of_arms_are_shown_for_every_budget(tmp_path):
     half = 100 * stats.t.ppf(0.975, 2) * 0.001 / math.sqrt(3)
     found = f"-3.90 ± {half:.2f} (3)"
     assert f"| co-training minus stochastic-depth | {found} | {found} |  |" in text
+    nats = f"+0.039 ± {half / 100:.3f} nats"
+    assert f"| the same, cross-entropy at a fitted temperature | {nats} | {nats} |  | {nats} |" in text
     assert "| stochastic-depth minus masking | +1.00 ± 0.00 (3) | +1.00 ± 0.00 (3) |  |" in text
 
 

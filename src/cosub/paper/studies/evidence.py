@@ -18,6 +18,7 @@ SEEDS = 10
 
 DIFFERENCES = (("stochastic-depth", "masking"), ("co-training", "stochastic-depth"))
 """Of arms, which are shown for every budget."""
+_RIVALS = DIFFERENCES[-1]
 
 Lines = Mapping[int, Line]
 
@@ -101,6 +102,8 @@ def _table(recipe: Recipe, ledger: Ledger) -> str:
         columns = [[_column(by_place[arm, epochs], "top1") for arm in (name, other)] for epochs in places]
         cells = [_cell(paired(*pair), "+") for pair in columns]
         lines.append([f"{name} minus {other}", *cells])
+    losses = [[_column(by_place[arm, epochs], "loss_scaled") for arm in _RIVALS] for epochs in places]
+    lines.append(["the same, cross-entropy at a fitted temperature", *(_nats(paired(*pair)) for pair in losses)])
     head = ("test top-1 at the compute of masking for", *(f"{epochs:g} epochs" for epochs in places))
     return "\n".join(markdown(head, lines))
 
@@ -128,5 +131,5 @@ def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
     )
 
 
-def _nats(found: Estimate) -> str:
-    return f"{found.mean:+.3f} ± {found.half or 0.0:.3f} nats"
+def _nats(found: Estimate | None) -> str:
+    return f"{found.mean:+.3f} ± {found.half or 0.0:.3f} nats" if found else ""
