@@ -87,6 +87,14 @@ def test_masked_rows_are_timms_drop_path(build, family, images, table):
     assert_same(dict(model.named_buffers()), dict(reference.named_buffers()))
 
 
+def test_where_all_masked_rows_are_dropped_parameters_get_zeros(build, images):
+    """As from timm's drop path: the optimizer then decays them as in any other step."""
+    model = frozen(cosub.attach(build(), drop_rate=0.5, copies=1, rounding="masked").train())
+    with cosub.active(model, cosub.keep_layers([], layers_of(model), len(images))):
+        model(images).sum().backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+
+
 def test_copies_equal_the_repeated_input(build, images, table):
     once, twice = cosub.attach(build(), 0.5, copies=1).train(), cosub.attach(build(), 0.5, copies=2).train()
     submodel = table(layers_of(once), 2 * len(images))
@@ -105,7 +113,7 @@ def test_train_gives_copies_and_eval_the_full_network(build, images):
 
 
 def test_every_parameter_gets_a_gradient(build, images):
-    for rounding in ("nearest", "floor", "spread"):
+    for rounding in ("nearest", "floor", "bernoulli", "masked"):
         model = frozen(cosub.attach(build(), drop_rate=0.9, copies=2, rounding=rounding).train())
         loss = cosub.cosub_loss(model(images), torch.arange(6) % 5)
         loss.backward()

@@ -73,11 +73,11 @@ def test_a_model_goes_without_waiting_for_the_garbage_collector(model):
 
 def test_a_rate_that_drops_nothing_is_reported_once(images):
     model = cosub.attach(SMALL["deit3"](), drop_rate=0.05).train()
-    with pytest.warns(UserWarning, match=r"0\.05 of 8 rows drops none.*rounding=\"spread\""):
+    with pytest.warns(UserWarning, match=r"0\.05 of 8 rows drops none.*rounding=\"bernoulli\""):
         model(images[:4])
     model(images[:4])  # warnings are errors here
-    spread = cosub.attach(SMALL["deit3"](), drop_rate=0.05, rounding="spread").train()
-    spread(images[:4])
+    by_chance = cosub.attach(SMALL["deit3"](), drop_rate=0.05, rounding="bernoulli").train()
+    by_chance(images[:4])
 
 
 def test_what_attach_refuses():

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Rounding = Literal["nearest", "floor", "ceil", "spread", "bernoulli", "masked"]
+Rounding = Literal["nearest", "floor", "ceil", "bernoulli", "masked"]
 BY_CHANCE: tuple[Rounding, ...] = ("bernoulli", "masked")
 """Each row is kept by chance: no two steps keep equally many."""
 Operation = Literal["efficient", "plain"]

@@ -57,7 +57,7 @@ def plain_residual(
     around = x if shortcut is None else shortcut
     if rows is None:
         return around + branch(x)
-    if rows.kept == 0:
+    if rows.keep is None and rows.kept == 0:
         return around
     if rows.keep is None:
         return around + (branch(x) if rows.scale == 1 else rows.scale * branch(x))

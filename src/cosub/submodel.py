@@ -3,7 +3,6 @@
 Letters: `L` residual layers, `R` rows (`copies * images`), `K` rows kept by one layer.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -86,8 +85,9 @@ class Submodel:
             table = table.pin_memory()
         parts = [part for count in self.kept for part in (count, self.rows - count)]
         kept = table.to(device, non_blocking=True).split(parts)[::2]
+        least = 0 if masked else 1
         return tuple(
-            Rows(keep if 0 < count < self.rows else None, count, self.rows, factor * scale, masked)
+            Rows(keep if least <= count < self.rows else None, count, self.rows, factor * scale, masked)
             for keep, count, factor in zip(kept, self.kept, self.scale, strict=True)
         )
 
@@ -141,8 +141,7 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
     """How many of `rows` rows each layer keeps; at least one (so every parameter gets a gradient).
 
     `nearest` rounds `rows * (1 - rate)` (the paper's B_keep, section 4), `floor` rounds it down, and `ceil` up: that is
-    equation C.1 as printed, which floors the dropped rows. `spread` rounds up in some layers and down in others so that
-    the sum over layers is that of the exact values, rounded once.
+    equation C.1 as printed, which floors the dropped rows.
     With `bernoulli` and `masked` the number is drawn with the table (`draw_rows`); here it is the nearest to its mean.
 
     Raises:
@@ -158,9 +157,6 @@ def count(rows: int, layer_rates: Sequence[float], rounding: Rounding = "nearest
             kept = [math.floor(value + _EPSILON) for value in exact]
         case "ceil":
             kept = [math.ceil(value - _EPSILON) for value in exact]
-        case "spread":
-            sums = [math.floor(sum(exact[:index]) + 0.5 + _EPSILON) for index in range(len(exact) + 1)]
-            kept = [after - before for before, after in itertools.pairwise(sums)]
         case _:
             raise ValueError(f"rounding must be one of {', '.join(get_args(Rounding))}, got {rounding!r}")
     return tuple(min(max(value, 1), rows) for value in kept)
@@ -175,17 +171,17 @@ def draw(rows: int, kept: Sequence[int], generator: torch.Generator) -> Submodel
     return Submodel(noise.argsort(dim=1, stable=True), tuple(kept), tuple(rows / max(k, 1) for k in kept))
 
 
-def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generator) -> Submodel:
+def draw_rows(rows: int, layer_rates: Sequence[float], generator: torch.Generator, least: int = 1) -> Submodel:
     """A random submodel as in stochastic depth before the paper: a layer keeps each row with probability
-    `1 - rate`, independently of the others (at least one, so every parameter gets a gradient), scaled by
-    `1 / (1 - rate)`.
+    `1 - rate`, independently of the others, scaled by `1 / (1 - rate)`. It keeps `least` rows or more: 1, so that every
+    parameter gets a gradient, or 0 where dropped rows are masked, for there they all do.
 
     From equal generators, this and `draw` take rows in the same order: they differ only in how many a layer keeps.
     Here that number is binomial, so shapes change from step to step.
     """
     noise = torch.rand(len(layer_rates), rows, generator=generator, device=generator.device)
     share = torch.tensor([1 - rate for rate in layer_rates], device=noise.device)
-    kept = (noise < share[:, None]).sum(dim=1).clamp(min=1)
+    kept = (noise < share[:, None]).sum(dim=1).clamp(min=least)
     scale = tuple(1 / (1 - rate) for rate in layer_rates)
     return Submodel(noise.argsort(dim=1, stable=True), tuple(kept.tolist()), scale)
 

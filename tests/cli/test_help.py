@@ -144,7 +144,7 @@ def test_bash_completes_verbs_options_choices_and_recipes(capsys):
     assert completed(script, "cosub", "tr") == ["train"]
     assert "digits" in completed(script, "cosub", "train", "di")
     assert completed(script, "cosub", "train", "digits", "--method", "co") == ["cotrain", "cosub", "cosub-distill"]
-    assert completed(script, "cosub", "train", "--rounding", "s") == ["spread"]
+    assert completed(script, "cosub", "train", "--rounding", "c") == ["ceil"]
     assert completed(script, "cosub", "train", "digits", "--data.p") == ["--data.path"]
     assert completed(script, "cosub", "analyse", "layers", "--unit", "") == ["block", "layer"]
     assert completed(script, "cosub", "predict", "out/") == []  # and so bash completes file names

@@ -188,12 +188,12 @@ def test_other_networks_of_a_method_are_counted():
 
 
 def test_steps_rows_and_rates():
-    recipe = small(epochs=10, rounding="spread", drop_rate=0.3, optimizer=Optimizer(warmup_epochs=2))
+    recipe = small(epochs=10, schedule="linear", drop_rate=0.3, optimizer=Optimizer(warmup_epochs=2))
     planned = plan(recipe, Machine(devices=2), images=1000)
     assert (planned.steps_per_epoch, planned.steps) == (15, 150)
-    assert (planned.rows, planned.kept) == (32, (22, 23, 22, 23))
-    assert planned.effective_drop_rate == pytest.approx(1 - 90 / 128)
-    assert planned.to_json()["kept_per_device"] == [44, 46, 44, 46]
+    assert (planned.rows, planned.kept) == (32, (32, 32, 22, 22))
+    assert planned.effective_drop_rate == pytest.approx(1 - 108 / 128)
+    assert planned.to_json()["kept_per_device"] == [64, 64, 44, 44]
     assert planned.to_json()["rows_per_device"] == 64
     rates = {rate.place: rate for rate in planned.learning_rates}
     assert [rate.step for rate in planned.learning_rates] == [0, 30, 37, 74, 112, 149]

@@ -272,8 +272,8 @@ def cautions_of(tmp_path, **changes):
 
 def test_rounding_that_turns_co_training_off_is_reported(tmp_path):
     said = cautions_of(tmp_path, drop_rate=0.05, group_size=4)
-    assert any("submodel co-training is OFF" in line and "--rounding spread" in line for line in said)
-    assert not any("OFF" in line for line in cautions_of(tmp_path, drop_rate=0.05, group_size=4, rounding="spread"))
+    assert any("submodel co-training is OFF" in line and "--rounding bernoulli" in line for line in said)
+    assert not any("OFF" in line for line in cautions_of(tmp_path, drop_rate=0.05, group_size=4, rounding="bernoulli"))
     assert any("drop_rate is 0" in line for line in cautions_of(tmp_path, drop_rate=0.0))
     off = cautions_of(tmp_path, drop_rate=0.05, group_size=4, method=Supervised())
     assert any("stochastic depth is OFF" in line for line in off)

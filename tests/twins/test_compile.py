@@ -79,7 +79,7 @@ def small(depth=4, rate=0.5, **settings):
     # Of 12 rows, linear rates keep 12 to 6: seven numbers, and 32 of them would be more than Dynamo's limit of 8.
     [(2, {}, 1), (8, {}, 1), pytest.param(32, {"schedule": "linear"}, 7, marks=pytest.mark.slow),
      pytest.param(32, {"schedule": "linear", "rate": 0.95}, 12, marks=pytest.mark.slow),
-     (6, {"rounding": "spread"}, 1), (6, {"rounding": "spread", "rate": 0.45}, 3)],
+     (4, {"schedule": "linear"}, 4)],
 )  # fmt: skip
 def test_blocks_of_one_signature_share_a_graph(images, backend, depth, settings, graphs):
     model = small(depth, **settings)

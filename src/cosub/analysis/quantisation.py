@@ -16,7 +16,6 @@ _TITLES: dict[Rounding, str] = {
     "nearest": "nearest (section 4)",
     "floor": "rows kept floored (appendix C, text)",
     "ceil": "rows dropped floored (equation C.1)",
-    "spread": "spread over layers",
 }
 
 
@@ -41,21 +40,14 @@ class Mark:
     effective: float
 
 
-def quantisation(rows: Sequence[int], num_layers: int, points: int = 100) -> list[Rate]:
-    """Figure C.1 for each rounding and number of rows, over drop rates from 0 to below 1.
-
-    `num_layers` matters only for the rounding "spread", where layers differ.
-    """
+def quantisation(rows: Sequence[int], points: int = 100) -> list[Rate]:
+    """Figure C.1 for each rounding and number of rows, over drop rates from 0 to below 1."""
     return [
-        Rate(rounding, number, index / points, _effective(number, index / points, num_layers, rounding))
+        Rate(rounding, number, index / points, 1 - count(number, [index / points], rounding)[0] / number)
         for rounding in _TITLES
         for number in rows
         for index in range(points)
     ]
-
-
-def _effective(rows: int, rate: float, num_layers: int, rounding: Rounding) -> float:
-    return 1 - sum(count(rows, [rate] * num_layers, rounding)) / (rows * num_layers)
 
 
 def mark(subject: Subject) -> Mark:
@@ -78,7 +70,7 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], ways: Mapping[str, str], 
 
     `ways` are those in which the runs were trained, by name.
     """
-    figure, axes = panels(8, 6, "What rounding the number of kept rows makes of the drop rate", 2, 2, sharey=True)
+    figure, axes = panels(10, 4, "What rounding the number of kept rows makes of the drop rate", 1, 3, sharey=True)
     numbers = list(dict.fromkeys(rate.rows for rate in rates))
     for panel, (rounding, title) in zip(axes.flat, _TITLES.items(), strict=True):
         panel.plot([0, 1], [0, 1], color="gray", linewidth=0.8, label="nominal")
@@ -93,6 +85,5 @@ def draw(rates: Sequence[Rate], marks: Sequence[Mark], ways: Mapping[str, str], 
                     item.asked, item.effective, label=f"{named(item.run, ways[item.run])}, {item.rows} rows", **look
                 )
         panel.set(xlabel="nominal drop rate", title=title)
-    for panel in axes[:, 0]:
-        panel.set(ylabel="effective drop rate")
+    axes[0, 0].set(ylabel="effective drop rate")
     save(figure, target, "rows: images of a group times submodels of an image")

@@ -54,9 +54,9 @@ class Recipe(Strict):
     schedule: Schedule = "uniform"
     """The drop rate over depth: the same in all layers (the paper), or growing linearly from 0 (timm)."""
     rounding: Rounding = "nearest"
-    """How the number of kept rows is rounded. ceil is equation C.1 as printed; spread rounds up in some layers and down
-    in others; bernoulli keeps each row independently, as before the paper: shapes then change from step to step. masked
-    is timm's drop path: rows independently too, but all are computed, and dropped ones multiplied by zero."""
+    """How the number of kept rows is rounded. ceil is equation C.1 as printed. bernoulli keeps each row
+    independently, as before the paper: shapes then change from step to step. masked is timm's drop path: rows
+    independently too, but all are computed, and dropped ones multiplied by zero."""
     epochs: PositiveInt = 100
     """Passes over the training images."""
     batch_size: PositiveInt = 256

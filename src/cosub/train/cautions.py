@@ -40,14 +40,14 @@ def cautions(recipe: Recipe, network: nn.Module) -> list[str]:
             if not recipe.drop_rate
             else (
                 f"a drop rate of {recipe.drop_rate:g} on {copies * recipe.group_size} rows rounds to "
-                "no row dropped; set --rounding spread, a larger --group-size or a larger --drop-rate"
+                "no row dropped; set a larger --group-size, a larger --drop-rate or --rounding bernoulli"
             )
         )
         found.append(f"{what}: {reason}")
     elif abs(effective - asked) > 0.2 * asked and "group_size" not in inferred:
         found.append(
             f"the effective drop rate is {effective:.4g} instead of {asked:.4g}, because rows are rounded; "
-            "set --rounding spread or a larger --group-size"
+            "set a larger --group-size or --rounding bernoulli"
         )
     skips = recipe.rounding != "masked"
     if 0 < recipe.drop_rate < NO_FASTER and effective and skips and "drop_rate" not in inferred:

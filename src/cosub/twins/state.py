@@ -57,7 +57,7 @@ class State:
 
     def draw(self, rows: int, generator: torch.Generator) -> Submodel:
         if self.rounding in BY_CHANCE:
-            return draw_rows(rows, self.rates, generator)
+            return draw_rows(rows, self.rates, generator, 0 if self.rounding == "masked" else 1)
         return draw(rows, self.kept(rows), generator)
 
     def trains(self, module: nn.Module) -> bool:
@@ -99,7 +99,7 @@ class State:
             self.warned = True
             warnings.warn(
                 f"drop_rate: {max(self.rates):g} of {rows} rows drops none, so all copies are the full network: "
-                'use more images, a higher rate, or rounding="spread"',
+                'use more images, a higher rate, or rounding="bernoulli"',
                 stacklevel=2,
             )
         return submodel

@@ -70,7 +70,7 @@ def _counts(options: Counts, files: dict[str, Path]) -> dict[str, Any]:
 def _quantisation(options: Quantisation, files: dict[str, Path]) -> dict[str, Any]:
     subjects = load_subjects(options.runs)
     marks = [quantisation.mark(subject) for subject in subjects]
-    rates = quantisation.quantisation(options.rows, options.layers)
+    rates = quantisation.quantisation(options.rows)
     _write(files, rates, lambda target: quantisation.draw(rates, marks, ways_of(subjects), target))
     return {"rates": _plain(rates), "marks": _plain(marks)}
 

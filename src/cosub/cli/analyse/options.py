@@ -84,8 +84,6 @@ class Quantisation(Checked):
     """Folder of the results; by default analysis in the run's folder, or here."""
     rows: tuple[PositiveInt, ...] = (4, 8, 32, 128)
     """Rows of a layer, that is copies times the images of a group: a line for each."""
-    layers: PositiveInt = 24
-    """Residual layers, over which the rounding spread evens the rate out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
