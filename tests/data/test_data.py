@@ -18,6 +18,7 @@ import torch
 from pictures import parquet, picture
 
 from cosub.data import posterizing
+from cosub.data.imagenet import synsets
 from cosub.data.loading import Slice, StepSampler, TestSet, TrainingSet, collate, training_loader
 from cosub.data.mixing import mix, mix_groups
 from cosub.data.sources import BadImage, Part, all_images, fingerprint, open_source
@@ -474,8 +475,19 @@ def test_all_images_of_a_folder_without_splits(folder):
     every = all_images(Folder(path=str(folder / "train")), ("bird", "cat", "dog"))
     assert Counter(every.labels) == {1: 6, 2: 6}
     assert all_images(Folder(path=str(folder)), ("cat", "dog")) is None
-    with pytest.raises(InputError, match="classes that the run lacks: cat"):
-        all_images(Folder(path=str(folder / "train")), ("dog",))
+    for reading in (1, 2):
+        with pytest.raises(InputError, match=r"1 folders that are not classes of the network \(cat"):
+            all_images(Folder(path=str(folder / "train"), reading=reading), ("dog",))
+
+
+def test_images_in_imagenet_v2s_folders_are_of_the_synsets_of_their_numbers(tmp_path):
+    """Sorted as strings, 100 comes before 2, and so do its images."""
+    for place, name in enumerate(("2", "100", "999")):
+        (tmp_path / name).mkdir()
+        picture(place).save(tmp_path / name / "image.png")
+    for reading in (1, 2):
+        found = all_images(Folder(path=str(tmp_path), reading=reading), synsets())
+        assert list(found.labels) == [100, 2, 999]
 
 
 def test_unreadable_bytes_in_parquet_are_named(tmp_path):

@@ -5,7 +5,7 @@ import hashlib
 import json
 
 from cosub.data.decoding import EXTENSIONS, BadImage, decode
-from cosub.data.imagenet import describe
+from cosub.data.imagenet import class_indices, describe
 from cosub.data.pixels import by_rule
 from cosub.data.sources.digits import digits
 from cosub.data.sources.folder import Files, class_folders, folder
@@ -115,9 +115,8 @@ def _all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None
     if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
         return None
     found, files = class_folders(root)
-    if extra := sorted(set(found) - set(classes)):
-        raise InputError(f"data.path: {root}: has classes that the run lacks: {', '.join(extra[:5])}")
-    return Files(files.paths, [classes.index(found[label]) for label in files.labels])
+    indices = class_indices(found, classes, str(root))
+    return Files(files.paths, [indices[label] for label in files.labels])
 
 
 def _checked(source: Source, where: str) -> Source:

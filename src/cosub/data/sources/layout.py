@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from cosub.data.decoding import EXTENSIONS
+from cosub.data.imagenet import class_indices
 from cosub.data.sources.annotations import annotated
 from cosub.data.sources.detection import detect_kind, reader_hint
 from cosub.data.sources.folder import Files, held_out
@@ -56,14 +57,18 @@ def open_folder(config: Folder) -> Source:
 
 
 def images_of_classes(config: Folder, classes: Sequence[str]) -> Files | None:
-    """All images of a folder without splits, labelled by the given classes; else None."""
+    """All images of a folder without splits, labelled by the given classes; else None. ImageNet-V2's are numbers."""
     root = Branch(existing(config.path), Notes())
-    return None if find_splits(root) else relabelled(root, classes, "the run", flat=True)
+    if find_splits(root):
+        return None
+    names, files = class_images(root, flat=True)
+    indices = class_indices(names, classes, str(root.path))
+    return Files(files.paths, [indices[label] for label in files.labels])
 
 
-def relabelled(root: Branch, classes: Sequence[str], whose: str, flat: bool = False) -> Files:
+def relabelled(root: Branch, classes: Sequence[str], whose: str) -> Files:
     """The images of a folder of classes, labelled by the classes of `whose`."""
-    names, files = class_images(root, flat)
+    names, files = class_images(root)
     if extra := sorted(set(names) - set(classes)):
         raise InputError(f"data.path: {root.path}: has classes that {whose} lacks: {', '.join(extra[:5])}")
     return Files(files.paths, [classes.index(names[label]) for label in files.labels])
