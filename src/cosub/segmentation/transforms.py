@@ -74,12 +74,13 @@ def fitted(size: tuple[int, int], short_side: int, factor: float = 1.0) -> tuple
 
 
 def _changes(task: Segmentation) -> Any:
-    """Flip, and four photometric changes: by 32 of 255 in brightness, a half in contrast and saturation, 18 degrees."""
+    """Flip, and four photometric changes: by an eighth in brightness, a half in contrast and saturation, and in hue by
+    36 degrees, which is 18 as OpenCV counts, in halves of degrees."""
     jitters = [
         v2.ColorJitter(brightness=(0.875, 1.125)),
         v2.ColorJitter(contrast=0.5),
         v2.ColorJitter(saturation=0.5),
-        v2.ColorJitter(hue=0.05),
+        v2.ColorJitter(hue=0.1),
     ]
     return v2.Compose(
         [v2.RandomHorizontalFlip(task.flip), *(v2.RandomApply([jitter], task.distort) for jitter in jitters)]

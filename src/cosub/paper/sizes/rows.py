@@ -28,7 +28,6 @@ class SizeRow:
 _DEIT_DISTILLED = (
     "the paper repeats ViT-B's size: the distillation token, its position and its classifier are 0.77 M parameters more"
 )
-_PIT_DISTILLED = "the paper gives PiT-B's size, 73.8 M: the distillation token and its classifier are 1.03 M more"
 _EFFICIENTNET = (
     "53 belongs to the network of the EfficientNetV2 paper; for the one that its authors released, which is timm's, "
     "they count 56.3"
@@ -101,7 +100,7 @@ ROWS = (
     SizeRow("12", "ViT-H - cosub", "deit3_huge_patch14_224", 632.1, 167.4),
     SizeRow("B.1", "ResNet-152", "resnet152", 60, 11.6),
     SizeRow("B.1", "RegNet-16GF", "regnety_160", 84, 16.0),
-    SizeRow("B.1", "PiT-B - distilled", "pit_b_distilled_224", 74, 12.5, note=_PIT_DISTILLED),
+    SizeRow("B.1", "PiT-B", "pit_b_224", 74, 12.5),
     SizeRow("B.1", "ConvNeXt-S", "convnext_small", 50, 8.7),
     SizeRow("B.1", "ConvNeXt-B", "convnext_base", 89, 15.4),
     SizeRow(

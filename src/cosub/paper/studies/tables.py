@@ -131,7 +131,7 @@ def figure4(recipe: Recipe) -> Study:
     return Study(
         "figure4",
         "The full networks of figure 4",
-        "submodels of all depths gain, those of few layers most",
+        "submodels gain on average over the whole population",
         pair(recipe),
         weights=True,
     )
