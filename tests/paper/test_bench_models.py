@@ -152,7 +152,7 @@ def test_the_command_prints_a_table_with_footnotes(only, capsys):
     assert lines[1].split()[:-1] == ["11", "ResNet-50", "resnet50", "224", "25.56", "25.6", "4.09", "4.1"]
     assert lines[4].split()[-1] == "1"
     assert lines[4].index("deit_base_") == lines[0].index("timm")
-    assert lines[5:] == ["", f"1  {next(row.note for row in ROWS if row.timm.startswith('deit_base_'))}"]
+    assert lines[5:] == ["", f"1  {next(row.note for row in ROWS if row.timm.startswith('deit_base_distilled'))}"]
 
 
 def test_a_device_that_is_not_there_is_one_line(capsys):
