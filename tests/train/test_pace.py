@@ -47,19 +47,37 @@ def test_recipes_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
 
 
 def test_the_first_steps_do_not_count_and_memory_is_kept_as_in_a_run(tmp_path, monkeypatch):
-    steps, kept = [], []
+    work, kept = [], []
 
-    def seconds_of(_device, work, *arguments):
-        work(*arguments)
-        steps.append(work.__self__.state.step)
-        return float(len(steps))
+    def noted(name):
+        method = getattr(pace.Trainer, name)
+        return lambda self, *given: work.append(f"{name} {self.state.step}") or method(self, *given)
 
+    def seconds_of(_device, call, *arguments):
+        work.append("begin")
+        call(*arguments)
+        work.append("end")
+        return 6.0
+
+    for name in ("train_step", "evaluate"):
+        monkeypatch.setattr(pace.Trainer, name, noted(name))
     monkeypatch.setattr(pace, "seconds_of", seconds_of)
-    monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(steps)))
-    assert pace._alone(False, time_steps, tiny(tmp_path / "run"), 0.0) == [3.0, 4.0, 5.0]
-    assert (steps, kept) == ([0, 1, 2, 3, 4], [0])
+    monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(work)))
+    assert pace._alone(False, time_steps, tiny(tmp_path / "run"), 0.0) == [6.0] * 3
+    parts = [["begin", f"train_step {step}", "end"] for step in (2, 3, 4)]
+    assert (work, kept) == (["train_step 0", "train_step 1", *sum(parts, [])], [0])
+    work.clear()
     assert pace._alone(False, time_evaluation, tiny(tmp_path / "run")) == [6.0 / 128]
+    assert work == ["evaluate 0", "begin", "evaluate 0", "end"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_has_several_steps_and_is_timed_as_a_whole(tmp_path, monkeypatch):
+    """A GPU is not waited for between them, as it is not in a run."""
+    times = iter(range(1000))
+    monkeypatch.setattr(pace.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(pace, "seconds_of", lambda _device, call, *arguments: call(*arguments) or 8.0)
+    assert time_steps(tiny(tmp_path / "run"), 12.0) == [2.0] * 3  # of four steps each
 
 
 @pytest.mark.slow

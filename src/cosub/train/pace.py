@@ -25,7 +25,7 @@ from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
 
 _TURNS = 2
-_WARM, _TIMED = 2, 3  # steps of a turn: the first ones, and the fewest that count
+_WARM, _BLOCKS = 2, 3  # of a turn: the first steps, and the parts that are timed
 _EVALUATED = 128  # images
 _ENDLESS = 10**6  # epochs
 
@@ -35,7 +35,7 @@ class Paces:
     """What recipes cost here."""
 
     step: Mapping[str, float]
-    """Seconds of an optimizer step of each recipe, with loading its images: medians."""
+    """Seconds of an optimizer step of each recipe, with loading its images: medians over parts of turns."""
     image: float
     """Seconds for which the full network is evaluated on an image."""
 
@@ -81,16 +81,33 @@ def _alone(one_thread: bool, work: Callable[..., list[float]], *arguments: objec
 
 
 def time_steps(recipe: Recipe, seconds: float) -> list[float]:
-    """Seconds of each step of a recipe, for about so long, without the first ones."""
+    """Seconds of a step of a recipe, in parts of about so long together, without the first steps.
+
+    A GPU is waited for at the ends of a part alone. In a run it computes while the next images are loaded, which is
+    free where loading takes longer.
+    """
     trainer = _ready(dataclasses.replace(recipe, epochs=_ENDLESS))
     runners = parallel(trainer.networks.trained, recipe.resolution, trainer.world)
     batches, window = trainer.batches(), Window(recipe.batch_size)
-    taken: list[float] = []
-    until = time.monotonic() + seconds
-    while len(taken) < _WARM + _TIMED or time.monotonic() < until:
-        taken.append(seconds_of(trainer.world.device, trainer.train_step, runners, batches, window))
+
+    def step() -> None:
+        trainer.train_step(runners, batches, window)
         trainer.state.step += 1
-    return taken[_WARM:]
+
+    def block() -> None:
+        until = time.monotonic() + seconds / _BLOCKS
+        step()
+        while time.monotonic() < until:
+            step()
+
+    for _ in range(_WARM):
+        step()
+    taken: list[float] = []
+    for _ in range(_BLOCKS):
+        before = trainer.state.step
+        whole = seconds_of(trainer.world.device, block)
+        taken.append(whole / (trainer.state.step - before))
+    return taken
 
 
 def time_evaluation(recipe: Recipe) -> list[float]:
@@ -98,6 +115,7 @@ def time_evaluation(recipe: Recipe) -> list[float]:
     trainer = _ready(recipe)
     images = trainer.source.validation_or_test
     some = Part(images, range(min(_EVALUATED, len(images.labels))))
+    trainer.evaluate(some)  # a GPU's first takes a second more
     return [seconds_of(trainer.world.device, trainer.evaluate, some) / len(some.labels)]
 
 

@@ -46,8 +46,11 @@ class Teacher(nn.Module):
         channels = list(
             zip(about["student_mean"], about["student_std"], about["mean"], about["deviation"], strict=True)
         )
-        self.factor = [deviation / theirs for _, deviation, _, theirs in channels]
-        self.shift = [(mean - their_mean) / theirs for mean, _, their_mean, theirs in channels]
+        factor = [deviation / theirs for _, deviation, _, theirs in channels]
+        shift = [(mean - their_mean) / theirs for mean, _, their_mean, theirs in channels]
+        self.adapts = (factor, shift) != ([1.0] * 3, [0.0] * 3)
+        self.factor = nn.Buffer(torch.tensor(factor).view(1, 3, 1, 1), persistent=False)
+        self.shift = nn.Buffer(torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)
@@ -58,9 +61,8 @@ class Teacher(nn.Module):
         size = self.about["resolution"]
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bicubic", antialias=True)
-        if self.factor != [1.0] * 3 or self.shift != [0.0] * 3:
-            shape = 1, 3, 1, 1
-            images = images * images.new_tensor(self.factor).view(shape) + images.new_tensor(self.shift).view(shape)
+        if self.adapts:
+            images = images * self.factor + self.shift
         return self.network(images)
 
 
