@@ -4,18 +4,32 @@ Imports no other test: a machine with a GPU may lack what those need.
 """
 
 import copy
+import dataclasses
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import SMALL, _alive, _built, _vit, frozen, masked_reference
-from tiny import SPAWN, run, run_and_kill, tiny, weights
+from tiny import SPAWN, call, run, run_and_kill, tiny, weights
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cosub
+from cosub.data.sources import open_source
+from cosub.recipes import get
+from cosub.recipes.data import Digits
+from cosub.recipes.methods import METHODS
+from cosub.runs.distributed import join
+from cosub.runs.folder import RunFolder
+from cosub.runs.progress import Reporter
+from cosub.train.logs import Window
+from cosub.train.parallel import parallel
+from cosub.train.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings(warning)
@@ -192,6 +206,76 @@ def test_contract(device, name, precision):
             for of in (ours, theirs)
         )
         assert (gradient - masked).norm() < 0.1 * masked.norm()
+
+
+# --- runs
+
+DEVICES = [pytest.param("cuda", marks=pytest.mark.gpu), "cpu"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run on the CPU."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run(tiny(out, device="cpu"))
+    return out
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["supervised", "cosub", "distill", "cosub-distill", "mean-teacher", "cotrain"])
+def test_a_step_of_a_run_never_waits_for_the_device(tmp_path, finished, device, kind):
+    """With a teacher whose images are normalised in another way, and images that lie on the device."""
+    given = {"teacher": str(finished)} if "distill" in kind else {}
+    inputs = dataclasses.replace(get("digits").inputs, mean=(0.4,) * 3, std=(0.2,) * 3)
+    settings = {"method": METHODS[kind](**given), "data": Digits(on_device=True), "inputs": inputs, "compile": "off"}
+    recipe = tiny(tmp_path / "run", device=device, **settings)
+    trainer = Trainer(recipe, open_source(recipe.data), join(device), RunFolder(tmp_path / "run"), Reporter())
+    trainer.prepare()
+    runners = parallel(trainer.networks.trained, recipe.resolution, trainer.world)
+    batches, window = trainer.batches(), Window(recipe.batch_size)
+    for step in range(4):
+        with never_waiting(device if step >= 2 else "cpu"):
+            values = trainer.train_step(runners, batches, window)
+        trainer.state.step += 1
+    assert values.isfinite().all()
+    assert values[0] > 0
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_images_are_augmented_on_the_device_as_on_the_cpu(tmp_path, device):
+    def first(place: str) -> Tensor:
+        recipe = tiny(tmp_path / place, device=place, data=Digits(on_device=True))
+        trainer = Trainer(recipe, open_source(recipe.data), join(place), RunFolder(tmp_path / place), Reporter())
+        trainer.state = SimpleNamespace(step=0)
+        return next(trainer.batches()).images.cpu().float()
+
+    difference = (first(device) - first("cpu")).abs()
+    assert (difference <= 1).float().mean() > 0.999  # values that are rounded, at the edge of two
+
+
+@pytest.mark.gpu
+def test_a_run_in_fp16_is_killed_and_goes_on_with_its_loss_scale(tmp_path):
+    settings = {"device": "cuda", "precision": "fp16", "compile": "off", "checkpoint_every": 3}
+    run_and_kill(tiny(tmp_path / "run", **settings), 8)
+    found = run(tiny(tmp_path / "run", **settings))
+    assert found["top1"] > 0
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_commands_on_a_device_find_what_they_find_on_the_cpu(tmp_path, capsys, finished, device):
+    def top1(place: str) -> float:
+        status, out, err = call(capsys, "evaluate", finished, "--device", place, "--json")
+        assert status == 0, err
+        return json.loads(out)["top1"]
+
+    assert top1(device) == pytest.approx(top1("cpu"), abs=0.006)  # of 360 images, two may lie on an edge
+    for place in dict.fromkeys((device, "cpu")):
+        words = ["slim", finished, "--keep", 1, "--device", place, "--out", tmp_path / f"slim-{place}"]
+        status, _, err = call(capsys, *words)
+        assert status == 0, err
+    kept = [json.loads((tmp_path / f"slim-{place}" / "recipe.json").read_text()) for place in (device, "cpu")]
+    assert len(kept[0]["kept_layers"]) == len(kept[1]["kept_layers"]) == 2
 
 
 @pytest.mark.parametrize(
