@@ -133,8 +133,8 @@ def classes_in(top: str, folders: set[str], images: set[str], runs: set[PurePosi
 
 
 def enough(read: set[str], classes: set[str], prefix: str) -> bool:
-    """Whether of each class one image can be held out, and one left."""
-    return all(sum(name.startswith(f"{prefix}{label}/") for name in read) > 1 for label in classes)
+    """Whether of two classes one image can be held out, and one left."""
+    return sum(sum(name.startswith(f"{prefix}{label}/") for name in read) > 1 for label in classes) > 1
 
 
 def names_of(root: Path) -> dict[str, set[str]] | None:

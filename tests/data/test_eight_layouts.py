@@ -69,11 +69,12 @@ def only_test(root: Path) -> Callable[[], Path]:
 
 
 def one_image_deep_down(root: Path) -> Callable[[], Path]:
-    only_test(root)
-    fill(root / "test" / "fox" / "a", 1)
+    fill(root / "test" / "cat", 40)
+    fill(root / "test" / "dog" / "a", 1)
 
     def follow() -> Path:
-        shutil.rmtree(root / "test" / "fox")
+        shutil.rmtree(root / "test")
+        only_test(root)
         return root / "test"
 
     return follow
@@ -82,7 +83,7 @@ def one_image_deep_down(root: Path) -> Callable[[], Path]:
 REFUSED: dict[str, tuple[Callable[[Path], Callable[[], Path]], str, str]] = {
     "a class named train": (class_named_train, "", "if it is a class, rename it"),
     "only test": (only_test, "", "give --data.path {root}/test"),
-    "one image deep down": (one_image_deep_down, "test", "class fox has one image ({root}/test/fox/a/0.png)"),
+    "one image deep down": (one_image_deep_down, "test", "class dog has one image ({root}/test/dog/a/0.png)"),
 }
 
 

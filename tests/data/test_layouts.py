@@ -125,17 +125,64 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path):
     }
 
 
-def test_images_without_classes_beside_train_are_named_and_not_read(tmp_path):
-    """As Kaggle gives test images, and Tiny ImageNet its validation images."""
+@pytest.mark.parametrize("place", ["test", "test/images"])
+def test_test_images_without_classes_are_named_and_not_read(tmp_path, place):
+    """As Kaggle gives them."""
     split(tmp_path / "train", 12)
-    fill(tmp_path / "test", 5)
-    fill(tmp_path / "val" / "images", 6)
+    fill(tmp_path / place, 5)
     source = read(tmp_path)
     assert sizes(source) == (32, 4, 4)
-    assert skipped(source) == {
-        "image of test without a class folder": 5,
-        "image of val without a class folder": 6,
-    }
+    assert skipped(source) == {"image of test without a class folder": 5}
+
+
+@pytest.mark.parametrize("place", ["val", "Validation", "valid/images"])
+def test_validation_images_without_classes_are_refused_until_a_remedy_is_followed(tmp_path, place):
+    """As the tar of ImageNet unpacks, and Tiny ImageNet without its list. The accuracy would be that of others."""
+    split(tmp_path / "train", 12)
+    fill(tmp_path / place, 6)
+    top = tmp_path / place.split("/")[0]
+    with pytest.raises(InputError) as refused:
+        read(tmp_path)
+    assert str(refused.value) == (
+        f"data.path: {top}: holds 6 images and no class folders, so their classes are unknown; sort them into "
+        f"{top}/CLASS, as in {tmp_path}/train, or move {top.name} out of the data"
+    )
+    top.rename(tmp_path / "away")
+    assert sizes(read(tmp_path)) == (32, 4, 4)
+    split(top, 2)
+    assert sizes(read(tmp_path)) == (36, 6, 6)
+
+
+def test_an_earlier_recipe_passes_over_validation_images_without_classes(tmp_path):
+    split(tmp_path / "train", 12)
+    fill(tmp_path / "val", 6)
+    source = open_source(Folder(path=str(tmp_path), reading=2))
+    assert sizes(source) == (32, 4, 4)
+    assert skipped(source) == {"image of val without a class folder": 6}
+
+
+def test_a_class_of_one_image_is_trained_on_and_not_validated(tmp_path):
+    split(tmp_path, 12)
+    fill(tmp_path / "fox" / "a" / "b", 1)
+    fill(tmp_path / "gnu", 1)
+    source = read(tmp_path)
+    assert source.classes == (*CLASSES, "fox", "gnu")
+    assert Counter(source.train.labels)[3] == Counter(source.train.labels)[4] == 1
+    assert set(source.validation_or_test.labels) == {0, 1, 2}
+    assert overview(source)["validation"] == (
+        f"4 images held out of {tmp_path}, none of them of 2 classes with few images (fox, ...)"
+    )
+
+
+def test_the_other_classes_are_divided_as_without_it(tmp_path):
+    split(tmp_path, 12)
+    before = read(tmp_path)
+    fill(tmp_path / "fox", 1)
+    after = read(tmp_path)
+    held = [[part.name(index) for index in range(len(part.labels))] for part in (before.test, after.test)]
+    assert held[0] == held[1]
+    # As ever: runs that exist are known by it.
+    assert [os.path.relpath(path, tmp_path) for path in held[0]] == ["cat/0.png", "cat/3.png", "dog/6.png", "eel/6.png"]
 
 
 def test_tiny_imagenet_as_published(tmp_path):
@@ -218,8 +265,8 @@ def named_train(root: Path) -> None:
 
 
 def deep(root: Path) -> None:
-    split(root, 4)
-    fill(root / "fox" / "a" / "b", 1)
+    fill(root / "cat" / "a" / "b", 1)
+    fill(root / "dog", 4)
 
 
 def class_with_run(root: Path) -> None:
@@ -248,7 +295,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "only Val beside classes": (lambda root: split(root, 3) or split(root / "Val", 3), "has a folder Val and none to"),
     "two of one split": (words("train", "val", "valid"), "val and valid are both for validation"),
     "two of one word": (words("Train", "train"), "Train and train are both for train"),
-    "one image, deep down": (deep, r"class fox has one image \(.*fox/a/b/0\.png\), and two are needed to hold one out"),
+    "one image, deep down": (deep, r"class cat has one image \(.*cat/a/b/0\.png\), and one can be held out only of a"),
     "a class with a run": (class_with_run, r"/cat: holds a run \(.*cat/out\) and other images \(.*0\.png\)"),
     "a class of plots": (class_of_plots, r"/plots: begins with a plot \(curves\.png\), so it is ambiguous"),
 }
@@ -331,8 +378,8 @@ def test_a_run_from_before_is_continued_to_the_bit(tmp_path):
 def test_a_new_runs_recipe_says_how_folders_are_read():
     values = json.loads(dump(dataclasses.replace(get("finetune"), weights="x")))
     assert values.pop("format") == 1
-    assert values["data"]["reading"] == 2
-    assert parse(values, "here").data.reading == 2  # pyright: ignore[reportAttributeAccessIssue]
+    assert values["data"]["reading"] == 3
+    assert parse(values, "here").data.reading == 3  # pyright: ignore[reportAttributeAccessIssue]
     del values["data"]["reading"]
     assert parse(values, "here").data.reading == 1  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -178,6 +178,30 @@ def test_folders_of_shards(shards):
         opened(shards, length=60, test_length=7)
 
 
+def test_shards_are_not_trained_and_tested_on(shards):
+    with pytest.raises(
+        InputError, match=r"^data\.test_split: train: has shards that are trained on \(.*train-0000\.tar"
+    ):
+        opened(shards, test_split="train")
+    (shards / "_info.json").unlink()
+    with pytest.raises(
+        InputError, match=r"^data\.test_split: set: has shards .*; name another split with --data\.test-"
+    ):
+        opened(shards, test_split="set", length=60, test_length=67)
+
+
+def test_shards_of_one_split_are_divided_as_the_message_says(tmp_path):
+    for number in range(3):
+        shard(tmp_path / f"set-train-{number}.tar", range(9))
+    with pytest.raises(
+        InputError, match=r"no shards of a split 'validation'.* or move some shards into (.*validation)$"
+    ):
+        opened(tmp_path, length=18, test_length=9)
+    (tmp_path / "validation").mkdir()
+    (tmp_path / "set-train-2.tar").rename(tmp_path / "validation" / "set-train-2.tar")
+    assert len(opened(tmp_path, length=18, test_length=9).test.labels) == 9
+
+
 def cut(path: Path, where: str) -> None:
     """A member and its padding are 512 bytes of header and 512 of content: a sample is 2048 bytes."""
     content = path.read_bytes()

@@ -138,9 +138,9 @@ class Folder(Photographs):
     """Share of each class held out for evaluation where the folder has no val, validation or test."""
     split_seed: int = 0
     """Which images are held out."""
-    reading: Fixed[Suppress[Literal[1, 2]]] = 2
+    reading: Fixed[Suppress[Literal[1, 2, 3]]] = 3
     """Version of the rules for reading a folder. 1: of runs from before this field. 2: usual names of splits in any
-    case, links followed, files of the system and of runs skipped."""
+    case, links followed, files of the system and of runs skipped. 3: validation images without classes refused."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from cosub.errors import InputError, RunError
 
 T = TypeVar("T")
 
+# An action of one process may take hours, and `timeout` is for those that all begin together. One that dies is noticed
+# at once, because its connections close.
+_PATIENCE = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class World:
@@ -23,6 +27,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    local_rank: int = 0
+    """The rank among those of one machine."""
 
     @property
     def main(self) -> bool:
@@ -34,11 +40,15 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all get the same result."""
+        return bool(self.max(flag))
+
+    def max(self, value: float) -> float:
+        """The largest value of all processes; all get the same result."""
         if self.size == 1:
-            return flag
-        value = torch.tensor(float(flag))  # on the CPU, so that nothing synchronises with a GPU
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+            return value
+        largest = torch.tensor(float(value))  # on the CPU, so that nothing synchronises with a GPU
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return largest.item()
 
     def gather(self, names: set[str]) -> set[str]:
         """The union of the sets of all processes."""
@@ -74,6 +84,30 @@ class World:
             raise failure or RunError("another process failed; its own message says why")
         return found[0]
 
+    def once_per_node(self, action: Callable[[], T]) -> T:
+        """What an action returns in the first process of each machine; the others there get it without running it.
+
+        If it fails in one, all processes fail with its error.
+        """
+        if self.size == 1:
+            return action()
+        group: Any = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        outcome: Any = None
+        if self.local_rank == 0:
+            try:
+                outcome = action(), None
+            except Exception as error:
+                outcome = None, error
+        outcomes: list[Any] = [None] * self.size
+        with explain_errors():
+            dist.all_gather_object(outcomes, outcome, group)
+        dist.destroy_process_group(group)
+        for _, failure in filter(None, outcomes):
+            if failure is not None:
+                raise failure
+        found, _ = list(filter(None, outcomes[: self.rank + 1]))[-1]  # torchrun numbers a machine's processes in a row
+        return found
+
     def share_buffers(self, network: nn.Module) -> None:
         """Give all processes the first one's buffers: each has updated the running statistics by its own rows."""
         if self.size > 1:
@@ -90,21 +124,23 @@ def join(device: str, timeout: int = 600) -> World:
 
     Raises:
         RunError: if fewer processes respond than WORLD_SIZE says.
-        InputError: for a device that does not exist.
+        InputError: for a device that does not exist, or several tasks of srun that know nothing of each other.
     """
+    _require_launcher()
     size, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
-    chosen = _device(device, _number("LOCAL_RANK", 0))
+    local_rank = _number("LOCAL_RANK", 0)
+    chosen = _device(device, local_rank)
     if size > 1 and not dist.is_initialized():
         try:
             backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"WORLD_SIZE is {size} and the others do not respond ({reason}): use torchrun") from error
+            raise RunError(f"WORLD_SIZE is {size} and the others do not respond ({reason}): {_remedy(size)}") from error
     present = dist.get_world_size() if dist.is_initialized() else 1
     if present != size:
         raise RunError(f"WORLD_SIZE is {size} and {present} processes joined: start all of them with torchrun")
-    return World(rank, size, chosen)
+    return World(rank, size, chosen, local_rank)
 
 
 @contextmanager
@@ -135,6 +171,31 @@ def require_one_process(verb: str) -> None:
     """Raise InputError where a launcher has started several processes of a verb that would do the same in each."""
     if _number("WORLD_SIZE", 1) > 1:
         raise InputError(f"{verb}: runs in one process; leave torchrun out")
+
+
+def _require_launcher() -> None:
+    """Refuse tasks of srun without torchrun: each would be a run of its own, on the same folder.
+
+    srun sets the variable for each step. SLURM_NTASKS will not do: it is the job's, in a batch script too.
+    """
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if tasks != "1" and "WORLD_SIZE" not in os.environ:
+        raise InputError(
+            f"environment: SLURM_STEP_NUM_TASKS={tasks}: srun has started {tasks} tasks, and each would run alone; "
+            "start one torchrun per node, as scripts/slurm.sbatch does, or set WORLD_SIZE=1 if each task is another run"
+        )
+
+
+def _remedy(size: int) -> str:
+    """What to do where processes cannot join."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return "use torchrun"
+    if _number("LOCAL_WORLD_SIZE", size) == size:
+        return "their own messages say why; then start the same command again"
+    return (
+        "on each node set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network interface that the other nodes "
+        "reach, a name that `ip -brief address` lists"
+    )
 
 
 def _number(variable: str, default: int) -> int:

@@ -24,7 +24,7 @@ from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
 from cosub.train import checkpoint as checkpoints
 from cosub.train.builder import RunBuilder, build_student
-from cosub.train.choosing import SECONDS_BETWEEN_CHECKPOINTS, evaluation_due, keep_best, keep_fitted
+from cosub.train.choosing import evaluation_due, keep_best, keep_fitted
 from cosub.train.compile_choice import work_of
 from cosub.train.compiling import Compilation
 from cosub.train.finite import Updates, copied_buffers, restore_buffers
@@ -36,13 +36,11 @@ from cosub.train.optim import build_optimizer, learning_rate, set_learning_rate
 from cosub.train.parallel import Runners, parallel, synchronised
 from cosub.train.run_state import RunState
 from cosub.train.same_data import DataMark
+from cosub.train.saving import Saving
 from cosub.train.sharding import shard_all
 from cosub.train.signals import StopRequest
 from cosub.train.steps import images_of_epoch, sampler_of, share, steps_per_epoch
 from cosub.train.tasks import Score, task_type
-
-GRACE = 30  # seconds between SIGTERM and SIGKILL
-SLOW_CHECKPOINT = 25
 
 
 class Trainer:
@@ -63,8 +61,9 @@ class Trainer:
         self.micro_step = MicroStep(self.task, self.method, self.share, world.device, self.precision, self.scaler)
         self.compilation = Compilation(recipe, world, reporter)
         self.nonfinite = NonFiniteSteps(recipe, world, folder.path, reporter)
-        self.data = DataMark.of(source, recipe)
+        self.data = world.once_per_node(lambda: DataMark.of(source, recipe))  # nodes may have disks of their own
         self.stop = StopRequest(reporter.say)
+        self.saving = Saving(world, self.stop, self.total_steps, recipe.runtime.checkpoint_every)
         self.builder = RunBuilder(self.task, self.network, world, folder.path, reporter)
         # As one: building may fit a classifier together.
         self.new = not world.any(checkpoints.exist(folder.checkpoints))
@@ -99,7 +98,7 @@ class Trainer:
 
         Raises:
             RunError: for a loss or gradient that is not finite, or too many unreadable images.
-            Stopped: by a signal, after a checkpoint.
+            Stopped: by a signal, after a step or amid an evaluation, and after a checkpoint.
         """
         self.compilation.rehearse(self.networks, self.micro_step)
         runners = parallel(self.networks.trained, self.recipe.resolution, self.world)
@@ -108,9 +107,11 @@ class Trainer:
         report_every = max(1, min(50, self.total_steps // 200))
         window = Window(self.recipe.batch_size)
         self.reporter.start(state.step, self.total_steps)
-        self.saved_at = time.monotonic()
+        self.saving.saved_at = self.saving.clock()
         with _closing(logs, self.reporter):
             keep_fitted(self, logs)
+            if state.counters.unevaluated:
+                self._evaluate_epoch(state.step // self.steps_per_epoch, logs)
             window.started = time.perf_counter()
             while state.step < self.total_steps:
                 window.values.append(self.train_step(runners, batches, window))
@@ -150,26 +151,21 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, whose weights must be finite. All processes call it."""
-        started = time.monotonic()
-        self.state.require_finite(self.world)
-        facts = {"compiled": self.compilation.on, **self.data.facts, **self.method.facts(self.networks.all)}
-        checkpoint = self.state.capture(facts, keep=self.world.main)
-        folder, number = self.folder.checkpoints, self.recipe.runtime.keep_checkpoints
-        self.world.on_main(lambda: checkpoints.save(folder, checkpoint, number))
-        self.saved_at = time.monotonic()
-        if (seconds := self.saved_at - started) > SLOW_CHECKPOINT:
-            self.reporter.warn(
-                f"the checkpoint took {seconds:.0f} s, and torchrun and Slurm give {GRACE} s between SIGTERM and "
-                "SIGKILL: ask for more time, or write to a faster disk"
-            )
+        with self.saving.timed(self.reporter):
+            self.state.require_finite(self.world)
+            facts = {"compiled": self.compilation.on, **self.data.facts, **self.method.facts(self.networks.all)}
+            checkpoint = self.state.capture(facts, keep=self.world.main)
+            folder, number = self.folder.checkpoints, self.recipe.runtime.keep_checkpoints
+            self.world.on_main(lambda: checkpoints.save(folder, checkpoint, number))
 
     def evaluate(
         self, examples: Examples, submodels: dict[str, list[int]] | None = None, network: nn.Module | None = None
     ) -> Score:
-        """Evaluate the result network, or another, and submodels, on images of the source."""
+        """Evaluate the result network, or another, and submodels, on images of the source. A signal raises Stopped."""
         network = network or self.networks.result
         self.world.share_buffers(network)
-        return self.task.evaluate(network, examples, self.world, submodels)
+        with self.saving.stoppable(network, self.state.step):
+            return self.task.evaluate(network, examples, self.world, submodels)
 
     def evaluate_training(self) -> dict[str, float]:
         """Accuracy on the training images, without augmentation, if the recipe asks for it."""
@@ -180,6 +176,7 @@ class Trainer:
 
     def _evaluate_epoch(self, epochs: int, logs: Logs | None) -> None:
         """Measure the latest network, keep it where it is the best so far, and report it."""
+        self.state.counters.unevaluated = True
         headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
         keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
         place = {"step": self.state.step, "epoch": epochs}
@@ -189,22 +186,28 @@ class Trainer:
         split = "test" if self.source.validation is None else "validation"
         self.reporter.measured(epochs, split, self.task.metric.name, headline[self.task.metric.key])
         self.reporter.evaluated({**place, **named(headline, split), **more})
+        self.state.counters.unevaluated = False
 
     def _between_steps(self, window: Window, logs: Logs | None) -> None:
         """Evaluate at the end of an epoch, save a checkpoint when it is due, and stop if a signal requested it."""
         paused, step = time.perf_counter(), self.state.step
         ended_epoch, epochs = step % self.steps_per_epoch == 0, step // self.steps_per_epoch
-        if ended_epoch and evaluation_due(self.recipe, epochs):
-            self._evaluate_epoch(epochs, logs)
-        stopping = self.world.any(self.stop.asked)
-        if stopping or self._checkpoint_due(ended_epoch):
-            if window.values:
-                self._report(window, logs)
-            self.save()
+        try:
+            if ended_epoch and evaluation_due(self.recipe, epochs):
+                self._evaluate_epoch(epochs, logs)
+            due = self.saving.due(step, ended_epoch)
+        except Stopped:
+            self._report_and_save(window, logs)
+            raise
+        if due:
+            self._report_and_save(window, logs)
         now = time.perf_counter()  # training time excludes evaluation and checkpoints
         window.started = window.started + now - paused if window.values else now
-        if stopping:
-            raise Stopped(f"stopped at step {step} of {self.total_steps}; the same command continues the run")
+
+    def _report_and_save(self, window: Window, logs: Logs | None) -> None:
+        if window.values:
+            self._report(window, logs)
+        self.save()
 
     def _report(self, window: Window, logs: Logs | None) -> None:
         """Read the values of the last steps, for which the host waits here, and check and log them."""
@@ -225,12 +228,6 @@ class Trainer:
         if logs is not None:
             logs.write(line)
         self.reporter.step(state.step, line)
-
-    def _checkpoint_due(self, ended_epoch: bool) -> bool:
-        step, every = self.state.step, self.recipe.runtime.checkpoint_every
-        if step == self.total_steps or every:
-            return step == self.total_steps or step % every == 0
-        return ended_epoch and self.world.any(time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS)
 
     def _examine(self, values: Tensor, buffers: list[Tensor]) -> None:
         """Report where the current step is first not finite, keep its images, and end the run or skip the step."""

@@ -14,7 +14,7 @@ from cosub.data.sources.inaturalist import inaturalist
 from cosub.data.sources.layout import images_of_classes, open_folder
 from cosub.data.sources.sampling import Part, sampled, with_validation
 from cosub.data.sources.shards import shards
-from cosub.data.sources.source import Examples, Source, existing, spaced
+from cosub.data.sources.source import Examples, Source, check_labels, existing, spaced
 from cosub.data.sources.table import images_of_table, open_table
 from cosub.data.sources.torchvision import torchvision
 from cosub.errors import InputError
@@ -121,19 +121,5 @@ def _all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None
 
 def _checked(source: Source, where: str) -> Source:
     for name, part in (("train", source.train), ("test", source.test)):
-        if None in part.labels:
-            raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
-    if len(source.classes) < 2:
-        raise InputError(
-            f"data: {where}: has a single class ({', '.join(source.classes)}); add a folder or label of another"
-        )
-    for name, part in (("train", source.train), ("test", source.test)):
-        if not len(part.labels):
-            raise InputError(f"data: {where}: the {name} set is empty")
-        outside = sorted({label for label in part.labels if not 0 <= label < len(source.classes)})
-        if outside:
-            raise InputError(
-                f"data: {where}: the {name} set has label {outside[0]}, and there are classes "
-                f"0 to {len(source.classes) - 1}; remove those rows or correct the class names"
-            )
+        check_labels(name, part.labels, source.classes, where)
     return source

@@ -23,6 +23,6 @@ def annotated(split: Branch, classes: Sequence[str]) -> Files | None:
         if known.get(image.name) not in index:
             raise InputError(
                 f"data.path: {path}: has {known.get(image.name, 'no class')!r} for {image.name}, which is not a "
-                "class of the training images; get the list again, or remove it: the images are then not read"
+                "class of the training images; get the list again, or sort the images into class folders"
             )
     return Files(split.everything, [index[known[image.name]] for image in split.everything])

@@ -2,13 +2,13 @@
 
 import os
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 from cosub.data.decoding import EXTENSIONS, Read, decode, rgb
+from cosub.data.sources.sampling import hold_out_share
 from cosub.data.sources.source import Source, compact, existing
 from cosub.errors import InputError
 from cosub.recipes.data import Folder
@@ -89,27 +89,9 @@ def _of_classes(root: Path, classes: tuple[str, ...], train_root: Path) -> Files
 
 
 def held_out(files: Files, classes: Sequence[str], config: Folder, root: Path) -> tuple[Files, Files]:
-    """The images to train on, and a share of each class that is held out.
-
-    Raises:
-        InputError: for a class of one image, or a share that cannot be split off.
-    """
-    from sklearn.model_selection import train_test_split
-
-    few = [label for label, number in Counter(files.labels).items() if number < 2]
-    if few:
-        raise InputError(
-            f"data.path: {root}: class {classes[few[0]]} has one image ({files.paths[files.labels.index(few[0])]}), "
-            "and two are needed to hold one out; add images, or remove the class"
-        )
-    number = max(round(len(files.paths) * config.val_share), len(set(files.labels)))
-    try:
-        train, test = train_test_split(
-            range(len(files.paths)), test_size=number, random_state=config.split_seed, stratify=files.labels
-        )
-    except ValueError as error:
-        raise InputError(f"data.val_share: {config.val_share}: cannot split {root} ({error})") from error
-    return _subset(files, sorted(train)), _subset(files, sorted(test))
+    """The images to train on, and a share of each class that is held out. Raises InputError as `hold_out_share`."""
+    kept, held = hold_out_share(files, classes, config.val_share, config.split_seed, root)
+    return _subset(files, kept), _subset(files, held)
 
 
 def _subset(files: Files, indices: Sequence[int]) -> Files:

@@ -3,16 +3,18 @@
 import glob
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosub.data.decoding import BadImage, Read, decode, rgb
-from cosub.data.sources.source import Source, compact, numbered
-from cosub.data.sources.walking import listed
+from cosub.data.sources.sampling import Part, hold_out_share, without_any
+from cosub.data.sources.source import HELD_OUT, Source, check_labels, compact, numbered
+from cosub.data.sources.splits import split_of
+from cosub.data.sources.walking import Notes, listed
 from cosub.errors import InputError
-from cosub.recipes.data import Hub
+from cosub.recipes.data import Folder, Hub
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,73 @@ class HubRows:
 def hub(config: Hub) -> Source:
     """Open a folder of Parquet files or a data set on the Hub.
 
+    Where only the training split has labels, the share of it is held out that a folder's default holds out.
+
     Raises:
-        InputError: for a folder or name that cannot be read, a split that is missing, no column of images or labels.
+        InputError: for a folder or name that cannot be read, a split that is missing, has no labels or is named twice,
+            no column of images or labels.
     """
+    if config.train_split == config.test_split:
+        raise InputError(
+            f"data.test_split: {config.test_split}: is the split to train on, too; name another with "
+            "--data.test-split, or leave it out"
+        )
     splits = load(config)
-    for wanted in (config.train_split, config.test_split):
-        if wanted not in splits:
-            raise InputError(
-                f"data: {config.path}: has no split {wanted!r} but {', '.join(sorted(splits))}; "
-                "name them with --data.train-split and --data.test-split"
-            )
-    train, test = splits[config.train_split], splits[config.test_split]
-    column, label = _columns(train.features, config.path)
-    feature = train.features[label]
-    labels = [compact(list(part[label])) for part in (train, test)]
-    names = getattr(feature, "names", None) or numbered(labels[0], config.path)
-    sets = [
-        HubRows(part.data.column(column), part_labels, split)
-        for part, part_labels, split in zip((train, test), labels, (config.train_split, config.test_split), strict=True)
-    ]
-    return Source(tuple(names), sets[0], sets[1])
+    wanted = [config.train_split]
+    if len(splits) > 1 or config.test_split != Hub.test_split:
+        wanted.append(config.test_split)
+    if missing := [name for name in wanted if name not in splits]:
+        raise InputError(
+            f"data: {config.path}: has no split {missing[0]!r} but {', '.join(sorted(splits))}; "
+            "name them with --data.train-split and --data.test-split"
+        )
+    column, label = _columns(splits[config.train_split].features, config.path)
+    found = {name: HubRows(part.data.column(column), compact(list(part[label])), name) for name, part in splits.items()}
+    train = found[config.train_split]
+    names = getattr(splits[config.train_split].features[label], "names", None)
+    classes = tuple(names or numbered(train.labels, config.path))
+    notes = Notes()
+    for name in found.keys() - {config.train_split, config.test_split}:
+        notes.add("split not named to train or test on", name)
+    if (test := _labelled_test(found, config)) is not None:
+        return Source(classes, train, test, left_out=notes.left_out())
+    if config.test_split in found:
+        notes.add("split without labels", config.test_split)
+    return _held_out(classes, train, config, notes)
+
+
+def _labelled_test(found: Mapping[str, HubRows], config: Hub) -> HubRows | None:
+    """The split to evaluate on; None if only the training split has labels.
+
+    Raises:
+        InputError: if it has none, and another has.
+    """
+    others = [name for name, rows in found.items() if name != config.train_split and _is_labelled(rows)]
+    if config.test_split in others:
+        return found[config.test_split]
+    if others:
+        other = next((name for name in others if split_of(name) == "validation"), others[0])
+        raise InputError(
+            f"data.test_split: {config.test_split}: its images have no labels (all are -1 or empty); name another with "
+            f"--data.test-split {other}"
+        )
+    return None
+
+
+def _is_labelled(rows: HubRows) -> bool:
+    return not len(rows.labels) or any(label is not None and label >= 0 for label in rows.labels)
+
+
+def _held_out(classes: tuple[str, ...], train: HubRows, config: Hub, notes: Notes) -> Source:
+    """The source where only the training split has labels."""
+    check_labels("train", train.labels, classes, config.path)
+    kept, held = hold_out_share(train, classes, Folder.val_share, Folder.split_seed, config.path)
+    validation = Part(train, held)
+    places = {
+        "train": f"in {config.path}",
+        "test": f"{HELD_OUT} {config.train_split}{without_any(classes, validation)}",
+    }
+    return Source(classes, Part(train, kept), validation, validation, places, notes.left_out())
 
 
 def load(config: Hub) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from cosub.data.imagenet import class_indices
 from cosub.data.sources.annotations import annotated
 from cosub.data.sources.detection import detect_kind, reader_hint
 from cosub.data.sources.folder import Files, held_out
+from cosub.data.sources.sampling import without_any
 from cosub.data.sources.source import HELD_OUT, Source, existing
 from cosub.data.sources.splits import find_splits
 from cosub.data.sources.walking import Branch, Notes, list_left_out
@@ -42,13 +43,15 @@ def open_folder(config: Folder) -> Source:
     train_root = splits.get("train", root)
     classes, train = class_images(train_root, flat=not splits)
     _refuse_classes_within(train_root.path, {name: train_root.folders[name] for name in classes})
+    if config.reading > 2 and (split := splits.get("validation")):
+        _require_classes(split, classes, train_root)
     others = {
         role: files for role in ("validation", "test") if (files := _other(splits.get(role), classes, train_root))
     }
     places = {role: f"in {splits[role].path}" for role in others} | {"train": f"in {train_root.path}"}
     if not others:
         train, held = held_out(train, classes, config, root.path)
-        others, places["test"] = {"validation": held}, f"{HELD_OUT} {train_root.path}"
+        others, places["test"] = {"validation": held}, f"{HELD_OUT} {train_root.path}{without_any(classes, held)}"
     validation = others.get("validation")
     test = others.get("test", validation)
     assert test is not None
@@ -122,11 +125,26 @@ def _require_train(root: Branch, splits: Mapping[str, Branch]) -> None:
         )
 
 
+def _is_unsorted(split: Branch, classes: tuple[str, ...]) -> bool:
+    """Whether a split has images, and no folder that may be a class."""
+    return bool(split.everything) and split.folders.keys() <= _NO_CLASSES - set(classes)
+
+
+def _require_classes(split: Branch, classes: tuple[str, ...], train: Branch) -> None:
+    """Check that the classes of validation images are known: else training images would stand in for them."""
+    if _is_unsorted(split, classes) and annotated(split, classes) is None:
+        raise InputError(
+            f"data.path: {split.path}: holds {len(split.everything):,} images and no class folders, so their classes "
+            f"are unknown; sort them into {split.path / 'CLASS'}, as in {train.path}, or move {split.path.name} out of "
+            "the data"
+        )
+
+
 def _other(split: Branch | None, classes: tuple[str, ...], train: Branch) -> Files | None:
     """The images of a validation or test split; None if there is none, or its images have no classes."""
     if split is None:
         return None
-    if split.everything and split.folders.keys() <= _NO_CLASSES - set(classes):
+    if _is_unsorted(split, classes):
         if (found := annotated(split, classes)) is not None:
             return found
         for path in split.everything:

@@ -113,6 +113,43 @@ def with_validation(source: Source) -> Source:
     return replace(source, train=Part(source.train, kept), validation=Part(source.train, sorted(held)), places=places)
 
 
+def hold_out_share(
+    examples: Examples, classes: Sequence[str], share: float, seed: int, where: object
+) -> tuple[list[int], list[int]]:
+    """The indices to train on, and those of a share of each class, held out. A class of one image is trained on.
+
+    Raises:
+        InputError: if that leaves fewer than two classes, or the share cannot be split off.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = np.asarray(examples.labels)
+    numbers = np.bincount(labels, minlength=len(classes))
+    alone, several = np.flatnonzero(numbers == 1), np.flatnonzero(numbers[labels] > 1)
+    divided = np.count_nonzero(numbers > 1)
+    if len(alone) and divided < 2:
+        name = examples.name(int(np.flatnonzero(labels == alone[0])[0]))
+        raise InputError(
+            f"data.path: {where}: class {classes[alone[0]]} has one image ({name}), and one can be held out only of a "
+            "class that has two; add images to two classes at least"
+        )
+    size = max(round(len(several) * share), int(divided))
+    try:
+        held: Any = train_test_split(several, test_size=size, random_state=seed, stratify=labels[several])[1]
+    except ValueError as error:
+        raise InputError(f"data.val_share: {share}: cannot split {where} ({error})") from error
+    return np.setdiff1d(np.arange(len(labels)), held).tolist(), sorted(held.tolist())
+
+
+def without_any(classes: Sequence[str], held: Examples) -> str:
+    """What a place says of the classes of which nothing is held out; empty where there are none."""
+    lacking = sorted(set(range(len(classes))) - set(held.labels))
+    if not lacking:
+        return ""
+    names = f"{classes[lacking[0]]}, ..." if len(lacking) > 1 else classes[lacking[0]]
+    return f", none of them of {len(lacking):,} class{'es' * (len(lacking) > 1)} with few images ({names})"
+
+
 def _held(source: Source) -> list[int]:
     generator = np.random.default_rng(derive("validation"))
     if source.groups is not None:

@@ -40,6 +40,11 @@ def shards(config: Shards) -> Source:
             (config.test_split, "test-length", config.test_length),
         )
     ]
+    if both := set(splits[0].shards) & set(splits[1].shards):
+        raise InputError(
+            f"data.test_split: {config.test_split}: has shards that are trained on ({min(both)}); name another split "
+            "with --data.test-split"
+        )
     paths = [path for split in splits for path in split.shards]
     index = read_index(paths, Path(os.path.expanduser(config.index)) if config.index else None)
     first = len(splits[0].shards)
@@ -110,7 +115,7 @@ def _found(root: Path, name: str) -> list[Path]:
         words = sorted(folders | {word for path in every for word in re.findall(r"[a-z]+", path.stem)})
         raise InputError(
             f"data.path: {root}: has no shards of a split {name!r} ({', '.join(words) or 'no tar files at all'}); "
-            "name the splits with --data.train-split and --data.test-split"
+            f"name the splits with --data.train-split and --data.test-split, or move some shards into {root / name}"
         )
     return found
 

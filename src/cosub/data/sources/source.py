@@ -73,6 +73,26 @@ def spaced(total: int, most: int) -> list[int]:
     return [place * total // number for place in range(number)]
 
 
+def check_labels(name: str, labels: Sequence[Any], classes: Sequence[str], where: str) -> None:
+    """Check that a set has images, each with a label of one of the classes, of which there are several.
+
+    Raises:
+        InputError: if not, naming the set.
+    """
+    if None in labels:
+        raise InputError(f"data: {where}: the {name} set has a row without a label; remove it")
+    if len(classes) < 2:
+        raise InputError(f"data: {where}: has a single class ({', '.join(classes)}); add a folder or label of another")
+    if not len(labels):
+        raise InputError(f"data: {where}: the {name} set is empty")
+    outside = sorted({label for label in labels if not 0 <= label < len(classes)})
+    if outside:
+        raise InputError(
+            f"data: {where}: the {name} set has label {outside[0]}, and there are classes 0 to {len(classes) - 1}; "
+            "remove those rows or correct the class names"
+        )
+
+
 def existing(path: str, what: str = "the folder of images") -> Path:
     """The folder that --data.path names.
 
