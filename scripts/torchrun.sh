@@ -14,6 +14,12 @@ for word in "$@"; do
     before=$word
 done
 [ -n "$out" ] || { echo "torchrun.sh: name the run's folder with --out" >&2; exit 2; }
+case $out in  # the shell leaves ~ in --out=~/run as it is, and cosub expands it
+    '~/'*) out=$HOME/${out#'~/'} ;;
+    '~'*) echo "torchrun.sh: --out $out: write the folder without ~" >&2; exit 2 ;;
+esac
+# Between SIGTERM and SIGKILL, for a step and its checkpoint; torch 2.11 does not read it and waits for 30.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}"
 while [ "$tries" -gt 0 ]; do
     torchrun --standalone --nproc-per-node "$processes" -m cosub train "$@"
     status=$?

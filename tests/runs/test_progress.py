@@ -114,7 +114,8 @@ def test_after_the_last_step_the_message_is_another(tmp_path, capsys, monkeypatc
 
     before = launch.shares_of
     monkeypatch.setattr(launch, "shares_of", lambda network: os.kill(os.getpid(), signal.SIGINT) or before(network))
-    assert run(tiny(tmp_path / "run"))["state"] == "done"
+    with pytest.raises(Stopped):
+        run(tiny(tmp_path / "run"))
     said = capsys.readouterr().err
-    assert "all steps are done: the last evaluation goes on, and then it ends" in said
+    assert "stopping; all steps are done, and the same command makes the last evaluation again" in said
     assert "stopping after" not in said

@@ -1,5 +1,6 @@
 """A loss or a gradient that is not finite: the run ends or the step is skipped, and the report says where it began."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -12,6 +13,7 @@ from tiny import before_steps, run, tiny, weights
 from torch import nn
 
 from cosub.errors import RunError
+from cosub.recipes.files import differences, identity, read_run
 from cosub.runs.folder import RunFolder
 from cosub.train import checkpoint as checkpoints
 from cosub.train.finite import MOST_IN_A_ROW, find_first_nonfinite
@@ -43,8 +45,6 @@ def spoil(monkeypatch):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"], ids=["flag-on-the-device", "flag-read"])
 def test_stop_names_step_layer_rate_and_keeps_the_batch(tmp_path, spoil, optimizer):
-    import dataclasses
-
     recipe = tiny(tmp_path / "run", checkpoint_every=4)
     recipe = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, name=optimizer))
     spoil(range(9, 99))
@@ -61,6 +61,25 @@ def test_stop_names_step_layer_rate_and_keeps_the_batch(tmp_path, spoil, optimiz
     found = checkpoints.latest(tmp_path / "run" / "checkpoints")
     assert found.step == 8
     assert all(value.isfinite().all() for value in found.weights["network"].values())
+
+
+def test_the_same_command_goes_on_with_skip(tmp_path, spoil):
+    spoil({9})
+    with pytest.raises(RunError, match="the same command with --non-finite skip goes on from the last checkpoint"):
+        run(tiny(tmp_path / "run", checkpoint_every=4))
+    assert read_run(tmp_path / "run").non_finite == "stop"
+    summary = run(tiny(tmp_path / "run", checkpoint_every=4, non_finite="skip"))
+    assert (summary["state"], summary["steps"], summary["skipped_steps"]) == ("done", 22, 1)
+    assert read_run(tmp_path / "run").non_finite == "skip"
+    run(tiny(tmp_path / "whole", non_finite="skip"))
+    whole, continued = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert all(torch.equal(whole[name], continued[name]) for name in whole)
+
+
+def test_what_ends_a_run_is_not_part_of_its_identity(tmp_path):
+    stop, skip = tiny(tmp_path), tiny(tmp_path, non_finite="skip", bad_share=0.5)
+    assert identity(stop) == identity(skip)
+    assert differences(stop, skip) == []
 
 
 @pytest.mark.slow
@@ -106,7 +125,10 @@ def test_a_step_that_is_left_out_moves_no_running_statistics(tmp_path, monkeypat
 
 def test_too_many_in_a_row_end_the_run(tmp_path, spoil):
     spoil(range(5, 22))
-    with pytest.raises(RunError, match=f"step {5 + MOST_IN_A_ROW}: loss nan"):
+    with pytest.raises(
+        RunError,
+        match=f"step {5 + MOST_IN_A_ROW}: loss nan.*, after 9 such steps in a row: begin again, in another --out",
+    ):
         run(tiny(tmp_path / "run", non_finite="skip"))
 
 

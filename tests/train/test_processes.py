@@ -25,7 +25,7 @@ from cosub.runs.distributed import join
 from cosub.runs.folder import RunFolder
 from cosub.runs.progress import Reporter
 from cosub.train import checkpoint as checkpoints
-from cosub.train import trainer as trainers
+from cosub.train import saving
 from cosub.train.signals import StopRequest
 
 # Dropout inside the network is drawn for a micro-step as a whole, so it is off here.
@@ -309,7 +309,7 @@ def test_each_signal_ends_a_run_after_its_step(tmp_path, number):
 def test_a_slow_checkpoint_is_reported(tmp_path, monkeypatch, capfd):
     run(recipe(tmp_path / "quick"))
     assert "the checkpoint took" not in capfd.readouterr().err
-    monkeypatch.setattr(trainers, "SLOW_CHECKPOINT", -1)
+    monkeypatch.setattr(saving, "SLOW_CHECKPOINT", -1)
     run(recipe(tmp_path / "slow"))
     assert "torchrun and Slurm give 30 s between SIGTERM and SIGKILL" in capfd.readouterr().err
 

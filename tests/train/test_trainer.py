@@ -33,7 +33,7 @@ from cosub.runs.progress import Reporter
 from cosub.submodel import keep_layers
 from cosub.train import checkpoint as checkpoints
 from cosub.train.cautions import cautions
-from cosub.train.micro_step import MicroStep, choose_precision
+from cosub.train.micro_step import MicroStep, choose_precision, precision_cautions
 from cosub.train.networks import Average
 from cosub.train.optim import build_optimizer, learning_rate
 from cosub.train.trainer import Trainer
@@ -427,5 +427,19 @@ def test_auto_takes_bf16_where_a_gpu_has_it_and_does_not_emulate_it(tmp_path, mo
         return tensor_cores or including_emulation
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    recipe = dataclasses.replace(tiny(tmp_path), precision="auto")
-    assert choose_precision(recipe, torch.device("cuda")) == precision
+    recipe, card = dataclasses.replace(tiny(tmp_path), precision="auto"), torch.device("cuda")
+    assert choose_precision(recipe, card) == precision
+    said = precision_cautions(recipe, card)
+    assert [line for line in said if "--precision fp16" in line] == said
+    assert bool(said) is not tensor_cores
+    for changed in ({"precision": "fp32"}, {"runtime": dataclasses.replace(recipe.runtime, parallel="fsdp")}):
+        assert precision_cautions(dataclasses.replace(recipe, **changed), card) == []
+    assert precision_cautions(recipe, CPU.device) == []
+
+
+def test_a_run_says_what_its_precision_leaves_unused(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("cosub.train.launch.precision_cautions", lambda *_: ["of precision"])
+    monkeypatch.setattr(Trainer, "prepare", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(tiny(tmp_path / "run"))
+    assert "of precision" in capfd.readouterr().err

@@ -23,6 +23,7 @@ from cosub.recipes.tasks import TASKS
 FORMAT = 1
 
 _PLACES = ("path", "index")  # fields of the data that say where they are
+_LIMITS = ("bad_share", "non_finite")  # what ends a run, which may go on with others: it is the same up to there
 _VERSIONS = ("pixels", "reading")  # fields of the data that files from before them lack: version 1 there
 # Fields that earlier files lack, with the default that means as before: of the recipe, and of its data.
 _PLAIN: dict[str, Any] = {"head": "model"}
@@ -118,9 +119,9 @@ def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
 def identity(recipe: Recipe) -> str:
     """A hash of what changes results.
 
-    Not `runtime`, the place of the data, the rules for reading pixels, and how many images may be unreadable.
+    Not `runtime`, the place of the data, the rules for reading pixels, and what ends a run (`_LIMITS`).
     """
-    values = dataclasses.asdict(dataclasses.replace(recipe, bad_share=Recipe.bad_share))
+    values = dataclasses.asdict(with_limits(recipe, Recipe))
     del values["runtime"]
     for name in (*_PLACES, "pixels"):
         values["data"].pop(name, None)
@@ -131,10 +132,15 @@ def identity(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def with_limits(recipe: Recipe, other: Recipe | type[Recipe]) -> Recipe:
+    """The recipe with another's limits on bad images and steps; the class stands for its defaults."""
+    return dataclasses.replace(recipe, **{name: getattr(other, name) for name in _LIMITS})
+
+
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Names of the fields in which two recipes differ, of those that change results."""
     left, right = _flat(dataclasses.asdict(a)), _flat(dataclasses.asdict(b))
-    ignored = ("runtime.", "bad_share", *(f"data.{name}" for name in _PLACES))
+    ignored = ("runtime.", *_LIMITS, *(f"data.{name}" for name in _PLACES))
     return [key for key in sorted(left | right) if left.get(key) != right.get(key) and not key.startswith(ignored)]
 
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from cosub.data.atomic import written_atomically
 from cosub.errors import InputError, RunError
-from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run
+from cosub.recipes.files import as_begun, differences, dump, identity, read, require_run, with_limits
 from cosub.recipes.recipe import Recipe
 from cosub.runs.progress import Reporter
 
@@ -79,11 +79,11 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"out: {self.path}: cannot be written ({error.strerror}); name another --out") from error
 
-    def allow(self, bad_share: float) -> None:
-        """Let the run have so many unreadable images from now on; verbs that read these images later do so too."""
+    def allow(self, recipe: Recipe) -> None:
+        """Let the run have the recipe's limits from now on; verbs that read its images later allow as many bad ones."""
         begun = read(self.recipe)
-        if begun.bad_share != bad_share:
-            write_atomically(self.recipe, dump(replace(begun, bad_share=bad_share)))
+        if (allowed := with_limits(begun, recipe)) != begun:
+            write_atomically(self.recipe, dump(allowed))
 
     @contextmanager
     def lock(self, wait: float, reporter: Reporter) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""When a run is evaluated and saved, and which epoch's network is the best so far."""
+"""When a run is evaluated, and which epoch's network is the best so far."""
 
 import itertools
 from typing import TYPE_CHECKING
@@ -12,8 +12,6 @@ from cosub.train.run_state import Counters
 
 if TYPE_CHECKING:
     from cosub.train.trainer import Trainer
-
-SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
 def evaluation_due(recipe: Recipe, epochs: int) -> bool:

@@ -20,11 +20,6 @@ from cosub.train.parallel import sum_of_outputs
 from cosub.twins.compilation import compile_blocks, uncompile_blocks
 from cosub.twins.state import Step
 
-_TOO_LARGE = (
-    "the first micro-step does not fit into the GPU's memory: take a smaller --batch-size, more --micro-steps with a "
-    "smaller --group-size, or --checkpointing blocks"
-)
-
 
 class Compilation:
     """Whether the blocks of a run are compiled."""
@@ -80,7 +75,8 @@ class Compilation:
         """Try the compiled blocks before the first step; continue uncompiled if they fail.
 
         Raises:
-            RunError: if memory is too small, or if they fail and the recipe requires compiled blocks.
+            RunError: if they fail and the recipe requires compiled blocks.
+            OutOfMemoryError: if memory is too small.
         """
         if not self.on:
             return
@@ -91,8 +87,8 @@ class Compilation:
                 rehearse(network, networks, micro_step)
             graphs, seconds = stats["unique_graphs"] - before, time.perf_counter() - started
             self.reporter.say(f"compiled: {graphs} graph{'s' * (graphs != 1)} in {seconds:.0f} s")
-        except torch.OutOfMemoryError as error:  # uncompiled blocks store more
-            raise RunError(_TOO_LARGE) from error
+        except torch.OutOfMemoryError:  # uncompiled blocks store more
+            raise
         except Exception as error:  # of any kind, from the compiler
             reason = " ".join(str(error).split())[:200]
             if self.recipe.runtime.compile == "on":

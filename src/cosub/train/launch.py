@@ -38,6 +38,7 @@ from cosub.train.cautions import cautions, effective_rate
 from cosub.train.checkpoint import DamagedCheckpoint, save_weights
 from cosub.train.forecast import forecast
 from cosub.train.logs import named
+from cosub.train.micro_step import precision_cautions
 from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
 from cosub.train.process import settings_of_run
@@ -80,7 +81,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
         if recipe.optimizer.layer_decay < 1:
             rates = rate_table(recipe, trainer.network)
             reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
-        for warning in [*pixels, *cautions(recipe, trainer.network)]:
+        for warning in [*pixels, *precision_cautions(recipe, world.device), *cautions(recipe, trainer.network)]:
             reporter.warn(warning)
         with _alone(trainer), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it
@@ -88,7 +89,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
             trainer.prepare()
             if expected := forecast(trainer):
                 reporter.say(expected)
-            with _room(folder), _recorded(trainer), distributed.explain_errors():
+            with _room(folder), _recorded(trainer), distributed.explain_errors(), _memory(world.device):
                 trainer.fit()
                 return _finish(trainer)
 
@@ -159,7 +160,7 @@ def _alone(trainer: Trainer) -> Iterator[None]:
         def enter() -> None:
             trainer.folder.claim(trainer.recipe)
             stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter))
-            trainer.folder.allow(trainer.recipe.bad_share)
+            trainer.folder.allow(trainer.recipe)
 
         trainer.world.on_main(enter)
         yield
@@ -209,6 +210,20 @@ def _room(folder: RunFolder) -> Iterator[None]:
         threading.excepthook = shown
 
 
+@contextmanager
+def _memory(device: torch.device) -> Iterator[None]:
+    """Turn the error of a GPU whose memory is full into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"device: {device}: its memory is too small ({reason}): the same command goes on with more --micro-steps, "
+            "or with --checkpointing lean, selective or blocks; else begin again, in another --out, with a smaller "
+            "--batch-size or --group-size"
+        ) from error
+
+
 def _facts(trainer: Trainer) -> dict[str, Any]:
     return {
         "format": 1,
@@ -234,7 +249,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
 
 def _finish(trainer: Trainer) -> dict[str, Any]:
     recipe = trainer.recipe
-    trainer.stop.promise = "all steps are done: the last evaluation goes on, and then it ends"
+    trainer.stop.promise = "stopping; all steps are done, and the same command makes the last evaluation again"
     result = trainer.evaluate(trainer.source.test, shares_of(trainer.network))
     more = trainer.evaluate_training()
     source, counters = trainer.source, trainer.state.counters

@@ -19,6 +19,8 @@ from cosub.train.checkpoint import save_weights
 from cosub.train.finite import MOST_IN_A_ROW, find_first_nonfinite
 from cosub.train.networks import Networks
 
+_AGAIN = "begin again, in another --out, with a lower --lr, a higher --optimizer.warmup-epochs or --optimizer.clip"
+
 
 @dataclass
 class NonFiniteSteps:
@@ -61,11 +63,13 @@ class NonFiniteSteps:
             f"(learning rate {rate:.3g}; the images are in {self._keep(batches, step, rate)})"
         )
         self.in_a_row += 1
-        if self.recipe.non_finite == "stop" or self.in_a_row == MOST_IN_A_ROW:
+        if self.recipe.non_finite == "stop":
             raise RunError(
-                f"{report}: begin again, in another --out, with a lower --lr, a higher --optimizer.warmup-epochs, "
-                f"--optimizer.clip, or --non-finite skip, which skips up to {MOST_IN_A_ROW - 1} such steps in a row"
+                f"{report}: the same command with --non-finite skip goes on from the last checkpoint, and skips up to "
+                f"{MOST_IN_A_ROW - 1} such steps in a row; or {_AGAIN}"
             )
+        if self.in_a_row == MOST_IN_A_ROW:
+            raise RunError(f"{report}, after {MOST_IN_A_ROW - 1} such steps in a row: {_AGAIN}")
         self.reporter.warn(f"{report}; skipped")
 
     def _keep(self, batches: Sequence[Batch], step: int, rate: float) -> Path:

@@ -25,6 +25,8 @@ class Counters:
     """Epoch and headline metric of the best network, if the recipe chooses it by validation images."""
     skipped: int = 0
     """Images without any label."""
+    unevaluated: bool = False
+    """Whether the epoch that has just ended is still to be evaluated: a signal came meanwhile."""
     skipped_steps: int = 0
     """Steps without an update, because loss or gradient was not finite."""
 
@@ -65,6 +67,7 @@ class RunState:
                 "skipped": counted.skipped,
                 "best": list(counted.best),
                 "skipped_steps": counted.skipped_steps,
+                "unevaluated": counted.unevaluated,
                 **facts,
             },
         )
@@ -78,6 +81,6 @@ class RunState:
         self.scaler.load_state_dict(found.state["scaler"])
         counted = found.counters
         epoch, value = counted["best"]
-        # Older checkpoints have no "skipped" or "skipped_steps".
-        skipped, steps = counted.get("skipped", 0), counted.get("skipped_steps", 0)
-        self.counters = Counters(counted["seconds"], set(counted["bad"]), (epoch, value), skipped, steps)
+        # Older checkpoints lack some of these.
+        more = {name: counted[name] for name in ("skipped", "skipped_steps", "unevaluated") if name in counted}
+        self.counters = Counters(counted["seconds"], set(counted["bad"]), (epoch, value), **more)
