@@ -1,10 +1,15 @@
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cosub.losses import cosub_loss, dense, label_loss, mixed_targets
+import cosub
+from cosub.losses import cosub_distillation_loss, cosub_loss, dense, distillation_loss, label_loss, mixed_targets
+
+LOOP = (Path(__file__).parents[1] / "docs" / "loop.md").read_text()
 
 B, C = 5, 7
 
@@ -120,3 +125,59 @@ def test_bad_values_name_the_remedy(logits):
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match="loss must be one of bce, ce, got 'bcee'"):
         inspect.unwrap(label_loss)(torch.zeros(2, 3), torch.tensor([0, 1]), loss="bcee")  # without the check of types
+
+
+@pytest.mark.parametrize("loss", [distillation_loss, cosub_distillation_loss])
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (torch.zeros(1, C), r"teacher: must be logits of shape \(5, 7\).*got \(1, 7\): call the teacher in eval mode"),
+        (torch.zeros(2 * B, C), r"one row per image, got \(10, 7\)"),
+        (torch.zeros(B), r"got \(5,\)"),
+        (torch.zeros(B, C, device="meta"), r"teacher: is on meta and the logits on cpu: pass teacher\.to\("),
+    ],
+)
+def test_logits_of_a_teacher_that_do_not_fit_are_refused(logits, loss, teacher, message):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(loss)(logits, TARGETS["integer"], teacher)  # without the check of types
+
+
+# --- the page on loops of one's own
+
+
+def of_loop(after: str, **given) -> torch.Tensor:
+    """The loss that the code computes which follows some words of the page."""
+    scope = {"torch": torch, "cosub": cosub, "cross_entropy": F.cross_entropy, **given}
+    exec(re.findall(r"^```python\n(.*?)^```", LOOP.split(after)[1], re.S | re.M)[0], scope)
+    return scope["loss"]
+
+
+@pytest.mark.parametrize("name", ["integer", "mixed"])
+def test_a_loss_of_ones_own_that_is_cross_entropy_gives_equation_2(logits, name):
+    loss = of_loop("**With a loss of your own**", model=lambda _: logits, images=None, own=F.cross_entropy,
+                   targets=TARGETS[name])  # fmt: skip
+    reference = cosub_loss(logits, TARGETS[name], kind="ce-soft")
+    torch.testing.assert_close(loss, reference)
+    torch.testing.assert_close(*(torch.autograd.grad(value, logits)[0] for value in (loss, reference)))
+
+
+def test_another_loss_of_ones_own_takes_the_place_of_the_labels(logits):
+    def focal(rows, targets):
+        return ((1 - rows.softmax(1)[range(B), targets]) ** 2 * F.cross_entropy(rows, targets, reduction="none")).mean()
+
+    targets = TARGETS["integer"]
+    loss = of_loop("**With a loss of your own**", model=lambda _: logits, images=None, own=focal, targets=targets)
+    expected = (focal(logits[:B], targets) + focal(logits[B:], targets)) / 4
+    expected += cosub_loss(logits, targets, weight=0.0, kind="ce-soft") / 2
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_teacher_in_ones_own_loop(logits):
+    teacher = torch.nn.Linear(3, C)
+    images = torch.randn(B, 3, generator=torch.Generator().manual_seed(2))
+    loss = of_loop(
+        "**With a teacher**", model=lambda _: logits, teacher=teacher, images=images, targets=TARGETS["integer"]
+    )
+    assert torch.equal(loss, cosub_distillation_loss(logits, TARGETS["integer"], teacher(images)))
+    loss.backward()
+    assert teacher.weight.grad is None

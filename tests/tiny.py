@@ -125,17 +125,16 @@ def _placed(place: dict[str, str], target: Callable[..., None], arguments: tuple
     import torch
 
     from cosub.errors import CosubError
-    from cosub.runs.distributed import leave
+    from cosub.runs.distributed import leaving
 
     os.environ |= place
     torch.set_num_threads(1)
     try:
-        target(*arguments)
+        with leaving():
+            target(*arguments)
     except CosubError as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
-    finally:
-        leave()
 
 
 def run_together(recipe: Recipe, processes: int, stop_at: int = -1) -> dict[str, Any]:

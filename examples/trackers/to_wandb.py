@@ -1,14 +1,20 @@
 """A run of cosub on Weights & Biases: python examples/trackers/to_wandb.py [--epochs 3]
 
-Without an account or a network: WANDB_MODE=offline.
+The same command continues a stopped run, here and there; so does `torchrun --nproc-per-node 2` in place of python.
+Without an account or a network: WANDB_MODE=offline. `import trackio as wandb` works too, without `id`, because trackio
+resumes a run by its name.
 """
 
 import argparse
+import os
 from collections.abc import Mapping
 
 import wandb
 
 import cosub
+
+OUT = "out/tracked"  # another experiment needs another
+NAME = OUT.replace("/", "-")
 
 
 class ToWandb:
@@ -21,15 +27,20 @@ class ToWandb:
 
     def evaluated(self, values: Mapping[str, float]) -> None:
         chosen, self.latest = values["epoch"] < self.latest, values["epoch"]
-        named = {f"chosen/{name}": value for name, value in values.items()} if chosen else dict(values)
+        prefix = "chosen/" if chosen else ""
+        named = {prefix + name: value for name, value in values.items() if name != "step"}
         wandb.log(named, step=int(values["step"]))
 
 
 def main(epochs: int) -> None:
-    with wandb.init(project="cosub") as tracked:
-        run = cosub.fit("digits", epochs=epochs, out=f"out/{tracked.id}", callbacks=[ToWandb()])
-        tracked.config.update({"model": run.recipe.model, "drop_rate": run.recipe.drop_rate, "seed": run.recipe.seed})
-    print(f"top-1 {run.summary['top1']:.2%} in {run.folder}")
+    settings = {"epochs": epochs, "drop_rate": 0.2, "group_size": 32}  # two groups, for one or two processes
+    first = os.environ.get("RANK", "0") == "0"  # cosub calls callbacks in the first process alone
+    if first:
+        wandb.init(project="cosub", name=NAME, id=NAME, resume="allow", config=settings)
+    run = cosub.fit("digits", out=OUT, callbacks=[ToWandb()], **settings)
+    if first:
+        wandb.finish()
+        print(f"top-1 {run.summary['top1']:.2%} in {run.folder}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _PUBLIC = {
     "copies": "cosub.attachment",
     "compile_blocks": "cosub.twins.compilation",
     "cosub_loss": "cosub.losses",
+    "cosub_distillation_loss": "cosub.losses",
+    "distillation_loss": "cosub.losses",
     "label_loss": "cosub.losses",
     "mixed_targets": "cosub.losses",
     "Submodel": "cosub.submodel",
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from cosub.api.run import Run
     from cosub.attachment import active, attach, copies, detach, state
     from cosub.errors import CosubError, InputError, RunError, Stopped
-    from cosub.losses import cosub_loss, label_loss, mixed_targets
+    from cosub.losses import cosub_distillation_loss, cosub_loss, distillation_loss, label_loss, mixed_targets
     from cosub.runs.callbacks import Callback
     from cosub.runs.folder import load
     from cosub.submodel import Submodel, draw, keep_layers

@@ -53,17 +53,17 @@ def distillation_loss(
     Args:
         logits: one or more copies of all images, `R` a multiple of `B`.
         targets: as for `cosub_loss`.
-        teacher: the teacher's logits.
+        teacher: the teacher's logits, one row per image.
         weight: of the label loss, in [0, 1].
         kind: the loss, and the teacher's target: soft (its probabilities) or hard (one-hot of its largest logit).
 
     Raises:
-        ValueError: if a value is out of range, or the teacher's classes are not the student's.
+        ValueError: if a value is out of range, or the teacher's logits have other classes, rows or another device.
     """
     loss, form = parse_kind(kind, weight)
     check_tensors(logits, targets)
     logits = full_precision(logits)
-    _same_classes(logits, teacher)
+    _check_teacher(teacher, logits, targets)
     target = _dense_for(logits, targets) * weight
     target.add_(target_from(full_precision(teacher.detach()), loss, form), alpha=1 - weight)
     return _cross_entropy(logits, target.repeat(logits.shape[0] // targets.shape[0], 1), loss)
@@ -83,6 +83,15 @@ def cosub_distillation_loss(
     Their weights are `weight`, `teacher_weight` and `1 - weight - teacher_weight`. The paper does not define the
     combination. With the defaults it is equation 1 at lambda 0.5, its label term replaced by figure 2 (b) at 0.5.
 
+    Args:
+        logits: the first copy of all images, then the second: `R = 2 * B`.
+        targets: as for `cosub_loss`.
+        teacher: the teacher's logits, one row per image.
+        weight: of the label loss.
+        teacher_weight: of the teacher's target.
+        kind: the loss, and the other submodel's target, as for `cosub_loss`.
+        teacher_target: soft (the teacher's probabilities) or hard (one-hot of its largest logit).
+
     Raises:
         ValueError: as for the two losses that it combines, or if the weights add up to more than 1.
     """
@@ -90,7 +99,7 @@ def cosub_distillation_loss(
     if not 0 <= teacher_weight <= 1 - weight:
         raise ValueError(f"teacher_weight must be in [0, {1 - weight:g}] (1 - weight), got {teacher_weight}")
     logits, target = _two_copies(logits, targets, weight)
-    _same_classes(logits, teacher)
+    _check_teacher(teacher, logits, targets)
     from_teacher = target_from(full_precision(teacher.detach()), loss, teacher_target).repeat(2, 1)
     other = target_from(logits.detach().roll(targets.shape[0], dims=0), loss, form)
     target.add_(from_teacher, alpha=teacher_weight).add_(other, alpha=1 - weight - teacher_weight)
@@ -198,9 +207,22 @@ def check_tensors(logits: object, targets: object) -> None:
         )
 
 
-def _same_classes(logits: Tensor, teacher: Tensor) -> None:
+def _check_teacher(teacher: Tensor, logits: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless these are logits `(B, C)` on the student's device: one row would serve all images."""
+    if teacher.dim() != 2 or teacher.shape[0] != targets.shape[0]:
+        raise ValueError(
+            f"teacher: must be logits of shape ({targets.shape[0]}, {logits.shape[1]}), one row per image, got "
+            f"{tuple(teacher.shape)}: call the teacher in eval mode"
+        )
     if logits.shape[1] != teacher.shape[1]:
-        raise ValueError(f"the teacher has {teacher.shape[1]} classes and the student {logits.shape[1]}")
+        raise ValueError(
+            f"teacher: the teacher has {teacher.shape[1]} classes and the student {logits.shape[1]}: take a teacher of "
+            "the same classes"
+        )
+    if teacher.device != logits.device:
+        raise ValueError(
+            f"teacher: is on {teacher.device} and the logits on {logits.device}: pass teacher.to(logits.device)"
+        )
 
 
 def full_precision(logits: Tensor) -> Tensor:

@@ -6,17 +6,19 @@ import inspect
 import json
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import timm
 import torch
-from pictures import make_folder
+from pictures import make_folder, picture
 from PIL import Image
 from sklearn.datasets import load_digits
 from tiny import TINY, recipe_flags
@@ -27,6 +29,8 @@ from cosub.api.evaluate import Evaluate
 from cosub.api.keywords import flag_of, words_of
 from cosub.api.parsing import parse
 from cosub.cli import main
+from cosub.data.mixing import mix
+from cosub.data.transforms import training
 from cosub.errors import InputError
 from cosub.recipes import get
 from cosub.recipes.data import SOURCES
@@ -127,6 +131,37 @@ def test_what_belongs_to_the_command_line_is_refused(name):
 def test_a_model_argument_that_is_no_value_is_refused(value):
     with pytest.raises(ValueError, match="model_args: "):
         cosub.fit("digits", model_args={"depth": value})
+
+
+def test_the_flags_on_the_page_of_fine_tuning_leave_colours_sides_and_parts():
+    page = (Path(__file__).parents[2] / "docs" / "finetune.md").read_text()
+    words = [word for code in re.findall(r"`(--augment[^`]*)`", page) for word in shlex.split(code)]
+    assert words[::2] == [f"--augment.{name}" for name in ("policy", "jitter", "flip", "min-area", "cutmix")]
+
+    def augment_with(given):
+        return configure(["finetune", "--model", "convnext_tiny", "--pretrained", *given]).augment
+
+    halves = np.zeros((40, 40, 3), np.uint8)
+    halves[:, :20], halves[:, 20:] = (200, 40, 0), (0, 90, 250)  # the left half red, the right one blue
+
+    def is_left_alone(augment):
+        """Whether each of the crops is still red at its left or blue at its right."""
+        crop = training(40, augment)
+        crops = [crop(Image.fromarray(halves)) for _ in range(40)]
+        red, blue = (torch.tensor(colour, dtype=torch.uint8)[:, None] for colour in ((200, 40, 0), (0, 90, 250)))
+        return all((crop[:, :, 0] == red).all() or (crop[:, :, -1] == blue).all() for crop in crops)
+
+    torch.manual_seed(0)
+    random.seed(0)
+    usual, mild = augment_with([]), augment_with(words)
+    assert is_left_alone(mild)
+    for name in ("policy", "jitter", "flip"):
+        assert not is_left_alone(dataclasses.replace(mild, **{name: getattr(usual, name)})), name
+    images, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
+    for augment, alone in ((mild, {20}), (usual, set(range(6, 15)))):
+        mixed = [mix(images, labels, augment, 2, "ce", (0, step, 0))[0] for step in range(20)]
+        assert sum(one is images for one in mixed) in alone
+    assert (mild.min_area, usual.min_area) == (0.5, 0.08)
 
 
 # --- errors
@@ -258,13 +293,33 @@ def test_a_run_predicts_files_pil_images_and_arrays_alike(run, digit):
     assert [prediction.image for prediction in predictions] == [str(path), str(path), "", "", ""]
     assert len({tuple(prediction.probabilities.items()) for prediction in predictions}) == 1
     (alone,) = run.predict(path)
-    assert alone == predictions[0]
+    assert (alone.label, alone.image) == (predictions[0].label, str(path))
+    assert alone.probabilities == pytest.approx(predictions[0].probabilities, abs=1e-6)
     values = list(alone.probabilities.values())
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(1, abs=1e-5)
     assert alone.probability == values[0]
     assert alone.label in run.classes
     assert len(run.predict(np.stack([np.stack([pixels] * 3, 2)] * 2))) == 2
+
+
+def test_a_run_predicts_in_batches_and_its_warnings_name_the_callers_line(run, tmp_path, monkeypatch):
+    for index in range(5):
+        picture(index, (8, 8)).save(tmp_path / f"{index}.png")
+    (tmp_path / "2b.png").write_bytes(b"no image")
+    alone = [run.predict(tmp_path / f"{index}.png")[0] for index in range(5)]
+    monkeypatch.setattr("cosub.api.run._BATCH", 3)
+    sizes = []
+    with (
+        pytest.warns(UserWarning, match=r"2b\.png .*: cannot be read") as warned,
+        run.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))),
+    ):
+        together = run.predict(tmp_path)
+    assert sizes == [3, 2]
+    assert [one.filename for one in warned] == [__file__]
+    assert [one.image for one in together] == [one.image for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
 
 
 def test_a_run_predicts_as_the_command_line(run, digit, capsys):

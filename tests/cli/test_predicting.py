@@ -1,17 +1,28 @@
-"""`cosub predict`: patterns and folders, CSV and JSON, maps of scenes; verbs that work in one process."""
+"""`cosub predict`: patterns and folders, batches, CSV and JSON, maps of scenes; verbs that work in one process."""
 
 import csv
+import errno
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pictures import picture
 from PIL import Image
 from scenes import words
 from tiny import run, tiny
 
 from cosub.cli import main
+from cosub.data.transforms import evaluation, normalize
+from cosub.evaluation.accuracy import logits_of
+from cosub.evaluation.prediction import probabilities
+from cosub.runs.folder import load_run
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +78,108 @@ def test_a_csv_file_has_a_line_for_each_image_and_class(finished, photos, tmp_pa
     assert main(["predict", str(finished), str(photos), "--csv", str(target)]) == 2
     assert f"csv: '{target}': exists; name another file" in capsys.readouterr().err
     assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [[], ["--batch-size", "2"], ["--batch-size", "1", "--workers", "1"]])
+@pytest.mark.parametrize("keep", [[], ["--keep", "0.5"]])
+def test_images_in_batches_have_the_probabilities_that_each_has_alone(finished, photos, more, keep, capsys):
+    """Computed here by the network and its transform, image by image; in the order of the files."""
+    (photos / "aa.png").write_bytes(b"no image")
+    loaded, alone = load_run(finished), []
+    transform = evaluation(loaded.recipe.resolution, loaded.recipe.inputs)
+    kept = [0, 1] if keep else None  # of the first of two blocks
+    for name in ("[e].png", "a.png", "b.jpg", "inner/c.png", "inner/d.jpg"):
+        with Image.open(photos / name) as image:
+            pixels = normalize(torch.as_tensor(transform(image))[None], loaded.recipe.inputs)
+        with torch.inference_mode():
+            likely = logits_of(loaded.network, pixels, kept).softmax(1)[0].tolist()
+        alone.append((str(photos / name), dict(zip(loaded.classes, likely, strict=True))))
+    assert main(["predict", str(finished), str(photos), "--top", "10", *more, *keep, "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert [item["image"] for item in found["predictions"]] == [name for name, _ in alone]
+    for item, (_, expected) in zip(found["predictions"], alone, strict=True):
+        assert {one["class"]: one["probability"] for one in item["classes"]} == pytest.approx(expected, abs=1e-6)
+        values = [one["probability"] for one in item["classes"]]
+        assert values == sorted(values, reverse=True)
+    assert [str(photos / "aa.png") in name for name in found["bad_images"]] == [True]
+    assert err == ""
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C in the third batch. Gives the sizes of the batches."""
+    sizes = []
+
+    def third(network, recipe, pixels, kept=None):
+        sizes.append(len(pixels))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return probabilities(network, recipe, pixels, kept)
+
+    monkeypatch.setattr("cosub.evaluation.prediction.probabilities", third)
+    return sizes
+
+
+def test_what_was_predicted_stays_when_the_command_is_interrupted(finished, photos, tmp_path, interrupted, capsys):
+    target = tmp_path / "found.csv"
+    words = ["predict", str(finished), str(photos), "--batch-size", "2", "--top", "3", "--csv", str(target)]
+    assert main(words) == 130
+    out, err = capsys.readouterr()
+    assert interrupted == [2, 2, 1]
+    names = [str(photos / name) for name in ("[e].png", "a.png", "b.jpg", "inner/c.png")]
+    assert [line.split(": ")[0] for line in out.splitlines()] == names
+    lines = list(csv.DictReader(target.read_text().splitlines()))
+    assert [line["image"] for line in lines] == [name for name in names for _ in range(3)]
+    assert err == "cosub: interrupted\n"
+    before = target.read_bytes()
+    assert main(words) == 2
+    assert f"csv: '{target}': exists; name another file" in capsys.readouterr().err
+    assert target.read_bytes() == before
+
+
+def test_a_full_disk_amid_the_rows_is_one_line_after_what_was_found(finished, photos, tmp_path, monkeypatch, capsys):
+    target, opened = tmp_path / "found.csv", Path.open
+
+    def full(path, mode="r", *rest, **more):
+        if mode == "a":
+            raise OSError(errno.ENOSPC, "No space left on device")  # without a name, as `write` raises it
+        return opened(path, mode, *rest, **more)
+
+    (photos / "notes.txt").unlink()
+    monkeypatch.setattr(Path, "open", full)
+    for more, shown in (([], 4), (["--json"], 1)):
+        target.unlink(missing_ok=True)
+        words = ["predict", str(finished), str(photos), "--batch-size", "2", "--csv", str(target)]
+        assert main([*words, *more]) == 3
+        out, err = capsys.readouterr()
+        assert (len(out.splitlines()), "inner/c.png" in out) == (shown, True)
+        assert err == f"cosub: {target}: No space left on device; name another path, or make room\n"
+        assert len(target.read_text().splitlines()) == 1 + 2 * 5
+
+
+def test_prediction_shows_its_progress_and_the_lines_stay_on_standard_output(finished, photos, monkeypatch, capsys):
+    (photos / "notes.txt").unlink()
+    monkeypatch.setattr("cosub.runs.progress._SECONDS_BETWEEN_LINES", 0.0)
+    assert main(["predict", str(finished), str(photos), "--batch-size", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split("  ")[0] for line in err.splitlines()] == [
+        f"predict {share}%" for share in (20, 40, 60, 80, 100)
+    ]
+    assert len(out.splitlines()) == 5
+
+
+def test_lines_that_go_to_a_file_are_not_drawn_above_the_bar(finished, photos, tmp_path):
+    """The bar of a terminal on standard error takes over standard output, too."""
+    ours, theirs = pty.openpty()
+    with (tmp_path / "out.txt").open("w") as out:
+        words = [sys.executable, "-m", "cosub", "predict", str(finished), str(photos), "--batch-size", "1"]
+        done = subprocess.run(words, stdout=out, stderr=theirs, env={**os.environ, "TERM": "xterm"}, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert (done.returncode, "predict" in shown, "a.png" in shown) == (0, True, False)
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 5
 
 
 @pytest.mark.parametrize(
@@ -167,9 +280,25 @@ def test_the_maps_are_those_that_evaluation_scores(segmenter, scenes, tmp_path, 
     assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(right / total, abs=1e-6)
 
 
-def test_options_of_classification_are_refused_for_scenes(segmenter, scenes, capsys):
-    assert main(["predict", str(segmenter), str(scenes / "images/validation"), "--crop-ratio", "0.5"]) == 2
-    assert "crop_ratio: is for classification" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--crop-ratio", "0.5", "crop_ratio: is"),
+        ("--workers", "2", "workers: 2: is"),
+        ("--batch-size", "9", "batch_size: 9: is"),
+    ],
+)
+def test_options_of_classification_are_refused_for_scenes(segmenter, scenes, option, value, message, capsys):
+    assert main(["predict", str(segmenter), str(scenes / "images/validation"), option, value]) == 2
+    assert f"{message} for classification" in capsys.readouterr().err
+
+
+def test_the_maps_of_scenes_show_their_progress(segmenter, scenes, monkeypatch, capsys):
+    monkeypatch.setattr("cosub.runs.progress._SECONDS_BETWEEN_LINES", 0.0)
+    assert main(["predict", str(segmenter), str(scenes / "images/validation")]) == 0
+    assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        f"predict {share}%" for share in (25, 50, 75, 100)
+    ]
 
 
 def test_a_report_on_scenes_is_by_class_and_names_the_worst(segmenter, scenes, tmp_path, capsys):

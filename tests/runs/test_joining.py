@@ -1,10 +1,12 @@
 """How the processes of a run find each other, and what is said where they do not."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch.distributed as dist
 
-from cosub.errors import InputError, RunError
-from cosub.runs.distributed import join
+from cosub.errors import InputError, RunError, Stopped
+from cosub.runs.distributed import join, leaving
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}
 
@@ -60,3 +62,24 @@ def test_a_job_of_several_tasks_may_train_in_one(monkeypatch, place):
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     assert join("cpu").size == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(None, True), (Stopped("by all together"), True), (RunError("of one"), False), (KeyboardInterrupt(), False)],
+)
+def test_the_others_are_not_waited_for_after_an_error(monkeypatch, error, left):
+    """NCCL's `destroy_process_group` would, and the error would not be read before its watchdog ends the process."""
+    calls = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append("destroyed"))
+    with pytest.raises(type(error)) if error else nullcontext(), leaving():
+        if error:
+            raise error
+    assert calls == ["destroyed"] * left
+
+
+def test_processes_of_one_machine_are_not_put_on_one_gpu(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"device: 'cuda:1': 2 processes of this machine would share it; leave it out"):
+        join("cuda:1")

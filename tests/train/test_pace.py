@@ -1,6 +1,7 @@
 """Steps in turns, and what follows from them: the epochs of the demo, and the demo itself on tiny settings."""
 
 import dataclasses
+import itertools
 import json
 import sys
 from concurrent.futures import Future
@@ -65,7 +66,7 @@ def test_the_first_steps_do_not_count_and_memory_is_kept_as_in_a_run(tmp_path, m
     monkeypatch.setattr(pace.cpu, "keep_freed_memory", lambda: kept.append(len(work)))
     assert pace._alone(False, time_steps, tiny(tmp_path / "run"), 0.0) == [6.0] * 3
     parts = [["begin", f"train_step {step}", "end"] for step in (2, 3, 4)]
-    assert (work, kept) == (["train_step 0", "train_step 1", *sum(parts, [])], [0])
+    assert (work, kept) == (["train_step 0", "train_step 1", *itertools.chain(*parts)], [0])
     work.clear()
     assert pace._alone(False, time_evaluation, tiny(tmp_path / "run")) == [6.0 / 128]
     assert work == ["evaluate 0", "begin", "evaluate 0", "end"]

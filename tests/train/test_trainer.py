@@ -36,6 +36,8 @@ from cosub.train.cautions import cautions
 from cosub.train.micro_step import MicroStep, choose_precision, precision_cautions
 from cosub.train.networks import Average
 from cosub.train.optim import build_optimizer, learning_rate
+from cosub.train.process import settings_of_run
+from cosub.train.tasks import classification
 from cosub.train.trainer import Trainer
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -443,3 +445,46 @@ def test_a_run_says_what_its_precision_leaves_unused(tmp_path, monkeypatch, capf
     with pytest.raises(ZeroDivisionError):
         run(tiny(tmp_path / "run"))
     assert "of precision" in capfd.readouterr().err
+
+
+def test_epochs_are_evaluated_in_the_precision_of_training_and_the_result_in_float32(tmp_path, monkeypatch):
+    """In batches that training has shown to fit."""
+    seen, evaluate_images = [], classification.evaluate
+
+    def evaluate(*arguments, batch_size, **more):
+        seen.append((torch.is_autocast_enabled("cpu"), batch_size))
+        return evaluate_images(*arguments, batch_size=batch_size, **more)
+
+    monkeypatch.setattr(classification, "evaluate", evaluate)
+    run(
+        tiny(
+            tmp_path / "run",
+            precision="bf16",
+            batch_size=64,
+            group_size=32,
+            epochs=2,
+            evaluate_every=1,
+            evaluate_training=True,
+        )
+    )
+    assert seen == [(True, 128)] * 2 + [(False, 128)] * 2  # test and training images
+    seen.clear()
+    run(tiny(tmp_path / "parts", micro_steps=4))
+    assert seen == [(False, 32)]
+
+
+def test_cublas_that_cannot_be_made_deterministic_any_more_is_one_line(monkeypatch):
+    """As in a notebook that has used a GPU: cuBLAS looks once."""
+
+    def refuse(*_):
+        raise RuntimeError("this operation is not deterministic ...: CUBLAS_WORKSPACE_CONFIG=:4096:8 or :16:8")
+
+    monkeypatch.setattr(torch.Tensor, "mm", refuse)
+    with settings_of_run(False, CPU.device):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with (
+        pytest.raises(InputError, match=r"deterministic: .*set CUBLAS_WORKSPACE_CONFIG"),
+        settings_of_run(True, CPU.device),
+    ):
+        raise AssertionError
+    assert not torch.are_deterministic_algorithms_enabled()

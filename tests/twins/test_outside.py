@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import pickle
 import re
 from hashlib import blake2b
 
@@ -44,6 +45,7 @@ from cosub.submodel import keep_layers
 from cosub.twins.from_torchvision import VISION_TWINS
 from cosub.twins.from_transformers import TRANSFORMERS_TWINS
 from cosub.twins.removal import remove_layers
+from cosub.twins.twin import Twin
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
 
@@ -264,6 +266,32 @@ def test_what_transformers_saves_is_its_own(classifier, images, tmp_path):
     loaded = type(model).from_pretrained(tmp_path).eval()
     assert loaded.config.architectures == [type(classifier()).__name__]
     assert torch.equal(loaded(images).logits, model(images).logits)
+
+
+def test_layers_are_found_by_the_names_that_transformers_gives_them(classifier, images):
+    """By what shards a model or places it on devices; the other classes of `_no_split_modules` are untouched."""
+    model = cosub.attach(classifier(), drop_rate=0.5).eval()
+    assert set(model._no_split_modules) <= {type(module).__name__ for module in model.modules()}
+    again = pickle.loads(pickle.dumps(model))
+    assert [type(module) for module in again.modules()] == [type(module) for module in model.modules()]
+    assert torch.equal(again(images).logits, model(images).logits)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_accelerate_shards_layer_by_layer(classifier, version):
+    pytest.importorskip("accelerate", reason="accelerate is not installed: pip install 'cosub[examples]'")
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
+
+    model = cosub.attach(classifier(), drop_rate=0.5)
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=version, auto_wrap_policy="transformer_based_wrap")
+    if version == 1:
+        plugin.set_auto_wrap_policy(model)
+        chosen = tuple(plugin.auto_wrap_policy.keywords["transformer_layer_cls"])
+        found = [module for module in model.modules() if isinstance(module, chosen)]
+    else:
+        found = list(filter(fsdp2_prepare_auto_wrap_policy(plugin, model), model.modules()))
+    assert sum(isinstance(module, Twin) for module in found) == 4
 
 
 # --- what is for timm's networks

@@ -91,10 +91,8 @@ def evaluate(options: Evaluate, as_json: bool = True) -> dict[str, Any] | None:
         raise InputError("real: is for --set real=PATH or --protocol real; leave it out")
     from cosub.runs import distributed
 
-    try:
+    with distributed.leaving():
         return _evaluate(options, named, as_json)
-    finally:
-        distributed.leave()
 
 
 def _evaluate(options: Evaluate, named: list[tuple[Protocol, str]], as_json: bool) -> dict[str, Any] | None:

@@ -47,8 +47,6 @@ def train(recipe: Recipe, callbacks: Sequence["Callback"] = ()) -> Run:
     from cosub.runs import distributed
     from cosub.train.launch import train
 
-    try:
+    with distributed.leaving():
         train(recipe, callbacks)
         return Run(folder_of(recipe))
-    finally:
-        distributed.leave()

@@ -1,6 +1,7 @@
 """A finished run in Python: its network, its results, and what the verbs of the command line do with it."""
 
 import functools
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from cosub.recipes.recipe import Recipe
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
-    from torch import nn
+    from torch import Tensor, nn
 
     from cosub.runs.folder import Trained
 
     AnImage = str | os.PathLike[str] | Image.Image | np.ndarray
+
+_BATCH = 64  # images that are predicted together
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Run:
         return load_run(self.folder)
 
     def predict(self, images: "AnImage | Iterable[AnImage]", keep: float | None = None) -> list[Prediction]:
-        """What the network takes images for, computed where `network` is.
+        """What the network takes images for, computed in batches where `network` is.
 
         Args:
             images: one or several: files, folders, patterns such as "photos/**/*.jpg", PIL images, or arrays of uint8
@@ -91,7 +94,10 @@ class Run:
             InputError: for a file that cannot be read, and for a segmentation run. What cannot be read in a folder is
                 left out with a warning.
         """
+        import torch
+
         from cosub.data.given import opened
+        from cosub.data.transforms import evaluation
         from cosub.evaluation.candidates import layers_kept
         from cosub.evaluation.prediction import probabilities
         from cosub.runs.folder import require_classification
@@ -100,11 +106,19 @@ class Run:
         if keep is not None and not (isinstance(keep, int | float) and 0 < keep <= 1):
             raise InputError(f"keep: {keep!r}: must be a share of the blocks, above 0 and at most 1")
         kept, found = layers_kept(self.network, keep), []
-        for file, image in opened(images, self.recipe.data):
-            values, order = probabilities(self.network.eval(), self.recipe, image, kept).sort(descending=True)
-            names = [self.classes[index] for index in order.tolist()]
-            by_name = dict(zip(names, values.tolist(), strict=True))
-            found.append(Prediction(names[0], by_name[names[0]], by_name, file))
+        transform = evaluation(self.recipe.resolution, self.recipe.inputs)
+
+        def crop(one: "tuple[str, Image.Image]") -> "tuple[str, Tensor]":
+            return one[0], torch.as_tensor(transform(one[1]))
+
+        # No generator of ours around `opened`: it warns of the line of its caller's caller, which is the user's.
+        crops = map(crop, opened(images, self.recipe.data))
+        while batch := list(itertools.islice(crops, _BATCH)):
+            files, pixels = zip(*batch, strict=True)
+            likely = probabilities(self.network.eval(), self.recipe, torch.stack(pixels), kept).sort(descending=True)
+            for file, values, order in zip(files, likely.values.tolist(), likely.indices.tolist(), strict=True):
+                by_name = {self.classes[index]: value for index, value in zip(order, values, strict=True)}
+                found.append(Prediction(self.classes[order[0]], values[0], by_name, file))
         return found
 
     def evaluate(self, **options: Any) -> dict[str, Any]:
@@ -132,10 +146,8 @@ class Run:
             raise InputError(f"frontier: gives a table and no network; `cosub slim {self.folder} --frontier` writes it")
         from cosub.slimming.slim import slim
 
-        try:
+        with distributed.leaving():
             summary = slim(request)
-        finally:
-            distributed.leave()
         return Run(summary.get("healed", summary)["run"])
 
     def export(self, **options: Any) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """cosub predict RUN|FOLDER|FILE|timm:NAME|hf-hub:OWNER/NAME IMAGE|FOLDER|PATTERN ... [--top N] [--csv FILE]"""
 
+import contextlib
+import csv
 import json
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -12,10 +16,15 @@ from cosub.api.parsing import parse
 from cosub.api.preparation import Preparation, say
 from cosub.errors import InputError
 from cosub.recipes import plugins
-from cosub.recipes.ranges import PositiveInt, PositiveShare, require_new_file
+from cosub.recipes.ranges import NonNegativeInt, PositiveInt, PositiveShare, require_new_file
 
 if TYPE_CHECKING:
     from cosub.data.sources.walking import LeftOut
+
+_BATCH = 256
+
+Found = tuple[list[dict[str, Any]], list[str]]
+"""For each image its classes, the likeliest or largest first; and what cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,17 @@ class Predict(Preparation):
     top: PositiveInt = 5
     """Classes per image."""
     csv: str = ""
-    """Write a line for each image and class into this file, which must not exist yet."""
+    """Write a line for each image and class into this file, which must not exist yet, batch by batch."""
     out: str = ""
     """Segmentation: the folder of the maps, new or empty; by default RUN-maps."""
     keep: PositiveShare | None = None
     """Use a submodel with this share of the blocks, spread evenly over depth."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    workers: NonNegativeInt = 0
+    """Classification: processes that load images; 0 loads in this process."""
+    batch_size: Annotated[PositiveInt, arg(name="batch-size")] = _BATCH
+    """Classification: images per batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,53 +68,77 @@ def run(words: list[str], as_json: bool) -> None:
 
     distributed.require_one_process("predict")
     candidate = open_network(options.run, options.model, options.resolution, **options.inputs())
+    _require_used(options, candidate)
     device = distributed.join(options.device).device
-    place = plugins.PREDICTORS.get(candidate.recipe.task.kind)
-    predictions, bad = (plugins.find(place) if place else _classify)(options, candidate, paths, device)
-    if bad and not predictions:
-        raise InputError(f"images: {bad[0]}: cannot be read as an image")
     say([f"weights: {line}" for line in candidate.messages])
+    predictions, bad, first, failed = [], [], True, None
+    # A bar takes the place of sys.stdout, and sends its lines to standard error: right where both are one terminal.
+    stream = None if sys.stdout.isatty() else sys.stdout
+    with contextlib.closing(_found(options, candidate, paths, device)) as batches:
+        for found, unreadable in batches:
+            bad += unreadable
+            if not found:
+                continue
+            if as_json:
+                predictions += found
+            else:
+                _print(found, options.top, stream)
+            try:
+                if options.csv:
+                    _write(found, Path(options.csv), first)
+            except OSError as error:  # what was found is printed, whatever becomes of the file
+                failed = OSError(error.errno, error.strerror, error.filename or options.csv)
+                break
+            first = False
+    if bad and first and failed is None:
+        raise InputError(f"images: {bad[0]}: cannot be read as an image")
     if as_json:
         skipped = [item._asdict() for item in left_out]
-        found = {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
-        print(json.dumps(found), flush=True)
+        told = {"run": options.run, "predictions": predictions, "bad_images": bad, "skipped": skipped}
+        print(json.dumps(told), flush=True)
     else:
-        _print(predictions, options.top)
         say([f"cannot be read: {name}" for name in bad])
         say([f"not read: {list_left_out(left_out)}"] if left_out else [])
-    if options.csv:  # last: what was computed is printed, whatever becomes of the file
-        _write(predictions, Path(options.csv))
+    if failed is not None:
+        raise failed
 
 
-def _classify(
-    options: Predict, candidate: Any, paths: Sequence[Path], device: Any
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """For each image its most likely classes with their probabilities; and what cannot be read."""
-    from cosub.data.pixels import decoded, rule_of
-    from cosub.data.sources import BadImage
+def _require_used(options: Predict, candidate: Any) -> None:
+    """Refuse what is for another task than the network's."""
+    if candidate.recipe.task.kind not in plugins.PREDICTORS:
+        if options.out:
+            raise InputError(f"out: {options.out}: is for maps of a segmentation run; leave it out, or take --csv FILE")
+        return
+    for name, default in (("workers", 0), ("batch_size", _BATCH)):
+        if (value := getattr(options, name)) != default:
+            raise InputError(
+                f"{name}: {value}: is for classification, and {options.run} is a segmentation run; leave it out"
+            )
+
+
+def _found(options: Predict, candidate: Any, paths: Sequence[Path], device: Any) -> Generator[Found]:
+    """Batch by batch; scenes, whose maps are written one by one, all at the end."""
     from cosub.evaluation.candidates import layers_kept
-    from cosub.evaluation.prediction import probabilities
+    from cosub.evaluation.prediction import predict_files
+    from cosub.runs.progress import counted
 
-    if options.out:
-        raise InputError(f"out: {options.out}: is for maps of a segmentation run; leave it out, or take --csv FILE")
-    recipe, network = candidate.recipe, candidate.network.to(device)
+    if place := plugins.PREDICTORS.get(candidate.recipe.task.kind):
+        yield plugins.find(place)(options, candidate, counted(paths, len(paths), "predict"), device)
+        return
+    network = candidate.network.to(device)
     kept = layers_kept(network, options.keep)
-    rule = rule_of(recipe.data)
-    predictions, bad = [], []
-    for path in paths:
-        try:
-            image = decoded(path, rule)
-        except BadImage as error:
-            bad.append(str(error))
-            continue
-        likely = probabilities(network, recipe, image, kept)
-        values, order = likely.topk(min(options.top, len(candidate.classes)))
-        classes = [
-            {"class": candidate.classes[int(index)], "probability": float(value)}
-            for index, value in zip(order, values, strict=True)
+    batches = predict_files(network, candidate.recipe, paths, kept, options.batch_size, options.workers)
+    for read, likely, bad in counted(batches, math.ceil(len(paths) / options.batch_size), "predict"):
+        top = likely.topk(min(options.top, likely.shape[1]))
+        found = [
+            {"image": str(path), "classes": _classes(candidate.classes, *row)}
+            for path, *row in zip(read, top.values.tolist(), top.indices.tolist(), strict=True)
         ]
-        predictions.append({"image": str(path), "classes": classes})
-    return predictions, bad
+        yield found, bad
+
+
+def _classes(names: Sequence[str], values: Sequence[float], order: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"class": names[index], "probability": value} for index, value in zip(order, values, strict=True)]
 
 
 def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
@@ -114,20 +151,26 @@ def _paths(names: tuple[str, ...]) -> tuple[list[Path], tuple["LeftOut", ...]]:
     return list(found), notes.left_out()
 
 
-def _write(predictions: list[dict[str, Any]], path: Path) -> None:
-    """A CSV file with a line for each image and class, the likeliest or largest first."""
+def _write(found: list[dict[str, Any]], path: Path, first: bool) -> None:
+    """Lines of a CSV file, for each image and class, the likeliest or largest first. The first make the file."""
     from cosub.runs.names import write_rows
 
-    lines = [{"image": found["image"], **item} for found in predictions for item in found["classes"]]
-    write_rows(path, lines[0], (line.values() for line in lines))
+    lines = [{"image": item["image"], **line} for item in found for line in item["classes"]]
+    rows = [line.values() for line in lines]
+    if first:
+        write_rows(path, lines[0], rows)
+        return
+    with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
-def _print(predictions: list[dict[str, Any]], top: int) -> None:
+def _print(found: list[dict[str, Any]], top: int, stream: IO[str] | None) -> None:
     """A line for each image: its first classes with their probability, or their share of the pixels; and its map."""
-    for found in predictions:
-        shown = found["classes"][:top]
+    for item in found:
+        shown = item["classes"][:top]
         classes = "  ".join(
-            f"{item['class']} {item['share']:.1%}" if "share" in item else f"{item['class']} {item['probability']:.3f}"
-            for item in shown
+            f"{one['class']} {one['share']:.1%}" if "share" in one else f"{one['class']} {one['probability']:.3f}"
+            for one in shown
         )
-        print(f"{found['image']}: {classes}" + (f"  ({found['map']})" if "map" in found else ""))
+        line = f"{item['image']}: {classes}" + (f"  ({item['map']})" if "map" in item else "")
+        print(line, file=stream, flush=True)

@@ -12,7 +12,7 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
     require_run(request.run)
     from cosub.runs import distributed
 
-    try:
+    with distributed.leaving():
         if request.frontier:
             from cosub.slimming.frontier import frontier, lines
 
@@ -26,5 +26,3 @@ def run(words: list[str], as_json: bool) -> dict[str, Any]:
         if not as_json:
             print(result["run"] if "healed" not in result else result["healed"]["run"])
         return result
-    finally:
-        distributed.leave()

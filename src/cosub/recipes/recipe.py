@@ -60,7 +60,7 @@ class Recipe(Strict):
     epochs: PositiveInt = 100
     """Passes over the training images."""
     batch_size: PositiveInt = 256
-    """Distinct images per optimizer step, over all processes and micro-steps."""
+    """Images per optimizer step, over all processes and micro-steps, with all copies of repeated augmentation."""
     group_size: PositiveInt = 64
     """Images whose submodels and mixing are drawn together: the granularity of the drop rate, on any hardware."""
     lr: PositiveFloat = 1e-3

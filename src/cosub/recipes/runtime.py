@@ -14,14 +14,16 @@ class Runtime(Strict):
 
     out: str = ""
     """The run's folder; by default out/RECIPE-METHOD-SEED."""
-    workers: NonNegativeInt = 0
-    """Processes that load images, for each training process; 0 loads in the training process."""
+    workers: NonNegativeInt | None = None
+    """Processes that load images, for each training process; 0 loads in the training process. By default 0 on a CPU,
+    and on a GPU one for each CPU but one, 16 at most."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     micro_steps: PositiveInt = 1
     """Parts into which each process splits its share of a batch, to save memory (gradient accumulation)."""
     checkpoint_every: NonNegativeInt = 0
-    """Steps between checkpoints; 0: at the end of an epoch, if a minute has passed since the last."""
+    """Steps between checkpoints; 0: at the end of an epoch, if a minute has passed since the last, and within it after
+    half an hour."""
     evaluate_every: NonNegativeInt = 0
     """Epochs between evaluations; 0: about ten in a run."""
     evaluate_training: bool = False

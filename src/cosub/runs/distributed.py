@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from cosub.errors import InputError, RunError
+from cosub.errors import InputError, RunError, Stopped
 
 T = TypeVar("T")
 
@@ -29,6 +29,8 @@ class World:
     device: torch.device
     local_rank: int = 0
     """The rank among those of one machine."""
+    local_size: int = 1
+    """How many there are on this machine."""
 
     @property
     def main(self) -> bool:
@@ -140,7 +142,7 @@ def join(device: str, timeout: int = 600) -> World:
     present = dist.get_world_size() if dist.is_initialized() else 1
     if present != size:
         raise RunError(f"WORLD_SIZE is {size} and {present} processes joined: start all of them with torchrun")
-    return World(rank, size, chosen, local_rank)
+    return World(rank, size, chosen, local_rank, _number("LOCAL_WORLD_SIZE", 1))
 
 
 @contextmanager
@@ -162,7 +164,22 @@ def explain_errors() -> Iterator[None]:
         raise
 
 
-def leave() -> None:
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Leave the other processes at the end of the `with` block, but not where an error ends it.
+
+    NCCL would first wait for what the others have queued. After an error in one process that may be for ever, and its
+    message would never be read. Connections close with the process.
+    """
+    try:
+        yield
+    except Stopped:  # by all processes together
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -215,6 +232,12 @@ def _device(name: str, local_rank: int) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device: {name!r}: must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda":
+        processes = _number("LOCAL_WORLD_SIZE", 1)
+        if device.index is not None and processes > 1:
+            raise InputError(
+                f"device: {name!r}: {processes} processes of this machine would share it; leave it out, and each takes "
+                "its own (CUDA_VISIBLE_DEVICES chooses among them)"
+            )
         index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise InputError(f"device: {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu")

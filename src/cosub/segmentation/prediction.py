@@ -1,6 +1,6 @@
 """cosub predict of a segmentation run: a coloured map of each image, and the classes with their share of its pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class PredictOptions(Protocol):
 
 
 def predict_scenes(
-    options: PredictOptions, candidate: Candidate, paths: Sequence[Path], device: torch.device
+    options: PredictOptions, candidate: Candidate, paths: Iterable[Path], device: torch.device
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write a map and an overlay of each image that can be read, and a legend.
 

@@ -100,7 +100,7 @@ class SegmentationTask(Task):
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
     ) -> Result:
         """Evaluate at a single scale by sliding window. `cosub evaluate --keep` evaluates submodels."""
-        workers = self.recipe.runtime.workers
+        workers = self.recipe.runtime.workers or 0
         return evaluate(network, _scenes(examples), self.source.classes, self.recipe, world, workers=workers)
 
 

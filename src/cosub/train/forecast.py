@@ -42,7 +42,7 @@ def forecast(trainer: Trainer) -> str:
 
 def _seconds(trainer: Trainer) -> tuple[float, float]:
     """Of a step with the loading of its images, and of the evaluation of an image."""
-    networks, part, workers = trainer.networks, trainer.micro_step, trainer.recipe.runtime.workers
+    networks, part, workers = trainer.networks, trainer.micro_step, trainer.recipe.runtime.workers or 0
     batches = trainer.batches(steps=1, workers=0)
     loading, batch = _timed(lambda: next(batches))
     networks.student.train()

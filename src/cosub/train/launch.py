@@ -70,7 +70,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     if folder.state() == "done":
         summary = folder.read_summary()
         result = _read_result(recipe, folder, summary)
-        _require_same_data(recipe, folder, summary, reporter)
+        _require_same_data(recipe, folder, summary, world, reporter)
         reporter.table("finished already", result)
         return summary
     with settings_of_run(recipe.runtime.deterministic, world.device), _warnings_to(reporter):
@@ -94,7 +94,9 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
                 return _finish(trainer)
 
 
-def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any], reporter: Reporter) -> None:
+def _require_same_data(
+    recipe: Recipe, folder: RunFolder, summary: dict[str, Any], world: distributed.World, reporter: Reporter
+) -> None:
     """Check that a finished run was trained on the data that the recipe names. They may have moved, or be deleted.
 
     Raises:
@@ -107,7 +109,7 @@ def _require_same_data(recipe: Recipe, folder: RunFolder, summary: dict[str, Any
     source = task_type(recipe).open(recipe)
     kept, same = summary.get("data"), True
     if isinstance(kept, dict):
-        same = kept.get("fingerprint") == mark(source, recipe.data)
+        same = kept.get("fingerprint") == world.once_per_node(lambda: mark(source, recipe.data))
     else:  # a run from before summaries had the fingerprint
         with suppress(RunError):  # for a result, no checkpoint is needed
             found = checkpoints.latest(folder.checkpoints)
@@ -123,7 +125,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     """What will run, for a person to check beforehand."""
     recipe = trainer.recipe
     parameters = count_parameters(trainer.network)
-    copies = trainer.method.copies
+    copies, workers = trainer.method.copies, recipe.runtime.workers or 0
     rows = copies * recipe.group_size
     kept = state(trainer.network).kept(rows)
     low, high = min(kept), max(kept)
@@ -147,7 +149,8 @@ def plan(trainer: Trainer) -> dict[str, str]:
         f"{number_of(trainer.world.size, 'process', 'es')}, {number_of(trainer.share.micro_steps, 'micro-step')}",
         "steps": f"{trainer.total_steps:,} ({number_of(recipe.epochs, 'epoch')} of {trainer.steps_per_epoch})",
         "learning rate": f"{recipe.peak_lr:.3g} ({recipe.optimizer.name}, {recipe.optimizer.lr_rule} rule)",
-        "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}",
+        "device": f"{trainer.world.device} in {str(trainer.precision).removeprefix('torch.')}"
+        + (f", images loaded by {number_of(workers, 'process', 'es')}" if workers else ""),
         "folder": str(trainer.folder.path),
     }
 

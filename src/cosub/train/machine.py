@@ -7,7 +7,7 @@ from cosub.recipes.ranges import Checked, PositiveFloat, PositiveInt, PositiveSh
 
 GB = 10**9
 
-# Dense TFLOP/s of an H100 SXM by its data sheet; fp32 without tensor cores, which is PyTorch's default.
+# Dense TFLOP/s of an H100 SXM by its data sheet; fp32 without tensor cores, PyTorch's default for products.
 _H100 = {"bf16": 989.0, "fp16": 989.0, "fp32": 67.0}
 
 

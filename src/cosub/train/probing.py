@@ -66,7 +66,7 @@ def _features(
     step = -(-len(examples.labels) // MOST)
     transform = evaluation(recipe.resolution, recipe.inputs)
     indices = range(world.rank * step, len(examples.labels), world.size * step)
-    loader = test_loader(TestSet(examples, transform, indices), _BATCH, recipe.runtime.workers, False)
+    loader = test_loader(TestSet(examples, transform, indices), _BATCH, recipe.runtime.workers or 0, False)
     found: dict[str, list[Tensor]] = {name: [] for name in heads}
     labels: list[Tensor] = []
 

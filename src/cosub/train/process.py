@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from cosub.errors import InputError
+
 PRELOADED = [
     "cosub.train.launch",
     "timm",
@@ -16,6 +18,19 @@ PRELOADED = [
     "matplotlib.backends.backend_agg",
 ]
 """Imported once, by the server from which processes that train are forked."""
+
+
+def _require_deterministic_products(device: torch.device) -> None:
+    """Raise InputError where cuBLAS has been used in this process and cannot be made deterministic any more."""
+    try:
+        torch.ones(1, 1, device=device).mm(torch.ones(1, 1, device=device))
+    except RuntimeError as error:
+        if "CUBLAS_WORKSPACE_CONFIG" not in str(error):
+            raise
+        raise InputError(
+            "deterministic: CUDA was used before in this process, in another way: set CUBLAS_WORKSPACE_CONFIG=:4096:8 "
+            "before Python starts, or use cosub train"
+        ) from error
 
 
 @contextmanager
@@ -30,6 +45,8 @@ def settings_of_run(deterministic: bool, device: torch.device) -> Iterator[None]
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
     torch.use_deterministic_algorithms(deterministic)
     try:
+        if deterministic:
+            _require_deterministic_products(device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:

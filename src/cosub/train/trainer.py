@@ -41,13 +41,15 @@ from cosub.train.sharding import shard_all
 from cosub.train.signals import StopRequest
 from cosub.train.steps import images_of_epoch, sampler_of, share, steps_per_epoch
 from cosub.train.tasks import Score, task_type
+from cosub.train.workers import with_workers
 
 
 class Trainer:
     """A recipe ready to run: networks, optimizer, data, step. For a new run, weights and teacher are read at once."""
 
     def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
-        self.recipe, self.source, self.world = recipe, source, world
+        self.recipe = recipe = with_workers(recipe, world)
+        self.source, self.world = source, world
         self.folder, self.reporter = folder, reporter
         self.share = share(recipe, world.rank, world.size)
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
@@ -145,7 +147,7 @@ class Trainer:
     def batches(self, steps: int = sys.maxsize, workers: int | None = None) -> Iterator[Batch]:
         """The batches from the current step on; by default of all remaining steps, with the recipe's workers."""
         ahead = range(self.state.step, min(self.state.step + steps, self.total_steps))
-        workers = self.recipe.runtime.workers if workers is None else workers
+        workers = self.recipe.runtime.workers or 0 if workers is None else workers
         sampler = sampler_of(self.recipe, len(self.source.train.labels), self.share, ahead)
         return self.dataset.batches(sampler, workers, self.world.device)
 
@@ -175,12 +177,17 @@ class Trainer:
         return {f"train_{name}": value for name, value in found.items()}
 
     def _evaluate_epoch(self, epochs: int, logs: Logs | None) -> None:
-        """Measure the latest network, keep it where it is the best so far, and report it."""
+        """Measure the latest network, keep it where it is the best so far, and report it.
+
+        In the precision of training: in float32, which the last evaluation has, a GPU would take several times as long.
+        """
         self.state.counters.unevaluated = True
-        headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
+        with self.micro_step.autocast():
+            headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
+            more = self.evaluate_training()
         keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])
         place = {"step": self.state.step, "epoch": epochs}
-        more = {**self.evaluate_training(), "distinct_images": images_of_epoch(self.recipe, self.steps_per_epoch)}
+        more["distinct_images"] = images_of_epoch(self.recipe, self.steps_per_epoch)
         if logs is not None:
             logs.write({**place, **headline, **more})
         split = "test" if self.source.validation is None else "validation"

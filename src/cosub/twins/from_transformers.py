@@ -26,6 +26,8 @@ class _Layer(Twin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.forward = Twin.forward  # transformers has just wrapped it: rows would be drawn again in backward
+        # Accelerate looks for layers by the names in `_no_split_modules`; pickle goes by `__qualname__`, which stays.
+        cls.__name__ = cls.timm_class.__name__
 
     @classmethod
     def layers_of(cls, block: Any) -> int:

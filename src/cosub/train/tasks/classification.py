@@ -21,6 +21,8 @@ from cosub.runs.network import build_network
 from cosub.train.methods import Method, build
 from cosub.train.tasks.task import Assumed, Task
 
+_BATCH = 256  # rows in evaluation, at most
+
 
 @dataclass(frozen=True)
 class ClassificationTask(Task):
@@ -77,7 +79,9 @@ class ClassificationTask(Task):
     def evaluate(
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
     ) -> Result:
+        """In batches of no more rows than a micro-step of training has, which is known to fit."""
         recipe = self.recipe
+        rows = self.method(recipe).copies * recipe.batch_size // (world.size * recipe.runtime.micro_steps)
         return evaluate(
             network,
             examples,
@@ -86,6 +90,7 @@ class ClassificationTask(Task):
             world,
             inputs=recipe.inputs,
             submodels=submodels,
-            workers=recipe.runtime.workers,
+            batch_size=min(rows, _BATCH),
+            workers=recipe.runtime.workers or 0,
             bad_share=recipe.bad_share,
         )
