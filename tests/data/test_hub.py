@@ -1,5 +1,7 @@
 """Which splits of Parquet files are trained on and evaluated on, and which are refused."""
 
+import dataclasses
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -8,9 +10,11 @@ import pytest
 from pictures import parquet
 
 from cosub.data.overview import overview
-from cosub.data.sources import Source, fingerprint, open_source
+from cosub.data.sources import Source, fingerprint, open_source, with_validation
 from cosub.errors import InputError
+from cosub.recipes import get
 from cosub.recipes.data import Folder, Hub
+from cosub.recipes.files import as_begun, dump, identity, parse
 
 
 def make(root: Path, **splits: list[int]) -> Path:
@@ -101,8 +105,38 @@ def test_images_without_labels_are_passed_over_where_no_other_split_has_them(tmp
     assert overview(source)["not read"] == "1 split without labels (test)"
 
 
-def test_splits_that_are_not_used_are_named(tmp_path):
-    make(tmp_path, train=[0, 1] * 6, test=[0, 1], validation=[0, 1], extra=[-1, -1])
+def test_validation_is_for_validation_and_splits_that_are_not_used_are_named(tmp_path):
+    make(tmp_path, train=[0, 1] * 6, test=[0, 1], validation=[1, 0, 1], extra=[-1, -1])
     source = open_source(Hub(path=str(tmp_path)))
+    assert source.validation is not None
+    assert list(source.validation.labels) == [1, 0, 1]
+    assert with_validation(source) is source
+    assert (len(source.train.labels), list(source.test.labels)) == (12, [0, 1])
+    assert overview(source)["not read"] == "1 split not named to train or test on (extra)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"), [([-1, -1], None), ([0, -1], "the validation set has label -1"), ([0, 1], [0, 1])]
+)
+def test_validation_images_need_labels(tmp_path, labels, found):
+    make(tmp_path, train=[0, 1] * 6, test=[0, 1], val=labels)
+    if isinstance(found, str):
+        with pytest.raises(InputError, match=found):
+            open_source(Hub(path=str(tmp_path)))
+    else:
+        validation = open_source(Hub(path=str(tmp_path))).validation
+        assert found == (None if validation is None else list(validation.labels))
+
+
+def test_a_run_from_before_reads_the_splits_as_before(tmp_path):
+    """Its recipe.json has no word on it, and what it is, and so the line of a study, stays as it was."""
+    make(tmp_path, train=[0, 1] * 6, test=[0, 1], validation=[0, 1])
+    recipe = dataclasses.replace(get("cifar10"), data=Hub(path=str(tmp_path)))
+    values = json.loads(dump(recipe))
+    del values["format"], values["data"]["splits"]
+    before = parse(values, "here")
+    source = open_source(before.data)
     assert source.validation is None
-    assert overview(source)["not read"] == "2 split not named to train or test on (extra)"
+    assert len(with_validation(source).train.labels) == 10
+    assert as_begun(recipe, before).data == before.data
+    assert identity(before) == identity(recipe)

@@ -171,6 +171,8 @@ class Hub(Photographs):
     """Name of the split to train on."""
     test_split: str = "test"
     """Name of the split to evaluate on."""
+    splits: Fixed[Suppress[Literal[1, 2]]] = 2
+    """Version of the rules for reading splits. 1, of runs from before this field: those two. 2: validation, too."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ FORMAT = 1
 
 _PLACES = ("path", "index")  # fields of the data that say where they are
 _LIMITS = ("bad_share", "non_finite")  # what ends a run, which may go on with others: it is the same up to there
-_VERSIONS = ("pixels", "reading")  # fields of the data that files from before them lack: version 1 there
+_VERSIONS = ("pixels", "reading", "splits")  # fields of the data that files from before them lack: version 1 there
 # Fields that earlier files lack, with the default that means as before: of the recipe, and of its data.
 _PLAIN: dict[str, Any] = {"head": "model"}
 _PLAIN_DATA = {"range": "type", "orientation": False, "balanced": False, "on_device": False}
@@ -119,11 +119,11 @@ def turned_as_begun(recipe: Recipe, folder: Path) -> Recipe:
 def identity(recipe: Recipe) -> str:
     """A hash of what changes results.
 
-    Not `runtime`, the place of the data, the rules for reading pixels, and what ends a run (`_LIMITS`).
+    Not `runtime`, the place of the data, the rules for reading pixels and splits, and what ends a run (`_LIMITS`).
     """
     values = dataclasses.asdict(with_limits(recipe, Recipe))
     del values["runtime"]
-    for name in (*_PLACES, "pixels"):
+    for name in (*_PLACES, "pixels", "splits"):
         values["data"].pop(name, None)
     for part, plain in ((values, _PLAIN), (values["data"], _PLAIN_DATA)):
         for name in plain:

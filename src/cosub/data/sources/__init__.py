@@ -120,6 +120,7 @@ def _all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None
 
 
 def _checked(source: Source, where: str) -> Source:
-    for name, part in (("train", source.train), ("test", source.test)):
-        check_labels(name, part.labels, source.classes, where)
+    for name, part in (("train", source.train), ("validation", source.validation), ("test", source.test)):
+        if part is not None:
+            check_labels(name, part.labels, source.classes, where)
     return source

@@ -71,11 +71,14 @@ def hub(config: Hub) -> Source:
     train = found[config.train_split]
     names = getattr(splits[config.train_split].features[label], "names", None)
     classes = tuple(names or numbered(train.labels, config.path))
-    notes = Notes()
-    for name in found.keys() - {config.train_split, config.test_split}:
-        notes.add("split not named to train or test on", name)
-    if (test := _labelled_test(found, config)) is not None:
-        return Source(classes, train, test, left_out=notes.left_out())
+    test, notes = _labelled_test(found, config), Notes()
+    others = {name: rows for name, rows in found.items() if name not in (config.train_split, config.test_split)}
+    validation = next((rows for name, rows in others.items() if _is_for_validation(name, rows, config)), None)
+    for name, rows in others.items():
+        if rows is not validation:
+            notes.add("split not named to train or test on", name)
+    if test is not None:
+        return Source(classes, train, test, validation, left_out=notes.left_out())
     if config.test_split in found:
         notes.add("split without labels", config.test_split)
     return _held_out(classes, train, config, notes)
@@ -97,6 +100,10 @@ def _labelled_test(found: Mapping[str, HubRows], config: Hub) -> HubRows | None:
             f"--data.test-split {other}"
         )
     return None
+
+
+def _is_for_validation(name: str, rows: HubRows, config: Hub) -> bool:
+    return config.splits > 1 and split_of(name) == "validation" and _is_labelled(rows)
 
 
 def _is_labelled(rows: HubRows) -> bool:
