@@ -3,6 +3,8 @@
 After `import cosub.architectures`, `timm.create_model(name)` knows them like its own. No weights are published for any.
 """
 
-from cosub.architectures import cait, patchconvnet, vit, xcit
+from cosub.architectures import patchconvnet, registration, sizes
 
-NAMES = (*cait.__all__, *patchconvnet.__all__, *vit.__all__, *xcit.__all__)
+__all__ = ["patchconvnet", "sizes"]
+
+NAMES = tuple(registration.NAMES)

@@ -7,7 +7,6 @@ code. Unlike there, maps stay maps between blocks, so images need not be square.
 """
 
 import itertools
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +14,12 @@ from jaxtyping import Float
 from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
 from timm.layers.norm import LayerNorm2d
-from timm.models import checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq
+from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from cosub.architectures.registration import build, configuration
-
-__all__ = ["patchconvnet_b60", "patchconvnet_b120", "patchconvnet_l60", "patchconvnet_l120", "patchconvnet_s60"]
+from cosub.architectures.registration import register
 
 _EPS = 1e-6
 
@@ -41,19 +39,6 @@ class Stem(nn.Module):
         return self.proj(x)
 
 
-class Gate(nn.Module):
-    """Squeeze-and-excitation: channels scaled by what a bottleneck of a quarter makes of their means."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.conv_reduce = nn.Conv2d(dim, round(dim / 4), 1)
-        self.conv_expand = nn.Conv2d(round(dim / 4), dim, 1)
-
-    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
-        means = x.mean((2, 3), keepdim=True)
-        return x * self.conv_expand(self.conv_reduce(means).relu()).sigmoid()
-
-
 class Mixer(nn.Module):
     """A block's branch: 1x1, GELU, depthwise 3x3, GELU, gate, 1x1."""
 
@@ -62,7 +47,7 @@ class Mixer(nn.Module):
         depthwise = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         # The name of the published weights, although there is no query, key or value.
         self.qkv_pos = nn.Sequential(
-            nn.Conv2d(dim, dim, 1), nn.GELU(), depthwise, nn.GELU(), Gate(dim), nn.Conv2d(dim, dim, 1)
+            nn.Conv2d(dim, dim, 1), nn.GELU(), depthwise, nn.GELU(), SqueezeExcite(dim), nn.Conv2d(dim, dim, 1)
         )
 
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
@@ -222,48 +207,16 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-_SIZES: dict[str, dict[str, Any]] = {
-    "patchconvnet_s60": {"embed_dim": 384, "depth": 60, "init_values": 1e-4},
-    "patchconvnet_b60": {"embed_dim": 768, "depth": 60},
-    "patchconvnet_b120": {"embed_dim": 768, "depth": 120},
-    "patchconvnet_l60": {"embed_dim": 1024, "depth": 60},
-    "patchconvnet_l120": {"embed_dim": 1024, "depth": 120},
-}
-
 # They take images of any size, so timm must not pass `img_size`.
-_CONFIGURATION = configuration(fixed_input_size=False, first_conv="patch_embed.proj.0.0")
-default_cfgs = generate_default_cfgs(dict.fromkeys(_SIZES, _CONFIGURATION))
-
-
-def _build(name: str, pretrained: bool, given: dict[str, Any]) -> PatchConvNet:
-    return build(PatchConvNet, name, pretrained, given, **_SIZES[name])
-
-
-@register_model
-def patchconvnet_s60(pretrained: bool = False, **given: Any) -> PatchConvNet:
-    """25.2 M parameters."""
-    return _build("patchconvnet_s60", pretrained, given)
-
-
-@register_model
-def patchconvnet_b60(pretrained: bool = False, **given: Any) -> PatchConvNet:
-    """99.4 M parameters."""
-    return _build("patchconvnet_b60", pretrained, given)
-
-
-@register_model
-def patchconvnet_b120(pretrained: bool = False, **given: Any) -> PatchConvNet:
-    """188.6 M parameters."""
-    return _build("patchconvnet_b120", pretrained, given)
-
-
-@register_model
-def patchconvnet_l60(pretrained: bool = False, **given: Any) -> PatchConvNet:
-    """176.0 M parameters."""
-    return _build("patchconvnet_l60", pretrained, given)
-
-
-@register_model
-def patchconvnet_l120(pretrained: bool = False, **given: Any) -> PatchConvNet:
-    """334.3 M parameters."""
-    return _build("patchconvnet_l120", pretrained, given)
+register(
+    PatchConvNet,
+    {
+        "patchconvnet_s60": {"embed_dim": 384, "depth": 60, "init_values": 1e-4},  # 25.2 M parameters
+        "patchconvnet_b60": {"embed_dim": 768, "depth": 60},  # 99.4 M
+        "patchconvnet_b120": {"embed_dim": 768, "depth": 120},  # 188.6 M
+        "patchconvnet_l60": {"embed_dim": 1024, "depth": 60},  # 176.0 M
+        "patchconvnet_l120": {"embed_dim": 1024, "depth": 120},  # 334.3 M
+    },
+    fixed_input_size=False,
+    first_conv="patch_embed.proj.0.0",
+)

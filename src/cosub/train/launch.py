@@ -1,7 +1,6 @@
 """A training command from beginning to end: claim the folder, train, evaluate, write the results."""
 
 import dataclasses
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from cosub.data.marks import about, gone, mark
 from cosub.data.overview import overview
 from cosub.data.pixel_range import depth_cautions, resolve_range
 from cosub.data.sources import fingerprint
-from cosub.errors import NO_ROOM, CosubError, InputError, RunError, Stopped
+from cosub.errors import CosubError, InputError, RunError, Stopped
 from cosub.evaluation.accuracy import shares_of
 from cosub.evaluation.metric import headline_metric
 from cosub.recipes.files import folder_of
@@ -42,10 +41,12 @@ from cosub.train.micro_step import precision_cautions
 from cosub.train.optim import rate_table
 from cosub.train.plot import plot_runs
 from cosub.train.process import settings_of_run
+from cosub.train.room import room_in_memory, room_on_disk
 from cosub.train.sharding import full
 from cosub.train.steps import images_of_epoch
 from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
+from cosub.train.workers import with_workers
 
 LOCK_WAIT = 60.0  # seconds: longer than the grace between SIGTERM and SIGKILL
 
@@ -76,7 +77,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
     with settings_of_run(recipe.runtime.deterministic, world.device), _warnings_to(reporter):
         source = task_type(recipe).open(recipe)
         pixels = depth_cautions(recipe.data, source.train)
-        trainer = Trainer(recipe, source, world, folder, reporter)
+        trainer = Trainer(with_workers(recipe, world), source, world, folder, reporter)
         reporter.table("cosub train", plan(trainer))
         if recipe.optimizer.layer_decay < 1:
             rates = rate_table(recipe, trainer.network)
@@ -89,7 +90,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
             trainer.prepare()
             if expected := forecast(trainer):
                 reporter.say(expected)
-            with _room(folder), _recorded(trainer), distributed.explain_errors(), _memory(world.device):
+            with room_on_disk(folder), _recorded(trainer), distributed.explain_errors(), room_in_memory(world.device):
                 trainer.fit()
                 return _finish(trainer)
 
@@ -188,43 +189,6 @@ def _recorded(trainer: Trainer) -> Iterator[None]:
         with suppress(OSError):  # if the disk is full, that is the error to report
             note("failed", reason=str(error) if isinstance(error, CosubError) else repr(error))
         raise
-
-
-@contextmanager
-def _room(folder: RunFolder) -> Iterator[None]:
-    """Turn the error of a full disk into one line, from any file: metrics, TensorBoard, results."""
-    shown = threading.excepthook
-
-    def show(error: threading.ExceptHookArgs) -> None:  # TensorBoard's thread; its next call raises the same here
-        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno in NO_ROOM):
-            shown(error)
-
-    threading.excepthook = show
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise RunError(
-            f"{folder.path}: cannot be written ({error.strerror}): free some space; the same command continues from "
-            "the last checkpoint, if there is one yet"
-        ) from error
-    finally:
-        threading.excepthook = shown
-
-
-@contextmanager
-def _memory(device: torch.device) -> Iterator[None]:
-    """Turn the error of a GPU whose memory is full into one line."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"device: {device}: its memory is too small ({reason}): the same command goes on with more --micro-steps, "
-            "or with --checkpointing lean, selective or blocks; else begin again, in another --out, with a smaller "
-            "--batch-size or --group-size"
-        ) from error
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:

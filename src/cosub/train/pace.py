@@ -23,6 +23,7 @@ from cosub.train.parallel import parallel
 from cosub.train.process import PRELOADED
 from cosub.train.tasks import task_type
 from cosub.train.trainer import Trainer
+from cosub.train.workers import with_workers
 
 _TURNS = 2
 _WARM, _BLOCKS = 2, 3  # of a turn: the first steps, and the parts that are timed
@@ -123,6 +124,6 @@ def _ready(recipe: Recipe) -> Trainer:
     world = distributed.join(recipe.runtime.device, recipe.runtime.timeout)
     source = task_type(recipe).open(recipe)
     with tempfile.TemporaryDirectory() as nowhere:
-        trainer = Trainer(recipe, source, world, RunFolder(Path(nowhere) / "none"), Reporter())
+        trainer = Trainer(with_workers(recipe, world), source, world, RunFolder(Path(nowhere) / "none"), Reporter())
         trainer.prepare()
         return trainer

@@ -41,15 +41,13 @@ from cosub.train.sharding import shard_all
 from cosub.train.signals import StopRequest
 from cosub.train.steps import images_of_epoch, sampler_of, share, steps_per_epoch
 from cosub.train.tasks import Score, task_type
-from cosub.train.workers import with_workers
 
 
 class Trainer:
     """A recipe ready to run: networks, optimizer, data, step. For a new run, weights and teacher are read at once."""
 
     def __init__(self, recipe: Recipe, source: Source, world: World, folder: RunFolder, reporter: Reporter) -> None:
-        self.recipe = recipe = with_workers(recipe, world)
-        self.source, self.world = source, world
+        self.recipe, self.source, self.world = recipe, source, world
         self.folder, self.reporter = folder, reporter
         self.share = share(recipe, world.rank, world.size)
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
@@ -177,12 +175,9 @@ class Trainer:
         return {f"train_{name}": value for name, value in found.items()}
 
     def _evaluate_epoch(self, epochs: int, logs: Logs | None) -> None:
-        """Measure the latest network, keep it where it is the best so far, and report it.
-
-        In the precision of training: in float32, which the last evaluation has, a GPU would take several times as long.
-        """
+        """Measure the latest network, keep it where it is the best so far, and report it."""
         self.state.counters.unevaluated = True
-        with self.micro_step.autocast():
+        with self.micro_step.autocast():  # float32, as in the evaluation at the end, takes a GPU several times as long
             headline = self.evaluate(self.source.validation_or_test, network=self.networks.latest).headline
             more = self.evaluate_training()
         keep_best(self.networks, self.state.counters, epochs, headline[self.task.metric.key])

@@ -11,20 +11,16 @@ from cosub.train.methods.supervised import SupervisedMethod
 
 __all__ = ["Builder", "Method", "build"]
 
+_METHODS: dict[type, type[Method]] = {
+    Supervised: SupervisedMethod,
+    Distill: DistillMethod,
+    MeanTeacher: MeanTeacherMethod,
+    Cotrain: CotrainMethod,
+    Cosub: CosubMethod,
+    CosubDistill: CosubDistillMethod,
+}
+
 
 def build(config: MethodConfig) -> Method:
     """The method that a recipe names."""
-    match config:
-        case Supervised():
-            return SupervisedMethod(config.loss)
-        case Distill():
-            return DistillMethod(config.teacher, config.weight, config.loss)
-        case MeanTeacher():
-            return MeanTeacherMethod(config.weight, config.momentum, config.loss)
-        case Cotrain():
-            return CotrainMethod(config.weight, config.loss)
-        case Cosub():
-            return CosubMethod(config.weight, config.loss)
-        case CosubDistill():
-            weights = config.weight, config.teacher_weight
-            return CosubDistillMethod(config.teacher, *weights, config.loss, config.teacher_answer)
+    return _METHODS[type(config)](config)

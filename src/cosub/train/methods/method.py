@@ -2,11 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from cosub.train.networks import Networks
+
+Config = TypeVar("Config")
 
 
 class Builder(Protocol):
@@ -25,9 +28,12 @@ class Builder(Protocol):
         ...
 
 
-class Method(ABC):
+@dataclass(frozen=True)
+class Method(ABC, Generic[Config]):
     """From a batch to a loss. A method that needs only the student defines `__call__` and nothing else."""
 
+    config: Config
+    """The recipe's method."""
     copies: ClassVar[int] = 1
     """Submodels per image."""
 

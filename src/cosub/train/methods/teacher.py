@@ -1,25 +1,23 @@
 """What methods with a frozen teacher share. A checkpoint describes it, so a continued run reads no other file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from cosub.recipes.methods import CosubDistill, Distill
 from cosub.train.methods.method import Builder, Method
 from cosub.train.networks import Networks
 
 TEACHER = "teacher"
 
+Teaching = TypeVar("Teaching", bound=Distill | CosubDistill)
 
-@dataclass(frozen=True)
-class TeacherMethod(Method):
-    teacher: str
-    """A finished run's folder, an exported folder, or a name of timm's weights."""
 
+class TeacherMethod(Method[Teaching]):
     def networks(self, build: Builder) -> Networks:
-        return Networks(others={TEACHER: build.teacher(self.teacher)})
+        return Networks(others={TEACHER: build.teacher(self.config.teacher)})
 
     def facts(self, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
         return {TEACHER: networks[TEACHER].about}
