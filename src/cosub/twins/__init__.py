@@ -7,39 +7,17 @@ UNSUPPORTED         modules that regroup rows; their models are refused
 HOSTS               modules that reshape their output by the number of images at their input
 """
 
-from timm.models import byobnet, cspnet, resnetv2
-from timm.models._efficientnet_blocks import (
-    CondConvResidual,
-    ConvBnAct,
-    DepthwiseSeparableConv,
-    EdgeResidual,
-    InvertedResidual,
-    MobileAttention,
-    UniversalInvertedResidual,
-)
 from timm.models.beit import Beit
-from timm.models.beit import Block as TimmBEiTBlock
-from timm.models.cait import Cait, LayerScaleBlock, LayerScaleBlockClassAttn
-from timm.models.convnext import ConvNeXtBlock
-from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
-from timm.models.hiera import HieraBlock
-from timm.models.maxxvit import ConvNeXtBlock as MaxxViTConvNeXtBlock
-from timm.models.maxxvit import MbConvBlock, PartitionAttention2d, PartitionAttentionCl, TransformerBlock2d
+from timm.models.cait import Cait, LayerScaleBlockClassAttn
+from timm.models.eva import Eva
 from timm.models.mobilevit import MobileVitBlock
 from timm.models.naflexvit import NaFlexVit
-from timm.models.nfnet import NormFreeBlock
-from timm.models.pit import Transformer as PiTTransformer
 from timm.models.qwen3_vit import Qwen3VitEncoder
-from timm.models.regnet import Bottleneck as TimmRegNetBottleneck
-from timm.models.resnet import BasicBlock, Bottleneck
-from timm.models.swin_transformer import SwinTransformerBlock
-from timm.models.swin_transformer_v2 import SwinTransformerV2Block
-from timm.models.vision_transformer import Block, VisionTransformer
-from timm.models.vision_transformer_relpos import RelPosBlock, ResPostRelPosBlock, VisionTransformerRelPos
-from timm.models.xcit import ClassAttentionBlock, XCABlock, Xcit
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from timm.models.xcit import ClassAttentionBlock, Xcit
 from torch import nn
 
-from cosub.architectures.patchconvnet import PatchConvBlock
 from cosub.twins.beit import BEiTBlock
 from cosub.twins.cait import CaiTBlock
 from cosub.twins.chain import (
@@ -90,53 +68,26 @@ FAMILIES = (
 )
 
 TWINS: dict[type[nn.Module], type[Twin]] = {
-    Block: ViTBlock,
-    TimmBEiTBlock: BEiTBlock,
-    LayerScaleBlock: CaiTBlock,
-    XCABlock: XCiTBlock,
-    SwinTransformerBlock: SwinBlock,
-    ConvNeXtBlock: ConvNeXtTwin,
-    BasicBlock: ResNetBasic,
-    Bottleneck: ResNetBottleneck,
-    TimmRegNetBottleneck: RegNetBottleneck,
-    ConvBnAct: ConvTwin,
-    DepthwiseSeparableConv: SeparableTwin,
-    InvertedResidual: InvertedTwin,
-    EdgeResidual: EdgeTwin,
-    PatchConvBlock: PatchConvTwin,
-    **VISION_TWINS,
-    EvaBlock: EVABlock,
-    EvaBlockPostNorm: EVAPostNormBlock,
-    SwinTransformerV2Block: SwinV2Block,
-    CondConvResidual: CondConvTwin,
-    UniversalInvertedResidual: UniversalTwin,
-    MobileAttention: MobileAttentionTwin,
-    HieraBlock: HieraTwin,
-    MbConvBlock: MaxMBConv,
-    MaxxViTConvNeXtBlock: MaxConvNeXt,
-    TransformerBlock2d: CoAtNetBlock,
-    PartitionAttentionCl: Partition,
-    PartitionAttention2d: Partition2d,
-    byobnet.BasicBlock: ByobBasic,
-    byobnet.BottleneckBlock: ByobBottleneck,
-    byobnet.DarkBlock: ByobDark,
-    byobnet.EdgeBlock: ByobEdge,
-    byobnet.SelfAttnBlock: ByobAttention,
-    cspnet.BottleneckBlock: CSPBottleneck,
-    cspnet.DarkBlock: CSPDark,
-    cspnet.EdgeBlock: CSPEdge,
-    resnetv2.PreActBasic: V2Basic,
-    resnetv2.PreActBottleneck: V2Bottleneck,
-    resnetv2.Bottleneck: V2PostBottleneck,
-    NormFreeBlock: NFBlock,
-    RelPosBlock: RelPosTwin,
-    ResPostRelPosBlock: ResPostRelPosTwin,
+    twin.timm_class: twin
+    for twin in (
+        *(ViTBlock, BEiTBlock, CaiTBlock, XCiTBlock, SwinBlock, ConvNeXtTwin),
+        *(ResNetBasic, ResNetBottleneck, RegNetBottleneck),
+        *(ConvTwin, SeparableTwin, InvertedTwin, EdgeTwin),
+        PatchConvTwin,
+        *VISION_TWINS.values(),
+        *(EVABlock, EVAPostNormBlock, SwinV2Block),
+        *(CondConvTwin, UniversalTwin, MobileAttentionTwin),
+        HieraTwin,
+        *(MaxMBConv, MaxConvNeXt, CoAtNetBlock, Partition, Partition2d),
+        *(ByobBasic, ByobBottleneck, ByobDark, ByobEdge, ByobAttention),
+        *(CSPBottleneck, CSPDark, CSPEdge),
+        *(V2Basic, V2Bottleneck, V2PostBottleneck, NFBlock),
+        *(RelPosTwin, ResPostRelPosTwin),
+    )
 }
 KEPT: frozenset[type[nn.Module]] = frozenset({LayerScaleBlockClassAttn, ClassAttentionBlock})
 REPLICATION_POINTS: dict[type[nn.Module], type[Twin]] = {
-    PiTTransformer: PiTStage,
-    cspnet.CrossStage: CSPStage,
-    cspnet.CrossStage3: CSPStage3,
+    twin.timm_class: twin for twin in (PiTStage, CSPStage, CSPStage3)
 }
 UNSUPPORTED: frozenset[type[nn.Module]] = frozenset({MobileVitBlock, Qwen3VitEncoder})
 HOSTS: dict[type[nn.Module], type[Host]] = {

@@ -10,7 +10,6 @@ from cosub.twins.twin import Twin, scaled
 class BEiTBlock(Twin, Block):
     """Twin of BEiT's block; tokens are `(R, N, D)`. All rows share the relative position bias."""
 
-    layers = 2
     branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))
     timm_class = Block
 

@@ -10,7 +10,6 @@ from cosub.twins.twin import Twin
 class CaiTBlock(Twin, LayerScaleBlock):
     """Twin of CaiT's self-attention block; tokens are `(R, N, D)`."""
 
-    layers = 2
     branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))
     timm_class = LayerScaleBlock
 

@@ -7,25 +7,18 @@ a shortcut has no residual layer and is left as it is.
 from typing import Any
 
 from timm.models import byobnet, cspnet
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosub.submodel import Rows
 from cosub.twins.sequence import Sequence
-from cosub.twins.twin import Twin, untouched
+from cosub.twins.twin import Twin
 
 
 class _Byob(Sequence):
     around = ("shortcut", "act")
-    shortcut: Any
-    act: Any
 
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return int(block.shortcut is not None)
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
-        return self.act(untouched(self.residual(x, self.branch, rows[0], shortcut=around), x))
 
 
 class ByobBasic(_Byob, byobnet.BasicBlock):
@@ -66,13 +59,9 @@ class ByobAttention(_Byob, byobnet.SelfAttnBlock):
 class CSPBottleneck(Sequence, cspnet.BottleneckBlock):
     """Twin of CSPNet's bottleneck."""
 
-    act3: Any
     branches = (("conv1", "conv2", "attn2", "conv3", "attn3"),)
-    around = ("act3",)
+    around = ("", "act3")
     timm_class = cspnet.BottleneckBlock
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.act3(untouched(self.residual(x, self.branch, rows[0]), x))
 
 
 class CSPDark(Sequence, cspnet.DarkBlock):
@@ -81,9 +70,6 @@ class CSPDark(Sequence, cspnet.DarkBlock):
     branches = (("conv1", "attn", "conv2"),)
     timm_class = cspnet.DarkBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self.branch, rows[0])
-
 
 class CSPEdge(Sequence, cspnet.EdgeBlock):
     """Twin of k x k, 1 x 1."""
@@ -91,14 +77,10 @@ class CSPEdge(Sequence, cspnet.EdgeBlock):
     branches = (("conv1", "attn", "conv2"),)
     timm_class = cspnet.EdgeBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self.branch, rows[0])
-
 
 class _CrossStage(Twin):
     """A stage splits its channels before its blocks run, so copies are made at the stage."""
 
-    layers = 0
     branches = ()
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,25 +1,20 @@
 """ConvNeXt and ConvNeXt V2: one residual layer per block, on maps `(R, C, H, W)`."""
 
 from timm.models.convnext import ConvNeXtBlock
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosub.submodel import Rows
-from cosub.twins.twin import Twin, scaled
+from cosub.twins.sequence import Sequence
+from cosub.twins.twin import scaled
 
 
-class ConvNeXtTwin(Twin, ConvNeXtBlock):
+class ConvNeXtTwin(Sequence, ConvNeXtBlock):
     """Twin of ConvNeXt's block, whose shortcut may change the shape."""
 
-    layers = 1
     branches = (("conv_dw", "norm", "mlp", "gamma"),)
-    around = ("shortcut",)
+    around = ("shortcut", "")
     timm_class = ConvNeXtBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
-        return self.residual(x, self._branch, rows[0], shortcut=around)
-
-    def _branch(self, h: Tensor) -> Tensor:
+    def branch(self, h: Tensor) -> Tensor:
         h = self.conv_dw(h)
         if self.use_conv_mlp:
             h = self.mlp(self.norm(h))

@@ -18,7 +18,6 @@ from timm.models._efficientnet_blocks import (
 )
 from torch import Tensor
 
-from cosub.submodel import Rows
 from cosub.twins.sequence import Sequence
 
 
@@ -26,9 +25,6 @@ class _Skipping(Sequence):
     @classmethod
     def layers_of(cls, block: Any) -> int:
         return int(block.has_skip)
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        return self.residual(x, self.branch, rows[0])
 
 
 class ConvTwin(_Skipping, ConvBnAct):

@@ -16,7 +16,6 @@ from cosub.twins.vit import of_rows
 class EVABlock(Twin, EvaBlock):
     """Twin of the pre-normalised block; tokens are `(R, N, D)`."""
 
-    layers = 2
     branches = (("norm1", "attn", "gamma_1"), ("norm2", "mlp", "gamma_2"))
     timm_class = EvaBlock
 
@@ -45,7 +44,6 @@ class EVABlock(Twin, EvaBlock):
 class EVAPostNormBlock(Twin, EvaBlockPostNorm):
     """Twin of the post-normalised block: the norm comes last in the branch."""
 
-    layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = EvaBlockPostNorm
 

@@ -8,13 +8,13 @@ from torchvision.models.swin_transformer import SwinTransformerBlock, SwinTransf
 from torchvision.models.vision_transformer import EncoderBlock
 
 from cosub.submodel import Rows
-from cosub.twins.twin import Twin, untouched
+from cosub.twins.sequence import Sequence
+from cosub.twins.twin import Twin
 
 
 class EncoderTwin(Twin, EncoderBlock):
     """Twin of ViT's block; tokens are `(R, N, D)`."""
 
-    layers = 2
     branches = (("ln_1", "self_attention", "dropout"), ("ln_2", "mlp"))
     timm_class = EncoderBlock
 
@@ -30,7 +30,6 @@ class EncoderTwin(Twin, EncoderBlock):
 class SwinTwin(Twin, SwinTransformerBlock):
     """Twin of Swin's block, on maps `(R, H, W, D)`. Its attention partitions them into windows, and merges these."""
 
-    layers = 2
     branches = (("norm1", "attn"), ("norm2", "mlp"))
     timm_class = SwinTransformerBlock
 
@@ -42,7 +41,6 @@ class SwinTwin(Twin, SwinTransformerBlock):
 class SwinV2Twin(Twin, SwinTransformerBlockV2):
     """Twin of Swin V2's block, whose norms come last in their branches."""
 
-    layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = SwinTransformerBlockV2
 
@@ -54,7 +52,6 @@ class SwinV2Twin(Twin, SwinTransformerBlockV2):
 class ConvNeXtTwin(Twin, CNBlock):
     """Twin of ConvNeXt's block, on maps `(R, C, H, W)`."""
 
-    layers = 1
     branches = (("block", "layer_scale"),)
     timm_class = CNBlock
 
@@ -62,59 +59,39 @@ class ConvNeXtTwin(Twin, CNBlock):
         return self.residual(x, lambda h: self.layer_scale * self.block(h), rows[0])
 
 
-class BasicTwin(Twin, BasicBlock):
+class BasicTwin(Sequence, BasicBlock):
     """Twin of the block of ResNet-18 and 34; the shortcut and the activation at the end run on all rows."""
 
-    layers = 1
     branches = (("conv1", "bn1", "conv2", "bn2"),)
     around = ("downsample", "relu")
     timm_class = BasicBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.downsample is None else self.downsample(x)
-        return self.relu(untouched(self.residual(x, self._branch, rows[0], shortcut=around), x))
-
-    def _branch(self, h: Tensor) -> Tensor:
+    def branch(self, h: Tensor) -> Tensor:
         return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(h)))))
 
 
-class BottleneckTwin(Twin, Bottleneck):
+class BottleneckTwin(Sequence, Bottleneck):
     """Twin of the block of the deeper ResNets, of ResNeXt and of wide ResNets."""
 
-    layers = 1
     branches = (("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),)
     around = ("downsample", "relu")
     timm_class = Bottleneck
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.downsample is None else self.downsample(x)
-        return self.relu(untouched(self.residual(x, self._branch, rows[0], shortcut=around), x))
-
-    def _branch(self, h: Tensor) -> Tensor:
+    def branch(self, h: Tensor) -> Tensor:
         h = self.relu(self.bn1(self.conv1(h)))
         h = self.relu(self.bn2(self.conv2(h)))
         return self.bn3(self.conv3(h))
 
 
-class RegNetTwin(Twin, ResBottleneckBlock):
+class RegNetTwin(Sequence, ResBottleneckBlock):
     """Twin of RegNet's block. Unlike in timm, every block has a shortcut."""
 
-    layers = 1
     branches = (("f",),)
     around = ("proj", "activation")
     timm_class = ResBottleneckBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.proj is None else self.proj(x)
-        return self.activation(untouched(self.residual(x, self.f, rows[0], shortcut=around), x))
-
 
 VISION_TWINS: dict[type[nn.Module], type[Twin]] = {
-    EncoderBlock: EncoderTwin,
-    SwinTransformerBlock: SwinTwin,
-    SwinTransformerBlockV2: SwinV2Twin,
-    CNBlock: ConvNeXtTwin,
-    BasicBlock: BasicTwin,
-    Bottleneck: BottleneckTwin,
-    ResBottleneckBlock: RegNetTwin,
+    twin.timm_class: twin
+    for twin in (EncoderTwin, SwinTwin, SwinV2Twin, ConvNeXtTwin, BasicTwin, BottleneckTwin, RegNetTwin)
 }

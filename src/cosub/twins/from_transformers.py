@@ -18,7 +18,6 @@ from cosub.twins.twin import Twin
 class _Layer(Twin):
     """Two residual layers, attention and MLP; tokens are `(R, N, D)`. Any implementation of attention works."""
 
-    layers = 2
     attention: Any
     mlp: Any
     gradient_checkpointing: bool
@@ -37,7 +36,7 @@ class _Layer(Twin):
                 f"{type(block).__name__} of this version of transformers has no twin: "
                 "pip install --upgrade transformers (5.23 works)"
             )
-        return cls.layers
+        return len(cls.branches)
 
     @property
     def checkpointing(self) -> Checkpointing:
@@ -87,4 +86,4 @@ def _mask_of(mask: Any, rows: Rows | None) -> Any:
     return rows.take(mask)
 
 
-TRANSFORMERS_TWINS: dict[type[nn.Module], type[Twin]] = {ViTLayer: ViTTwin, Dinov2Layer: Dinov2Twin}
+TRANSFORMERS_TWINS: dict[type[nn.Module], type[Twin]] = {twin.timm_class: twin for twin in (ViTTwin, Dinov2Twin)}

@@ -16,7 +16,6 @@ from cosub.twins.twin import Twin
 class HieraTwin(Twin, HieraBlock):
     """Twin of Hiera's block."""
 
-    layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     timm_class = HieraBlock
 

@@ -21,16 +21,11 @@ from cosub.twins.twin import Twin
 
 
 class _Convolution(Sequence):
-    around = ("shortcut",)
-    shortcut: nn.Module
+    around = ("shortcut", "")
 
     @classmethod
     def vanishes(cls, block: Any) -> bool:
         return False
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if isinstance(self.shortcut, nn.Identity) else self.shortcut(x)
-        return self.residual(x, self.branch, rows[0], shortcut=around)
 
 
 class MaxMBConv(_Convolution, MbConvBlock):
@@ -56,7 +51,6 @@ class MaxConvNeXt(_Convolution, ConvNeXtBlock):
 class CoAtNetBlock(Twin, TransformerBlock2d):
     """Twin of CoAtNet's transformer block, maps `(R, C, H, W)`."""
 
-    layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     around = ("shortcut",)
     timm_class = TransformerBlock2d
@@ -73,7 +67,6 @@ class CoAtNetBlock(Twin, TransformerBlock2d):
 
 
 class _Partition(Twin):
-    layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     _partition_attn: Any
     norm1: nn.Module

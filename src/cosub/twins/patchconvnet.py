@@ -10,7 +10,6 @@ from cosub.twins.twin import Twin
 class PatchConvTwin(Twin, PatchConvBlock):
     """Twin of PatchConvNet's block."""
 
-    layers = 1
     branches = (("norm1", "attn", "gamma_1"),)
     timm_class = PatchConvBlock
 

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from cosub.submodel import Rows
 from cosub.twins.sequence import Sequence
-from cosub.twins.twin import Twin, untouched
+from cosub.twins.twin import Twin
 
 
 class _PreActivated(Twin):
-    layers = 1
     around = ("norm1", "downsample")
     norm1: nn.Module
     downsample: Any
@@ -64,14 +63,9 @@ class V2Bottleneck(_PreActivated, PreActBottleneck):
 class V2PostBottleneck(Sequence, Bottleneck):
     """Twin of the bottleneck in the order of the first ResNet."""
 
-    downsample: Any
     branches = (("conv1", "norm1", "conv2", "norm2", "conv3", "norm3"),)
     around = ("downsample", "act3")
     timm_class = Bottleneck
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.downsample is None else self.downsample(x)
-        return self.act3(untouched(self.residual(x, self.branch, rows[0], shortcut=around), x))
 
 
 class NFBlock(_PreActivated, NormFreeBlock):

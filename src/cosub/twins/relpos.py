@@ -10,7 +10,6 @@ from cosub.twins.twin import Twin
 class RelPosTwin(Twin, RelPosBlock):
     """Twin of the pre-normalised block; tokens are `(R, N, D)`."""
 
-    layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     timm_class = RelPosBlock
 
@@ -22,7 +21,6 @@ class RelPosTwin(Twin, RelPosBlock):
 class ResPostRelPosTwin(Twin, ResPostRelPosBlock):
     """Twin of the post-normalised block: the norm comes last in the branch."""
 
-    layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = ResPostRelPosBlock
 

@@ -4,11 +4,8 @@ The shortcut, which may downsample, and the activation after the addition run on
 """
 
 from timm.models.resnet import BasicBlock, Bottleneck
-from torch import Tensor
 
-from cosub.submodel import Rows
 from cosub.twins.sequence import Sequence
-from cosub.twins.twin import untouched
 
 
 class ResNetBasic(Sequence, BasicBlock):
@@ -18,11 +15,6 @@ class ResNetBasic(Sequence, BasicBlock):
     around = ("downsample", "act2")
     timm_class = BasicBlock
 
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.downsample is None else self.downsample(x)
-        y = self.residual(x, self.branch, rows[0], shortcut=around)
-        return self.act2(untouched(y, x))
-
 
 class ResNetBottleneck(Sequence, Bottleneck):
     """Twin of the block of ResNet-50, 101 and 152."""
@@ -30,8 +22,3 @@ class ResNetBottleneck(Sequence, Bottleneck):
     branches = (("conv1", "bn1", "act1", "conv2", "bn2", "drop_block", "act2", "aa", "conv3", "bn3", "se"),)
     around = ("downsample", "act3")
     timm_class = Bottleneck
-
-    def run(self, x: Tensor, rows: tuple[Rows | None, ...]) -> Tensor:
-        around = None if self.downsample is None else self.downsample(x)
-        y = self.residual(x, self.branch, rows[0], shortcut=around)
-        return self.act3(untouched(y, x))

@@ -32,7 +32,7 @@ def stand_ins(model: nn.Module, removed: Mapping[str, Sequence[int]], scaled: Ma
         block = model.get_submodule(name)
         twin = TWINS[class_of(block)]
         around = twin.around_of(block)
-        if around is not None and len(layers) == twin.layers:
+        if around is not None and len(layers) == len(twin.branches):
             found[name] = [*around]
             continue
         for layer in layers:

@@ -11,7 +11,6 @@ from cosub.twins.twin import Twin
 class SwinBlock(Twin, SwinTransformerBlock):
     """Twin of Swin's block. All rows share the masks of shifted windows."""
 
-    layers = 2
     branches = (("norm1", "attn"), ("norm2", "mlp"))
     timm_class = SwinTransformerBlock
 
@@ -24,7 +23,6 @@ class SwinBlock(Twin, SwinTransformerBlock):
 class SwinV2Block(Twin, SwinTransformerV2Block):
     """Twin of Swin V2's block, which is post-normalised: the norm comes last in the branch."""
 
-    layers = 2
     branches = (("attn", "norm1"), ("mlp", "norm2"))
     timm_class = SwinTransformerV2Block
 

@@ -19,7 +19,7 @@ from cosub.twins.state import Observer, Place, State
 
 
 class Twin(nn.Module):
-    """A block of `layers` residual layers. A subclass writes `run`, which gets the kept rows as an argument.
+    """A block of residual layers. A subclass writes `run`, which gets the kept rows as an argument.
 
     In `run`, `self.residual` is the operation that the model was attached with. A subclass also states:
 
@@ -28,7 +28,6 @@ class Twin(nn.Module):
         ends      for a module in which a branch ends, the name of its last linear layer
     """
 
-    layers: ClassVar[int]
     branches: ClassVar[tuple[tuple[str, ...], ...]]
     around: ClassVar[tuple[str, ...]] = ()
     ends: ClassVar[Mapping[str, str]] = {"attn": "proj", "mlp": "fc2"}
@@ -41,7 +40,7 @@ class Twin(nn.Module):
     @classmethod
     def layers_of(cls, block: Any) -> int:
         """How many residual layers a block has; a block without any is left as it is."""
-        return cls.layers
+        return len(cls.branches)
 
     @classmethod
     def branches_of(cls, block: Any) -> tuple[tuple[str, ...], ...]:

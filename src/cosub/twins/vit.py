@@ -11,7 +11,6 @@ from cosub.twins.twin import Twin
 class ViTBlock(Twin, Block):
     """Twin of timm's pre-normalised `Block`; tokens are `(R, N, D)`."""
 
-    layers = 2
     branches = (("norm1", "attn", "ls1"), ("norm2", "mlp", "ls2"))
     timm_class = Block
 
@@ -37,7 +36,6 @@ def of_rows(given: Tensor | None, rows: Rows | None) -> Tensor | None:
 class PiTStage(Twin, Transformer):
     """A stage of PiT reads the number of rows before its blocks run, so copies are made at its input."""
 
-    layers = 0
     branches = ()
     timm_class = Transformer
 

@@ -13,7 +13,6 @@ from cosub.twins.twin import Twin
 class XCiTBlock(Twin, XCABlock):
     """Twin of XCiT's block; tokens are `(R, N, D)`, where `N = H * W`."""
 
-    layers = 3
     branches = (("norm1", "attn", "gamma1"), ("norm3", "local_mp", "gamma3"), ("norm2", "mlp", "gamma2"))
     timm_class = XCABlock
 
