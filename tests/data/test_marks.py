@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import TINY, run, tiny, together
 
-from cosub.errors import InputError
+from cosub.errors import InputError, RunError
 from cosub.runs.distributed import World, join
 
 MACHINES = {0: 0, 1: 1, 2: 0}  # local rank by rank: the first two processes are on one machine
@@ -73,3 +73,34 @@ def _train(out: str) -> None:
 def test_a_run_reads_the_files_of_its_data_once(tmp_path):
     assert together(2, _train, str(tmp_path)) == [0, 0]
     assert [path.name for path in tmp_path.glob("ran-*")] == ["ran-0"]
+
+
+def _one_has_no_data(out: str) -> None:
+    world = join("cpu", 600)
+    if not world.main:
+        raise InputError("data.path: x: is missing; name a folder")
+    world.once_per_node(lambda: 7)
+
+
+def test_a_process_that_ended_before_is_not_waited_for(tmp_path):
+    """Making a group would, for as long as an action may take."""
+    assert together(2, _one_has_no_data, str(tmp_path)) == [RunError.status, InputError.status]
+
+
+def _odd(out: str) -> None:
+    class Odd(Exception):
+        """Of a class that no other process has."""
+
+    def action() -> int:
+        raise Odd("of this process")
+
+    try:
+        join("cpu", 600).once_per_node(action)
+    except RunError as error:
+        Path(out, f"error-{os.environ['RANK']}").write_text(str(error))
+        raise
+
+
+def test_an_error_that_others_cannot_read_is_told_in_words(tmp_path):
+    assert together(2, _odd, str(tmp_path)) == [RunError.status] * 2
+    assert texts(tmp_path, "error") == ["Odd('of this process')"] * 2

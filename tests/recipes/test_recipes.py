@@ -173,3 +173,14 @@ def test_what_excludes_each_other_is_refused():
 def test_an_unknown_name_has_the_nearest():
     with pytest.raises(InputError, match="did you mean cifar10"):
         get("cifar")
+
+
+def test_a_rule_that_refuses_more_leaves_a_recipe_what_it_was():
+    before, now, first = (dataclasses.replace(get("scratch"), data=Folder(reading=reading)) for reading in (2, 3, 1))
+    assert identity(now) == identity(before) != identity(first)
+
+
+def test_a_rounding_that_is_gone_is_told(tmp_path):
+    (tmp_path / "recipe.json").write_text(dump(get("digits")).replace('"nearest"', '"spread"'))
+    with pytest.raises(InputError, match=r"rounding: 'spread' is no longer there: write 'masked' .* another --out"):
+        read(tmp_path / "recipe.json")

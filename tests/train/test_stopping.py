@@ -87,7 +87,18 @@ def test_an_evaluation_is_stopped_and_made_again(whole, tmp_path, amid, number, 
     same(run(long(tmp_path / "run")), expected)
     assert measured(tmp_path / "run") == measured(out)
     assert equal(tmp_path / "run", out)
-    assert not checkpoints.latest(folder.checkpoints).counters["unevaluated"] or epoch == 2
+    assert not checkpoints.latest(folder.checkpoints).counters["unevaluated"]
+
+
+def test_an_evaluation_that_was_made_again_is_logged_once(whole, tmp_path, amid):
+    """Though the run ends before the next checkpoint would be due."""
+    out, _ = whole
+    for number in (3, 3):  # after the last epoch; on test images, when that was made again
+        amid(number)
+        with pytest.raises(Stopped):
+            run(long(tmp_path / "run"))
+    run(long(tmp_path / "run"))
+    assert measured(tmp_path / "run") == measured(out)
 
 
 def _stopped(out: str, parallel: str) -> None:

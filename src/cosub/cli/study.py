@@ -47,8 +47,8 @@ class Options(Checked):
     """Folder of the run folders, shared by all studies."""
     ledger: str = "docs/runs.jsonl"
     """A line for each finished run."""
-    workers: NonNegativeInt = 0
-    """Processes that load images, for each run; 0 loads in the run's own."""
+    workers: NonNegativeInt | None = None
+    """Processes that load images, for each run, as for `cosub train`; 0 loads in the run's own."""
     data: DataFolder = field(default_factory=DataFolder)
 
 

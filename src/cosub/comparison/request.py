@@ -42,8 +42,8 @@ class Request(Checked):
     """Folder of plan, runs, table and picture; by default out/compare-FOLDER."""
     jobs: NonNegativeInt = 0
     """Runs at a time, each with one thread; 0: as many as there are cores and runs in the table, and one on a GPU."""
-    workers: NonNegativeInt = 0
-    """Processes that load images, for each run; 0 loads in the run's own."""
+    workers: NonNegativeInt | None = None
+    """Processes that load images, for each run, as for `cosub train`; 0 loads in the run's own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,7 +49,7 @@ def in_imagenets_order(classes: Sequence[str]) -> bool:
     return set(classes) != set(synsets()) or is_imagenet(classes)
 
 
-def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+def class_indices(names: Sequence[str], classes: Sequence[str], where: str, field: str = "set") -> list[int]:
     """The index of each folder's name among a network's classes.
 
     If not all are names of the network's classes, and these are ImageNet-1k's, numbers are indices and synsets stand
@@ -65,7 +65,8 @@ def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> l
         known |= {str(index): index for index in range(1000)}
     if odd := [name for name in names if name not in known]:
         raise InputError(
-            f"set: {where}: has {len(odd)} folders that are not classes of the network ({', '.join(odd[:3])}, ...), "
+            f"{field}: {where}: has {len(odd)} folders that are not classes of the network "
+            f"({', '.join(odd[:3])}, ...), "
             f"which has {describe(len(classes))} ({', '.join(classes[:3])}, ...)"
         )
     return [known[name] for name in names]

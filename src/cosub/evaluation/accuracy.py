@@ -18,6 +18,7 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import RunError
 from cosub.recipes.inputs import Inputs
 from cosub.runs.distributed import World
+from cosub.runs.network import evaluating
 from cosub.submodel import evenly, keep_layers
 
 _IMAGENET = Inputs()
@@ -78,12 +79,11 @@ def evaluate(
     dataset = TestSet(examples, evaluation(resolution, inputs), range(world.rank, len(examples.labels), world.size))
     loader = test_loader(dataset, batch_size, workers, world.device.type == "cuda")
     bad: list[str] = []
-    training = network.training
     targets = None if targets is None else targets.to(world.device)
-    network.eval()
     nothing = torch.zeros(1, 3, resolution, resolution, device=world.device)
     most = math.ceil(math.ceil(len(examples.labels) / world.size) / batch_size)  # batches per process
-    with torch.no_grad():  # sharded parameters that were gathered in inference mode could not be trained again
+    # Not inference mode: sharded parameters that were gathered in it could not be trained again.
+    with evaluating(network), torch.no_grad():
         for batch in progress(itertools.islice(itertools.chain(loader, itertools.repeat([])), most), most):
             labels, images = None, nothing
             if isinstance(batch, Batch):
@@ -97,7 +97,6 @@ def evaluate(
                     top1[name].update(logits, correct)
                     if kept is None:
                         top5.update(logits, correct)
-    network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), bad_share)
     values = {name: _value(metric) for name, metric in top1.items()}

@@ -11,6 +11,7 @@ from cosub.attachment import active, layers_per_block
 from cosub.choices import LabelLoss
 from cosub.evaluation.images import Images
 from cosub.losses import label_loss
+from cosub.runs.network import evaluating
 from cosub.submodel import keep_layers
 
 
@@ -53,9 +54,8 @@ def evaluate_submodels(
     num_layers = sum(layers_per_block(network))
     device = next(network.parameters()).device
     right, total = torch.zeros(2, len(submodels), dtype=torch.float64, device=device)
-    training = network.training
-    network.eval()
-    with torch.no_grad():  # not inference mode: a network could not be trained with tensors that it caches there
+    # Not inference mode: a network could not be trained with tensors that it caches there.
+    with evaluating(network), torch.no_grad():
         for batch, targets in images.batches(batch_size, device):
             for index, (layers, scale) in enumerate(submodels):
                 with active(network, keep_layers(layers, num_layers, len(targets), scale)):
@@ -63,5 +63,4 @@ def evaluate_submodels(
                 right[index] += (logits.argmax(1) == targets).sum()
                 total[index] += label_loss(logits, targets, loss) * len(targets)
                 advance(len(targets))
-    network.train(training)
     return (right / len(images)).cpu(), (total / len(images)).cpu()

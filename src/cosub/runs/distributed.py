@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from cosub.errors import InputError, RunError, Stopped
+from cosub.errors import CosubError, InputError, RunError, Stopped
 
 T = TypeVar("T")
 
@@ -93,15 +93,18 @@ class World:
         """
         if self.size == 1:
             return action()
-        group: Any = dist.new_group(backend="gloo", timeout=_PATIENCE)
         outcome: Any = None
-        if self.local_rank == 0:
-            try:
-                outcome = action(), None
-            except Exception as error:
-                outcome = None, error
         outcomes: list[Any] = [None] * self.size
         with explain_errors():
+            self.any(False)  # a process that has died by now is noticed here, and not where a group is made
+            group: Any = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            if self.local_rank == 0:
+                try:
+                    outcome = action(), None
+                except CosubError as error:
+                    outcome = None, error
+                except Exception as error:  # which another process may not be able to read
+                    outcome = None, RunError(repr(error))
             dist.all_gather_object(outcomes, outcome, group)
         dist.destroy_process_group(group)
         for _, failure in filter(None, outcomes):

@@ -1,5 +1,7 @@
 """From a recipe to a network: timm's model with the paper's settings, attached."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -21,6 +23,17 @@ _OURS |= {"drop_path_rate", "pretrained_cfg_overlay", "cache_dir", "scriptable",
 
 # What timm and torch raise for arguments that do not fit together.
 ANY_WRONG = (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError, KeyError, AttributeError)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In eval mode inside the `with` block, however it ends, and in its own mode afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def build_network(recipe: Recipe, num_classes: int, copies: int) -> nn.Module:

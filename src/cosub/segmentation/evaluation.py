@@ -22,6 +22,7 @@ from cosub.evaluation.accuracy import check_bad
 from cosub.recipes.recipe import Recipe
 from cosub.recipes.tasks import Segmentation
 from cosub.runs.distributed import World
+from cosub.runs.network import evaluating
 from cosub.segmentation.loading import scene_loader
 from cosub.segmentation.losses import IGNORE
 from cosub.segmentation.methods import enlarged
@@ -125,7 +126,7 @@ class Viewer:
         height, width = view.shape[2:]
         size = [math.ceil(side / self.multiple) * self.multiple for side in (height, width)]
         logits = yield _padded(view, *size)
-        return enlarged(logits, tuple(size))[:, :, :height, :width]
+        return enlarged(logits.float(), tuple(size))[:, :, :height, :width]
 
     def _slide(self, view: Float[Tensor, "1 3 h w"]) -> Work:
         """Logits `(1, C, h, w)`: at each pixel the mean over the windows that cover it."""
@@ -137,6 +138,7 @@ class Viewer:
         for first in range(0, len(places), _WINDOWS):
             chunk = places[first : first + _WINDOWS]
             logits = yield torch.cat([view[:, :, top : top + side, left : left + side] for top, left in chunk])
+            logits = logits.float()  # sums of bf16 would change one pixel in a hundred
             if total.dim() == 0:
                 total = logits.new_zeros(1, logits.shape[1], *view.shape[2:])
             for (top, left), window in zip(chunk, enlarged(logits, (side, side)), strict=True):
@@ -188,12 +190,9 @@ def evaluate(
     bad: list[str] = []
     places = range(world.rank, len(examples.labels), world.size)
     pairs = zip(places, scene_loader(examples, places, workers), strict=True)
-    training = network.training
-    network.eval()
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         idle = torch.zeros(1, 3, recipe.resolution, recipe.resolution, device=world.device)
         drive(_evaluate(look, pairs, matrix, scenes, bad), network, world, idle, layers)
-    network.train(training)
     bad = sorted(world.gather(set(bad)))
     check_bad(bad, len(examples.labels), recipe.bad_share)
     return replace(score(world.sum(matrix), classes, len(examples.labels) - len(bad), bad), scenes=scenes)

@@ -44,7 +44,8 @@ def keep_fitted(trainer: "Trainer", logs: Logs | None) -> None:
     state = trainer.state
     if state.step or not chooses_before(trainer.recipe):
         return
-    headline = trainer.evaluate(trainer.source.validation_or_test, network=trainer.networks.latest).headline
+    with trainer.micro_step.autocast():
+        headline = trainer.evaluate(trainer.source.validation_or_test, network=trainer.networks.latest).headline
     value = headline[trainer.task.metric.key]
     keep_best(trainer.networks, state.counters, 0, value)
     trainer.reporter.say(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import cosub
 from cosub.attachment import state
+from cosub.choices import BY_CHANCE
 from cosub.data.atomic import written_atomically
 from cosub.data.marks import about, gone, mark
 from cosub.data.overview import overview
@@ -84,7 +85,7 @@ def train(recipe: Recipe, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
             reporter.table("learning rate by depth", {place: f"{rate:.3g}" for place, rate in rates.items()})
         for warning in [*pixels, *precision_cautions(recipe, world.device), *cautions(recipe, trainer.network)]:
             reporter.warn(warning)
-        with _alone(trainer), trainer.stop.listening():
+        with _alone(trainer, recipe), trainer.stop.listening():
             if folder.state() == "done":  # by another process, while this one waited for it
                 return folder.read_summary()
             trainer.prepare()
@@ -130,6 +131,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
     rows = copies * recipe.group_size
     kept = state(trainer.network).kept(rows)
     low, high = min(kept), max(kept)
+    roughly = "about " if recipe.rounding in BY_CHANCE else ""
     effective = effective_rate(recipe, trainer.network)
     return {
         "method": f"{recipe.method.kind} ({recipe.method.loss}, {number_of(copies, 'submodel')} per image)",
@@ -138,7 +140,7 @@ def plan(trainer: Trainer) -> dict[str, str]:
         "parameters": f"{parameters:,}",
         "residual layers": str(len(kept)),
         "drop rate": f"{recipe.drop_rate:g} ({recipe.schedule}), {effective:.4g} effective",
-        "rows kept": f"{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
+        "rows kept": f"{roughly}{low if low == high else f'{low} to {high}'} of {rows} per layer and group",
         "images": f"{len(trainer.source.train.labels):,} to train, {len(trainer.source.test.labels):,} to "
         f"{'validate' if trainer.source.validation is trainer.source.test else 'test'}, "
         f"{len(trainer.source.classes)} classes",
@@ -157,14 +159,14 @@ def plan(trainer: Trainer) -> dict[str, str]:
 
 
 @contextmanager
-def _alone(trainer: Trainer) -> Iterator[None]:
-    """Claim the folder, and keep other commands out of it."""
+def _alone(trainer: Trainer, recipe: Recipe) -> Iterator[None]:
+    """Claim the folder for the recipe as it was asked for, and keep other commands out of it."""
     with ExitStack() as stack:
 
         def enter() -> None:
-            trainer.folder.claim(trainer.recipe)
+            trainer.folder.claim(recipe)
             stack.enter_context(trainer.folder.lock(LOCK_WAIT, trainer.reporter))
-            trainer.folder.allow(trainer.recipe)
+            trainer.folder.allow(recipe)
 
         trainer.world.on_main(enter)
         yield

@@ -1,5 +1,6 @@
 """When a run is saved, and how it is stopped: its processes tell each other both in one operation."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from cosub.train.signals import StopRequest
 
 SECONDS_AFTER_EPOCH = 60
 SECONDS_WITHIN_EPOCH = 30 * 60  # an epoch may take hours
-GRACE = 30  # seconds between SIGTERM and SIGKILL
-SLOW_CHECKPOINT = 25
+_asked = os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "")
+GRACE = int(_asked) if _asked.isdecimal() else 30  # seconds between SIGTERM and SIGKILL
+SLOW_CHECKPOINT = GRACE - 5
 
 
 class Saving:
@@ -59,7 +61,7 @@ class Saving:
         self.saved_at = self.clock()
         if (seconds := self.saved_at - started) > SLOW_CHECKPOINT:
             reporter.warn(
-                f"the checkpoint took {seconds:.0f} s, and torchrun and Slurm give {GRACE} s between SIGTERM and "
+                f"the checkpoint took {seconds:.0f} s, and there are {GRACE} s between SIGTERM and "
                 "SIGKILL: ask for more time (TORCH_ELASTIC_SHUTDOWN_TIMEOUT), or write to a faster disk"
             )
 

@@ -52,6 +52,7 @@ class Trainer:
         self.share = share(recipe, world.rank, world.size)
         self.steps_per_epoch = steps_per_epoch(recipe, len(source.train.labels))
         self.total_steps = recipe.epochs * self.steps_per_epoch
+        self.learning_rate = functools.partial(learning_rate, recipe, steps_per_epoch=self.steps_per_epoch)
         self.task = task_type(recipe)(recipe, source)
         self.method = self.task.method(recipe)
         self.network = build_student(self.task, recipe.seed, world)
@@ -112,6 +113,7 @@ class Trainer:
             keep_fitted(self, logs)
             if state.counters.unevaluated:
                 self._evaluate_epoch(state.step // self.steps_per_epoch, logs)
+                self.save()  # else a run that ends soon would evaluate, and log, once more
             window.started = time.perf_counter()
             while state.step < self.total_steps:
                 window.values.append(self.train_step(runners, batches, window))
@@ -122,7 +124,7 @@ class Trainer:
 
     def train_step(self, runners: Runners, batches: Iterator[Batch], window: Window) -> Tensor:
         """One optimizer step. Returns (loss, accuracy, skipped, norm of the gradient), still on the device."""
-        set_learning_rate(self.state.optimizer, self._learning_rate(self.state.step))
+        set_learning_rate(self.state.optimizer, self.learning_rate(self.state.step))
         self.state.optimizer.zero_grad(set_to_none=True)
         buffers = copied_buffers(self.networks.trained) if self.recipe.non_finite == "skip" else []
         sums = torch.zeros(3, device=self.world.device)
@@ -201,10 +203,10 @@ class Trainer:
         except Stopped:
             self._report_and_save(window, logs)
             raise
+        window.started += time.perf_counter() - paused  # training time excludes evaluation and checkpoints
         if due:
             self._report_and_save(window, logs)
-        now = time.perf_counter()  # training time excludes evaluation and checkpoints
-        window.started = window.started + now - paused if window.values else now
+            window.started = time.perf_counter()
 
     def _report_and_save(self, window: Window, logs: Logs | None) -> None:
         if window.values:
@@ -225,7 +227,7 @@ class Trainer:
         check_bad(list(counters.bad), len(self.source.train.labels), self.recipe.bad_share)
         if not math.isfinite(values["loss"]):  # all steps were skipped
             return
-        epoch, rate = round(state.step / self.steps_per_epoch, 4), self._learning_rate(state.step - 1)
+        epoch, rate = round(state.step / self.steps_per_epoch, 4), self.learning_rate(state.step - 1)
         line = {"step": state.step, "epoch": epoch, "lr": rate, **values}
         if logs is not None:
             logs.write(line)
@@ -236,13 +238,10 @@ class Trainer:
         step, batches = self.state.step, list(self.batches(steps=1, workers=0))
         self.compilation.remove(self.networks)
         self.state.counters.skipped_steps += 1
-        rerun, rate = lambda: self.micro_step.repeat(self.networks, batches, step), self._learning_rate(step)
+        rerun, rate = lambda: self.micro_step.repeat(self.networks, batches, step), self.learning_rate(step)
         self.nonfinite.examine(self.networks, batches, values, step=step, rate=rate, rerun=rerun)
         restore_buffers(self.networks.trained, buffers)
         self.compilation.apply(self.networks)
-
-    def _learning_rate(self, step: int) -> float:
-        return learning_rate(self.recipe, step, self.steps_per_epoch)
 
 
 @contextmanager

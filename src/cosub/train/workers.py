@@ -1,5 +1,6 @@
 """How many processes load images, where a recipe leaves it open."""
 
+import math
 import os
 
 from cosub.recipes.changes import changed
@@ -7,19 +8,34 @@ from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
 
 MOST = 16
+PREFETCHED = 2  # batches of each worker, as DataLoader has by default
+EVALUATED = 256  # images of a batch in evaluation, at most
 
 
 def with_workers(recipe: Recipe, world: World) -> Recipe:
     """The recipe with a number of loader workers.
 
-    On a GPU one for each CPU of this process but one, at most 16; the processes of a machine share its CPUs. None where
-    images lie in memory, and on a CPU, which training needs itself.
+    On a GPU one for each CPU of this process but one, at most 16, and no more than shared memory holds the batches of:
+    containers have 64 MB of it by default. The processes of a machine share both. None where images lie in memory, and
+    on a CPU, which training needs itself.
     """
     if recipe.runtime.workers is not None:
         return recipe
     needed = world.device.type == "cuda" and not (recipe.data.EMBEDDED or recipe.data.on_device)
-    free = _cpus() // world.local_size - 1 if needed else 0
-    return changed(recipe, {"runtime.workers": min(max(free, 0), MOST)})
+    images = max(recipe.batch_size // (world.size * recipe.runtime.micro_steps), EVALUATED)
+    batch = 3 * recipe.resolution**2 * images
+    room = _shared_memory() / (2 * world.local_size * PREFETCHED * batch)  # half of it
+    found = min(_cpus() // world.local_size - 1, int(room), MOST) if needed else 0
+    return changed(recipe, {"runtime.workers": max(found, 0)})
+
+
+def _shared_memory() -> float:
+    """Free bytes of what loader workers pass images in."""
+    try:
+        place = os.statvfs("/dev/shm")
+    except (OSError, AttributeError):  # another system, whose workers pass them in another way
+        return math.inf
+    return place.f_bavail * place.f_frsize
 
 
 def _cpus() -> int:

@@ -115,7 +115,7 @@ def _all_images(config: DataConfig, classes: tuple[str, ...]) -> Examples | None
     if any((root / name).is_dir() for name in ("train", "val", "validation", "test")):
         return None
     found, files = class_folders(root)
-    indices = class_indices(found, classes, str(root))
+    indices = class_indices(found, classes, str(root), "data.path")
     return Files(files.paths, [indices[label] for label in files.labels])
 
 

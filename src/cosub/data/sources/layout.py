@@ -65,7 +65,7 @@ def images_of_classes(config: Folder, classes: Sequence[str]) -> Files | None:
     if find_splits(root):
         return None
     names, files = class_images(root, flat=True)
-    indices = class_indices(names, classes, str(root.path))
+    indices = class_indices(names, classes, str(root.path), "data.path")
     return Files(files.paths, [indices[label] for label in files.labels])
 
 

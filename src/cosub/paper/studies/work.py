@@ -34,7 +34,7 @@ class Place:
     ledger: Ledger
     data: str = ""
     """Where the images are, for recipes that need to be told."""
-    workers: int = 0
+    workers: int | None = None
     """Processes that load images, for each run."""
 
     def recipe(self, run: Run) -> Recipe:

@@ -21,7 +21,7 @@ from cosub.runs.network import build_network
 from cosub.train.methods import Method, build
 from cosub.train.tasks.task import Assumed, Task
 
-_BATCH = 256  # rows in evaluation, at most
+_FEWEST, _MOST = 64, 256  # rows in evaluation
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ClassificationTask(Task):
     def evaluate(
         self, network: nn.Module, examples: Examples, world: World, submodels: dict[str, list[int]] | None = None
     ) -> Result:
-        """In batches of no more rows than a micro-step of training has, which is known to fit."""
+        """In batches of as many rows as a micro-step of training has, which fit, but within bounds."""
         recipe = self.recipe
         rows = self.method(recipe).copies * recipe.batch_size // (world.size * recipe.runtime.micro_steps)
         return evaluate(
@@ -90,7 +90,7 @@ class ClassificationTask(Task):
             world,
             inputs=recipe.inputs,
             submodels=submodels,
-            batch_size=min(rows, _BATCH),
+            batch_size=min(max(rows, _FEWEST), _MOST),
             workers=recipe.runtime.workers or 0,
             bad_share=recipe.bad_share,
         )
