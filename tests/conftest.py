@@ -17,6 +17,7 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.regnet import RegNet, RegNetCfg
 from timm.models.resnet import BasicBlock, Bottleneck
+from tiny import run, tiny
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -233,6 +234,14 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real images at {DATA}: set COSUB_DATA to the folder that holds cifar10, cifar10-mini, ...")
     return DATA
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny run. Tests of a module share it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    run(tiny(out))
+    return out
 
 
 @pytest.fixture

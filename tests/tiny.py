@@ -174,6 +174,7 @@ def call(capsys: Any, *words: object) -> tuple[int, str, str]:
     """The command line in this process: status, standard output, standard error."""
     from cosub.cli import main
 
+    capsys.readouterr()  # what came before
     status = main([str(word) for word in words])
     captured = capsys.readouterr()
     return status, captured.out, captured.err

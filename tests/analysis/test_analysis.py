@@ -14,7 +14,7 @@ import torch
 from pictures import picture
 from PIL import Image
 from scipy.stats import binom
-from tiny import run, tiny
+from tiny import call, run, tiny
 from torch.utils.flop_counter import FlopCounterMode
 
 from cosub.analysis.counts import counts
@@ -24,7 +24,6 @@ from cosub.analysis.quantisation import mark, quantisation
 from cosub.analysis.subjects import cautions, images_of_runs, load_subjects
 from cosub.analysis.tradeoff import at_resolution, macs
 from cosub.attachment import active, attach, detach
-from cosub.cli import main
 from cosub.data.sources import Files, open_source, with_validation
 from cosub.data.transforms import normalize
 from cosub.errors import InputError, RunError
@@ -305,12 +304,6 @@ def test_validation_images_of_a_run_that_chose_its_epoch_are_no_training_images(
 
 
 # --- through the command line
-
-
-def call(capsys, *words):
-    status = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from pictures import make_folder, parquet, picture
 from PIL import Image
 from safetensors import SafetensorError
 from sklearn.datasets import load_digits
-from tiny import call, recipe_flags, run, tiny
+from tiny import call, recipe_flags, tiny
 
 import cosub
 from cosub.api.configuring import configure
@@ -27,13 +27,6 @@ from cosub.recipes.data import SOURCES
 from cosub.recipes.files import dump, read_run
 from cosub.recipes.methods import METHODS, Supervised
 from cosub.runs.folder import load
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("cli") / "run"
-    run(tiny(out))
-    return out
 
 
 def is_drawn(path):

@@ -16,20 +16,12 @@ import torch
 from pictures import picture
 from PIL import Image
 from scenes import words
-from tiny import run, tiny
 
 from cosub.cli import main
 from cosub.data.transforms import evaluation, normalize
 from cosub.evaluation.accuracy import logits_of
 from cosub.evaluation.prediction import probabilities
 from cosub.runs.folder import load_run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("predicting") / "run"
-    run(tiny(out))
-    return out
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from damage import damaged, encoded, odd, write
 from layouts import fill
 from pictures import parquet, picture
 from PIL import Image
-from tiny import tiny
+from tiny import call, tiny
 
 from cosub.bench.loader import difference, files_of
-from cosub.cli import main
 from cosub.data.decoding import BadImage, decode
 from cosub.data.loading import Key, Slice, StepSampler, TrainingSet, distinct_images, training_loader
 from cosub.data.sources import open_source
@@ -344,12 +343,6 @@ def test_a_source_that_fails_is_an_event_too():
 
 
 # --- cosub check-data
-
-
-def call(capsys, *words):
-    status = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_check_data_finds_every_damaged_image(spoilt, capsys):

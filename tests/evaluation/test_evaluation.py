@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data.transforms_factory import create_transform
-from tiny import together
+from tiny import call, together
 from torch import Tensor, nn
 
-from cosub.cli import main
 from cosub.data.imagenet import class_indices, synsets
 from cosub.data.sources import open_source
 from cosub.errors import InputError
@@ -25,7 +24,7 @@ from cosub.recipes.files import dump
 from cosub.recipes.inputs import Inputs
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World, join
-from cosub.runs.network import build_network
+from cosub.runs.network import build_network, evaluating
 from cosub.train.checkpoint import save_weights
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -228,12 +227,6 @@ def run_folder(out: Path, classes: tuple[str, ...], **changes) -> Path:
     return out
 
 
-def call(capsys, *words) -> tuple[int, str, str]:
-    status = main(list(map(str, words)))
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
 def test_evaluation_is_timms_own_on_the_exported_weights(data, tmp_path, capsys):
     source = open_source(Folder(path=str(data / "cifar10-mini")))
     run = run_folder(tmp_path / "run", source.classes, inputs=Inputs(crop_ratio=0.9))
@@ -346,3 +339,16 @@ def test_errors_are_one_line(imagenet_run, capsys, words, message):
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_network_is_in_its_own_mode_again_however_evaluation_ends():
+    network, modes = nn.Linear(1, 1).train(), []
+
+    def stopped() -> None:
+        with evaluating(network):
+            modes.append(network.training)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert (modes, network.training) == ([False], True)

@@ -160,13 +160,6 @@ def test_the_worst_errors_come_first():
 # --- of a run
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "run"
-    run(tiny(out))
-    return out
-
-
 def has_colours(path):
     with Image.open(path) as picture:
         return len(picture.convert("RGB").getcolors(1 << 24)) > 10

@@ -1,11 +1,11 @@
 """The experiment in docs/evidence.md: its grid, what is chosen, what its outcomes are made of."""
 
 import importlib.util
-import json
 import math
 from pathlib import Path
 
 import pytest
+from ledgers import ledger_of, line
 from scipy import stats
 
 from cosub.paper.studies import family, tuning
@@ -18,28 +18,6 @@ from cosub.recipes.files import overrides
 
 ROOT = Path(__file__).parents[2]
 RECIPE = get("cifar10-500")
-
-
-def line(run, top1, **more):
-    return {
-        "study": run.study.name,
-        "cell": run.cell.name,
-        "recipe": run.recipe.name,
-        "seed": run.seed,
-        "key": run.key,
-        "seconds": 1.0,
-        "top1": top1,
-        "validation_top1": top1,
-        "top1_submodels": {"0.5": top1 / 2},
-        "loss_scaled": 1 - top1,
-        "curve": [[1, 0.5, 0.5], [2, 0.5, 0.5]],
-        **more,
-    }
-
-
-def ledger_of(path, lines):
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return Ledger(path)
 
 
 # --- the grid

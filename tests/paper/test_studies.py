@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
+from ledgers import ledger_of, line
+from tiny import TINY, call
 from torch.nn.functional import cross_entropy
 
-from cosub.cli import main
 from cosub.data.sources import open_source
 from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
@@ -52,30 +52,6 @@ def small(monkeypatch):
     )
     monkeypatch.setitem(recipes(), "small", lambda: recipe)
     return recipe
-
-
-def line(run, top1, **more):
-    """What a run would have written."""
-    return {
-        "study": run.study.name,
-        "cell": run.cell.name,
-        "recipe": run.recipe.name,
-        "seed": run.seed,
-        "key": run.key,
-        "commit": "abc",
-        "device": "cpu, 1 thread",
-        "steps": 4,
-        "seconds": 2.0,
-        "top1": top1,
-        "validation_top1": top1 - 0.1,
-        "curve": [[1, 0.995, 0.5], [2, 1.0, 0.6]],
-        **more,
-    }
-
-
-def written(path, lines):
-    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return Ledger(path)
 
 
 # --- grids
@@ -171,7 +147,7 @@ def test_a_table_leaves_blank_what_was_not_run_and_says_what_under_fits(small, t
     made = study("headline", recipe="small")
     runs = {(run.cell.name, run.seed): run for run in made.runs(2)}
     lines = [line(runs["supervised", seed], 0.8 + seed / 10, curve=[[1, 0.9, 0], [2, 1, 0]]) for seed in (0, 1)]
-    ledger = written(tmp_path / "runs.jsonl", [*lines, line(runs["cosub", 0], 0.85)])
+    ledger = ledger_of(tmp_path / "runs.jsonl", [*lines, line(runs["cosub", 0], 0.85)])
     found = rows(made, ledger, 2)
     page = markdown(made, found)
     assert "| supervised | 2 | 75.00 ± 63.53 | 85.00 ± 63.53 |  | 90.0 | 2 |" in page
@@ -184,7 +160,7 @@ def test_the_choice_is_made_on_validation_images(small, tmp_path):
     made = study("table3", recipe="small")
     runs = {run.cell.name: run for run in made.runs(1)}
     lines = [line(runs["bce-soft"], 0.9), line(runs["ce-hard"], 0.8, validation_top1=0.95)]
-    found = rows(made, written(tmp_path / "runs.jsonl", lines), 1)
+    found = rows(made, ledger_of(tmp_path / "runs.jsonl", lines), 1)
     assert "Chosen on validation images: ce-hard." in remarks(made, found)
 
 
@@ -209,7 +185,7 @@ def test_all_comparisons_lie_beneath_one_another(small, tmp_path):
         return 0.5 + gain + (0.02 * (run.seed - 1) if run.recipe.method.kind == "cosub" else 0.0)
 
     studies = [study(name, recipe="small") for name in ("images", "depth")]
-    ledger = written(
+    ledger = ledger_of(
         tmp_path / "runs.jsonl",
         {run.key: line(run, top1(run)) for made in studies for run in made.runs(3)}.values(),
     )
@@ -221,12 +197,12 @@ def test_all_comparisons_lie_beneath_one_another(small, tmp_path):
     renamed = [dataclasses.replace(row, cell=_renamed(row.cell)) for row in again[0]]
     assert len(compared([*again, renamed])) == len(compared(again)) == 1
     supervised = [one for one in ledger.lines if "supervised" in one["cell"]]
-    assert "Where co-training begins" not in text(written(tmp_path / "alone.jsonl", supervised))
+    assert "Where co-training begins" not in text(ledger_of(tmp_path / "alone.jsonl", supervised))
 
 
 def test_lines_of_runs_that_no_study_has_any_more_are_named(small, tmp_path):
     run = next(study("headline", recipe="small").runs(1))
-    ledger = written(tmp_path / "runs.jsonl", [line(run, 0.8), {**line(run, 0.7), "key": "of another time"}])
+    ledger = ledger_of(tmp_path / "runs.jsonl", [line(run, 0.8), {**line(run, 0.7), "key": "of another time"}])
     assert [lost["top1"] for lost in orphans(ledger)] == [0.7]
 
 
@@ -245,7 +221,7 @@ def test_equal_time_is_compared_seed_by_seed(small, tmp_path):
     runs = {(run.cell.name, run.seed): run for run in made.runs(2)}
     lines = [line(runs["supervised, 2 x epochs", seed], 0.80 + seed / 10) for seed in (0, 1)]
     lines += [line(runs["cosub", seed], 0.85 + seed / 10) for seed in (0, 1)]
-    found = rows(made, written(tmp_path / "runs.jsonl", lines), 2)
+    found = rows(made, ledger_of(tmp_path / "runs.jsonl", lines), 2)
     assert any("against supervised, 2 x epochs (2 s), test: +5.00 ± 0.00." in said for said in remarks(made, found))
 
 
@@ -329,41 +305,35 @@ def test_the_minutes_end_and_the_rest_goes_on_next_time(small, tmp_path):
 # --- the verb
 
 
-def call(capsys, *words):
-    status = main(["study", *map(str, words)])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
 def test_the_papers_own_recipes_are_listed(capsys):
-    status, out, _ = call(capsys, "table5", "--scale", "paper", "--json")
+    status, out, _ = call(capsys, "study", "table5", "--scale", "paper", "--json")
     assert status == 0
     assert {row["paper"] for row in json.loads(out)["rows"]} >= {"val 79.05", "val 83.55", "val 82.91"}
-    assert "83.55" in call(capsys, "table5", "--scale", "paper")[1]
+    assert "83.55" in call(capsys, "study", "table5", "--scale", "paper")[1]
 
 
 def test_dry_run_lists_and_costs(small, tmp_path, capsys):
     words = ["table5", "--recipe", "small", "--seeds", 2, "--out", tmp_path / "out", "--ledger", tmp_path / "l.jsonl"]
-    status, out, _ = call(capsys, *words, "--dry-run", "--json")
+    status, out, _ = call(capsys, "study", *words, "--dry-run", "--json")
     found = json.loads(out)
     assert status == 0
     assert (found["left"], len(found["runs"])) == (12, 12)
     assert {run["steps"] for run in found["runs"]} == {4}
     assert {run["source"] for run in found["runs"]} == {"measured steps, one thread"}
     assert not (tmp_path / "out").exists()
-    assert "12 of 12 runs to train" in call(capsys, *words, "--dry-run")[1]
+    assert "12 of 12 runs to train" in call(capsys, "study", *words, "--dry-run")[1]
 
 
 def test_a_study_ends_in_a_table_and_a_page(small, tmp_path, capsys):
     ledger = tmp_path / "docs" / "runs.jsonl"
     words = ["figure4", "--recipe", "small", "--seeds", 1, "--out", tmp_path / "out", "--ledger", ledger]
-    status, out, err = call(capsys, *words, "--json")
+    status, out, err = call(capsys, "study", *words, "--json")
     assert status == 0, err
     found = json.loads(out)
     assert [row["cell"] for row in found["rows"]] == ["supervised", "cosub"]
     assert all(Path(run, "model.safetensors").exists() for run in found["runs"])
     assert (tmp_path / "out" / "figure4" / "table.md").exists()
-    status, out, err = call(capsys, "--write", "--ledger", ledger)
+    status, out, err = call(capsys, "study", "--write", "--ledger", ledger)
     assert status == 0, err
     assert (tmp_path / "docs" / "studies.md").read_text() == text(Ledger(ledger))
     assert (tmp_path / "docs" / "study-figure4-small.png").stat().st_size < 150_000
@@ -386,7 +356,7 @@ def test_a_study_ends_in_a_table_and_a_page(small, tmp_path, capsys):
     ],
 )
 def test_wrong_input_is_one_line(words, message, capsys):
-    status, out, err = call(capsys, *words)
+    status, out, err = call(capsys, "study", *words)
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1

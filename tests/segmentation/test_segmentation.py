@@ -25,6 +25,7 @@ from cosub.recipes import get, plugins
 from cosub.recipes.data import Scenes
 from cosub.recipes.files import parse
 from cosub.recipes.inputs import Inputs
+from cosub.recipes.methods import Cosub
 from cosub.recipes.recipe import Recipe
 from cosub.recipes.runtime import Runtime
 from cosub.recipes.tasks import Classification, Segmentation
@@ -189,7 +190,9 @@ def test_dense_co_training_needs_two_copies(logits, labels):
 
 def test_both_heads_learn_the_auxiliary_one_with_less_weight(labels):
     maps = Maps(torch.randn(4, 5, 3, 4), torch.randn(4, 5, 3, 4))
-    loss, logits = DenseCosub(0.5, "ce-soft")({"network": lambda images: maps}, torch.zeros(2, 3, 3, 4), labels)
+    loss, logits = DenseCosub(Cosub(weight=0.5, loss="ce-soft"))(
+        {"network": lambda images: maps}, torch.zeros(2, 3, 3, 4), labels
+    )
     torch.testing.assert_close(
         loss, dense_cosub_loss(maps.logits, labels) + 0.4 * dense_cosub_loss(maps.auxiliary, labels)
     )

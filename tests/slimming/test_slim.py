@@ -12,7 +12,7 @@ from conftest import SMALL, frozen
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import run, tiny
+from tiny import call, run, tiny
 
 import cosub
 from cosub.attachment import layers_per_block, state
@@ -82,7 +82,7 @@ def test_each_parameter_of_a_block_is_of_one_branch_or_of_what_lies_around_it(bu
         others = {name.split(".")[0] for name in around}
         pooled = {"norm1", "proj"} if getattr(block, "do_expand", False) else set()  # Hiera's shortcut
         assert others <= {"downsample", "shortcut"} | pooled
-        assert len(twin.branches) == twin.layers
+        assert len(twin.branches_of(block)) == twin.layers_of(block)
 
 
 def test_a_slimmed_network_trains(build, images):
@@ -266,23 +266,9 @@ def test_a_recipe_names_layers_in_order(layers):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("slim") / "run"
-    run(tiny(out))
-    return out
-
-
-@pytest.fixture(scope="module")
 def slimmed(finished):
     assert main(["slim", str(finished), "--keep", "2", "--unit", "layer", "--images", "40"]) == 0
     return finished.with_name("run-slim-2")
-
-
-def call(capsys, *words):
-    capsys.readouterr()
-    status = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_a_slimmed_run_is_a_run(slimmed, finished, capsys, tmp_path):

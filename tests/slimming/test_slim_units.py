@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from tiny import call, run, tiny
+from tiny import call
 
 import cosub
 from cosub.attachment import layers_per_block
@@ -116,13 +116,6 @@ def test_units_of_single_layers_are_those_of_before():
     scorer = scorer_of(before.network)
     for strategy in ("every-other", "ends", "cosine", "leave-one-out", "greedy"):
         assert choose(strategy, scorer, [5, 3]) == choose(strategy, scorer, [5, 3], units=single_layers(8))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("units") / "run"
-    run(tiny(out))
-    return out
 
 
 def test_blocks_are_counted_unless_layers_are_asked_for(finished, capsys, tmp_path):

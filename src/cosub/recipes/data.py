@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 from tyro.conf import Fixed, FlagConversionOff, Suppress
@@ -254,13 +254,4 @@ class Scenes(Pictures):
 DataConfig = Annotated[
     Digits | Folder | Table | Hub | Shards | INaturalist | Torchvision | Scenes, Field(discriminator="kind")
 ]
-SOURCES: dict[str, type[Any]] = {
-    "digits": Digits,
-    "folder": Folder,
-    "table": Table,
-    "hub": Hub,
-    "shards": Shards,
-    "inaturalist": INaturalist,
-    "torchvision": Torchvision,
-    "scenes": Scenes,
-}
+SOURCES: dict[str, type[Any]] = {config.kind: config for config in get_args(get_args(DataConfig)[0])}

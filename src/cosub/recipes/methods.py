@@ -1,7 +1,7 @@
 """The methods of figure 2: which network is whose teacher, and the loss."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 from tyro.conf import Fixed, Suppress
@@ -107,11 +107,4 @@ class CosubDistill(WithTeacher):
 MethodConfig = Annotated[
     Supervised | Distill | MeanTeacher | Cotrain | Cosub | CosubDistill, Field(discriminator="kind")
 ]
-METHODS: dict[str, type[Any]] = {
-    "supervised": Supervised,
-    "distill": Distill,
-    "mean-teacher": MeanTeacher,
-    "cotrain": Cotrain,
-    "cosub": Cosub,
-    "cosub-distill": CosubDistill,
-}
+METHODS: dict[str, type[Any]] = {config.kind: config for config in get_args(get_args(MethodConfig)[0])}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 from tyro.conf import Fixed, Suppress
@@ -89,4 +89,4 @@ class Segmentation(BaseTask):
 
 
 TaskConfig = Annotated[Classification | Segmentation, Field(discriminator="kind")]
-TASKS: dict[str, type[Any]] = {"classification": Classification, "segmentation": Segmentation}
+TASKS: dict[str, type[Any]] = {config.kind: config for config in get_args(get_args(TaskConfig)[0])}

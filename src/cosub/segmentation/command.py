@@ -1,7 +1,7 @@
 """cosub evaluate of a segmentation run: mIoU, a table by class, overlays."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cosub.attachment import layers_per_block
 from cosub.errors import InputError
@@ -15,32 +15,12 @@ from cosub.segmentation.report import write_report
 from cosub.submodel import evenly
 
 
-class EvaluateOptions(Protocol):
-    """The options of `cosub evaluate`."""
+def evaluate_scenes(options: Any, trained: Any, as_json: bool, report: Path | None = None) -> dict[str, Any] | None:
+    """Evaluate the run's network as the options say; print and return the results.
 
-    @property
-    def run(self) -> str: ...
-    @property
-    def data(self) -> Any: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def whole(self) -> bool: ...
-    @property
-    def multi_scale(self) -> bool: ...
-    @property
-    def keep(self) -> float | None: ...
-    @property
-    def show(self) -> int: ...
-    @property
-    def workers(self) -> int: ...
-    def inputs(self) -> dict[str, Any]: ...
-
-
-def evaluate_scenes(
-    options: EvaluateOptions, trained: Any, as_json: bool, report: Path | None = None
-) -> dict[str, Any] | None:
-    """Evaluate the run's network as the options say; print and return the results. `report`: a folder for a report.
+    Args:
+        options: those of `cosub evaluate`.
+        report: a folder for a report.
 
     Raises:
         InputError: for an option of classification.

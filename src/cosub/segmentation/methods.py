@@ -1,13 +1,10 @@
 """Methods for a label at every pixel. The auxiliary head has the decoder's loss, with less weight."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosub.choices import CosubKind, LabelLoss
 from cosub.recipes.methods import Cosub, MethodConfig, Supervised
 from cosub.segmentation.losses import dense_cosub_loss, dense_label_loss
 from cosub.segmentation.network import Maps
@@ -16,39 +13,32 @@ from cosub.train.methods import Method
 AUXILIARY_WEIGHT = 0.4
 
 
-@dataclass(frozen=True)
-class DenseSupervised(Method):
+class DenseSupervised(Method[Supervised]):
     """Figure 2 (a) at every pixel."""
 
-    loss: LabelLoss
-
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return _both(networks["network"](images), targets, lambda logits: dense_label_loss(logits, targets, self.loss))
+        kind = self.config.loss
+        return _both(networks["network"](images), targets, lambda logits: dense_label_loss(logits, targets, kind))
 
 
-@dataclass(frozen=True)
-class DenseCosub(Method):
+class DenseCosub(Method[Cosub]):
     """Submodel co-training of the dense output: the target at each pixel includes the other submodel's prediction."""
 
-    weight: float
-    loss: CosubKind
-    copies: ClassVar[int] = 2
+    copies = 2
 
     def __call__(self, networks: Mapping[str, nn.Module], images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         def loss(logits: Tensor) -> Tensor:
-            return dense_cosub_loss(logits, targets, self.weight, self.loss)
+            return dense_cosub_loss(logits, targets, self.config.weight, self.config.loss)
 
         return _both(networks["network"](images), targets, loss)
 
 
+_METHODS: dict[type, type[Method]] = {Supervised: DenseSupervised, Cosub: DenseCosub}
+
+
 def build_dense(config: MethodConfig) -> Method:
     """A recipe's method for segmentation; the recipe has already refused others."""
-    match config:
-        case Supervised():
-            return DenseSupervised(config.loss)
-        case Cosub():
-            return DenseCosub(config.weight, config.loss)
-    raise AssertionError(config.kind)
+    return _METHODS[type(config)](config)
 
 
 def _both(maps: Maps, targets: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,27 +26,16 @@ from cosub.segmentation.palette import palette
 _NAMED = 0.01  # share of an image from which on a class has its name written
 
 
-class PredictOptions(Protocol):
-    """What the command line says of it; see `cosub predict --help`."""
-
-    @property
-    def run(self) -> str: ...
-    @property
-    def out(self) -> str: ...
-    @property
-    def keep(self) -> float | None: ...
-    @property
-    def resolution(self) -> int: ...
-    def inputs(self) -> dict[str, Any]: ...
-
-
 def predict_scenes(
-    options: PredictOptions, candidate: Candidate, paths: Iterable[Path], device: torch.device
+    options: Any, candidate: Candidate, paths: Iterable[Path], device: torch.device
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Write a map and an overlay of each image that can be read, and a legend.
 
     An overlay has the names of the larger classes in it. A map is a PNG with a palette:
     its values are those of annotations, 1 and up in the order of the classes.
+
+    Args:
+        options: those of `cosub predict`.
 
     Returns:
         for each image its files, and its classes with their share of the pixels and their number, the largest first;

@@ -55,8 +55,8 @@ def hub(config: Hub) -> Source:
     if config.train_split == config.test_split:
         raise InputError(
             f"data.test_split: {config.test_split}: is the split to train on, too; name another with "
-            "--data.test-split, or leave it out (a run that was begun so was tested on its training images: begin again "
-            "in another --out)"
+            "--data.test-split, or leave it out (a run that was begun so was tested on its training images: begin "
+            "again in another --out)"
         )
     splits = load(config)
     wanted = [config.train_split]
@@ -141,8 +141,8 @@ def load(config: Hub) -> dict[str, Any]:
         except Exception as error:  # of any kind: damaged files, columns that differ
             reason = " ".join(str(error.__cause__ or error).split())[:160]
             raise InputError(
-                f"data.path: {folder}: its Parquet files cannot be read ({reason}); all need the same columns: move those "
-                "of a split without labels elsewhere"
+                f"data.path: {folder}: its Parquet files cannot be read ({reason}); all need the same columns: move "
+                "those of a split without labels elsewhere"
             ) from error
     elif folder.is_absolute() or config.path.startswith(".") or config.path.count("/") > 1:
         raise InputError(f"data.path: {config.path}: is not a folder; name one that holds SPLIT-*.parquet files")

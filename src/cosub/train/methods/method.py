@@ -48,7 +48,7 @@ class Method(ABC, Generic[Config]):
         """The networks that the method needs besides the student."""
         return Networks()
 
-    def after_step(self, networks: Mapping[str, nn.Module]) -> None:  # noqa: B027
+    def after_step(self, networks: Mapping[str, nn.Module]) -> None:
         """Called after each update of the optimizer, with the networks of `__call__`."""
 
     def facts(self, networks: Mapping[str, nn.Module]) -> dict[str, Any]:
