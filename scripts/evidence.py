@@ -6,8 +6,9 @@ python scripts/evidence.py [--page docs/evidence.md]    # writes them between th
 import argparse
 from pathlib import Path
 
-from cosub.paper.studies import family, tuning
-from cosub.paper.studies.evidence import page
+from experiment import family, tuning
+from experiment.outcomes import page
+
 from cosub.paper.studies.ledger import Ledger, read
 from cosub.recipes import get
 from cosub.runs.folder import write_atomically

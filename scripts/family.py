@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from experiment.family import ARMS, Member, read
+
 from cosub.choices import Strategy
 from cosub.paper.studies.arms import arms
-from cosub.paper.studies.family import ARMS, Member, read
 from cosub.paper.studies.grid import Run
 from cosub.paper.studies.ledger import commit
 from cosub.recipes import get

@@ -2,21 +2,25 @@
 
 import importlib.util
 import math
+import sys
 from pathlib import Path
 
 import pytest
 from ledgers import ledger_of, line
 from scipy import stats
 
-from cosub.paper.studies import family, tuning
 from cosub.paper.studies.arms import ARMS, BUDGETS, CHOSEN, arms, budgets, equal_epochs, pilot
-from cosub.paper.studies.evidence import choices, equivalence, outcomes, page
 from cosub.paper.studies.ledger import Ledger
-from cosub.paper.studies.statistics import estimate, holm
+from cosub.paper.studies.statistics import estimate
 from cosub.recipes import get
 from cosub.recipes.files import overrides
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from experiment import family, tuning  # noqa: E402
+from experiment.outcomes import choices, equivalence, holm, outcomes, page  # noqa: E402
+
 RECIPE = get("cifar10-500")
 
 

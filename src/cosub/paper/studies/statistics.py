@@ -75,12 +75,3 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
     """The difference to a baseline over the seeds that both have: what a seed does to both cancels."""
     return estimate([values[seed] - baseline[seed] for seed in sorted(values) if seed in baseline])
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, 1979), in the order given."""
-    corrected, highest = [0.0] * len(values), 0.0
-    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
-        corrected[index] = highest
-    return corrected

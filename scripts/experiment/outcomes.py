@@ -1,13 +1,13 @@
 """What the runs of the experiment in docs/evidence.md say: its outcomes, in the order in which the page names them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cosub.paper.studies.arms import ARMS, BUDGETS, arms, budgets, equal_epochs, pilot
 from cosub.paper.studies.grid import Run, Study
 from cosub.paper.studies.ledger import Ledger, Line
 from cosub.paper.studies.report import Row, chosen, rows
-from cosub.paper.studies.statistics import Estimate, estimate, holm, paired
+from cosub.paper.studies.statistics import Estimate, estimate, paired
 from cosub.recipes.recipe import Recipe
 from cosub.runs.tables import markdown
 
@@ -133,3 +133,12 @@ def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
 
 def _nats(found: Estimate | None) -> str:
     return f"{found.mean:+.3f} ± {found.half or 0.0:.3f} nats" if found else ""
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979), in the order given."""
+    corrected, highest = [0.0] * len(values), 0.0
+    for place, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
+        corrected[index] = highest
+    return corrected

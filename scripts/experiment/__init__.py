@@ -1,0 +1,1 @@
+"""What docs/evidence.md says of its runs."""
