@@ -63,7 +63,7 @@ def cifar10_gpu() -> Recipe:
     Cost: the aim is at most eight minutes of training on a GPU of the H100 class.
     Measured: not yet; the aim is a top-1 of 90%.
 
-    cosub train cifar10-gpu --data.path PATH --workers 14
+    cosub train cifar10-gpu --data.path PATH
     """
     return Recipe(
         name="cifar10-gpu",

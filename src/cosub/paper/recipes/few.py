@@ -147,7 +147,7 @@ def cifar10_hour() -> Recipe:
     Cost: 6,000 steps.
     Measured: not yet.
 
-    cosub train cifar10-hour --data.path PATH --workers 14
+    cosub train cifar10-hour --data.path PATH
     """
     return Recipe(
         name="cifar10-hour",
