@@ -61,9 +61,39 @@ def outcomes(recipe: Recipe, ledger: Ledger) -> list[Outcome]:
     ]
 
 
+def extension(recipe: Recipe, ledger: Ledger) -> list[Outcome]:
+    """Co-training at the last budget: no part of the outcomes above, and not corrected for their number."""
+    by_place, last = _by_place(recipe, ledger), BUDGETS[-1] * recipe.epochs
+    asked: list[tuple[str, str, float, str]] = [
+        ("top-1", "stochastic-depth", last, "top1"),
+        ("cross-entropy at a fitted temperature", "stochastic-depth", last, "loss_scaled"),
+        ("top-1", "two-copies", last, "top1"),
+        ("top-1 of half of the blocks", "stochastic-depth", last, "half"),
+        ("top-1", "stochastic-depth", recipe.epochs, "top1"),
+    ]
+    found = [
+        (
+            f"{what}, minus {other}" + ("" if epochs == last else f" at {epochs:g} epochs"),
+            paired(_column(by_place["co-training", last], key), _column(by_place[other, epochs], key)),
+            key != "loss_scaled",
+        )
+        for what, other, epochs, key in asked
+    ]
+    return [
+        Outcome(what, difference, percent=percent)
+        for what, difference, percent in found
+        if difference is not None and difference.p is not None
+    ]
+
+
 def equivalence(recipe: Recipe, ledger: Ledger) -> Estimate | None:
     """Efficient stochastic depth minus masking, at equal epochs."""
     return rows(equal_epochs(recipe), ledger, SEEDS)[1].difference
+
+
+def _by_place(recipe: Recipe, ledger: Ledger) -> dict[tuple[str, float | None], Lines]:
+    """The runs of each arm and budget, in epochs of masking."""
+    return {(row.cell.series, row.cell.x): row.lines for row in rows(budgets(recipe), ledger, SEEDS)}
 
 
 def _lines(study: Study, cell: str, ledger: Ledger) -> Lines:
@@ -78,8 +108,9 @@ def _column(lines: Lines, key: str) -> dict[int, float]:
 
 
 def page(recipe: Recipe, ledger: Ledger) -> str:
-    """The results as Markdown: the choices, accuracy against compute, the outcomes, the equivalence."""
-    return "\n\n".join([_choices(recipe, ledger), _table(recipe, ledger), _outcomes(recipe, ledger)]) + "\n"
+    """The results as Markdown: the choices, accuracy against compute, the outcomes, the equivalence, the extension."""
+    parts = [part(recipe, ledger) for part in (_choices, _table, _outcomes, _extension)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _choices(recipe: Recipe, ledger: Ledger) -> str:
@@ -92,7 +123,7 @@ def _choices(recipe: Recipe, ledger: Ledger) -> str:
 
 def _table(recipe: Recipe, ledger: Ledger) -> str:
     """An arm a row, a budget a column; then differences, by seed."""
-    by_place = {(row.cell.series, row.cell.x): row.lines for row in rows(budgets(recipe), ledger, SEEDS)}
+    by_place = _by_place(recipe, ledger)
     places = [share * recipe.epochs for share in BUDGETS]
     lines: list[list[str]] = []
     for name in ARMS:
@@ -115,9 +146,8 @@ def _cell(found: Estimate | None, sign: str = "") -> str:
 def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
     lines: list[list[str]] = []
     for outcome in outcomes(recipe, ledger):
-        value = outcome.found.percent("+") + " points" if outcome.percent else _nats(outcome.found)
         corrected = "primary" if outcome.corrected is None else f"{outcome.corrected:.3f}"
-        lines.append([outcome.what, str(outcome.found.number), value, f"{outcome.found.p:.3f}", corrected])
+        lines.append([*_shown(outcome), corrected])
     table = "\n".join(markdown(("outcome", "seeds", "difference, 95 % interval", "p", "p, Holm"), lines))
     same = equivalence(recipe, ledger)
     if same is None or same.error is None:
@@ -129,6 +159,18 @@ def _outcomes(recipe: Recipe, ledger: Ledger) -> str:
         f"Efficient stochastic depth minus masking at equal epochs: {100 * same.mean:+.2f} ± {half:.2f} points "
         f"(90 % interval, {same.number} seeds): {verdict} within {100 * MARGIN:g} point."
     )
+
+
+def _extension(recipe: Recipe, ledger: Ledger) -> str:
+    found = [_shown(outcome) for outcome in extension(recipe, ledger)]
+    title = f"co-training at {BUDGETS[-1] * recipe.epochs:g} epochs, not corrected"
+    return "\n".join(markdown((title, "seeds", "difference, 95 % interval", "p"), found)) if found else ""
+
+
+def _shown(outcome: Outcome) -> list[str]:
+    found = outcome.found
+    value = f"{found.percent('+')} points" if outcome.percent else _nats(found)
+    return [outcome.what, str(found.number), value, "below 0.001" if found.p < 0.001 else f"{found.p:.3f}"]
 
 
 def _nats(found: Estimate | None) -> str:

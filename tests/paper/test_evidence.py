@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from experiment import family, tuning  # noqa: E402
-from experiment.outcomes import choices, equivalence, holm, outcomes, page  # noqa: E402
+from experiment.outcomes import choices, equivalence, extension, holm, outcomes, page  # noqa: E402
 
 RECIPE = get("cifar10-500")
 
@@ -182,3 +182,20 @@ def test_the_page_is_what_the_script_makes_of_the_ledger():
     spec.loader.exec_module(script)
     text = (ROOT / "docs" / "evidence.md").read_text()
     assert text == script.within(text, script.results(ROOT / "docs"))
+
+
+def test_the_extension_is_told_apart_from_the_outcomes(tmp_path):
+    """At its own budget, and beside the largest budget of the experiment."""
+    added = {"masking": 0.0, "stochastic-depth": 0.01, "two-copies": 0.0, "co-training": 0.03}
+    lines = [
+        line(run, 0.5 + added[run.cell.series] + 0.001 * run.seed * (run.cell.series == "co-training"))
+        for run in budgets(RECIPE).runs(3)
+        if run.cell.x in (150, 300)
+    ]
+    found = extension(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    means = {one.what: round(one.found.mean, 6) for one in found}
+    assert means["top-1, minus stochastic-depth"] == means["top-1, minus stochastic-depth at 150 epochs"] == 0.021
+    assert means["top-1, minus two-copies"] == 0.031
+    assert {one.corrected for one in found} == {None}
+    assert "| co-training at 300 epochs, not corrected |" in page(RECIPE, ledger_of(tmp_path / "runs.jsonl", lines))
+    assert not extension(RECIPE, ledger_of(tmp_path / "none.jsonl", []))

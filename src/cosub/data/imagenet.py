@@ -64,9 +64,9 @@ def class_indices(names: Sequence[str], classes: Sequence[str], where: str, fiel
         known = {name: index for index, name in enumerate(synsets())}
         known |= {str(index): index for index in range(1000)}
     if odd := [name for name in names if name not in known]:
+        more = ", ..." if len(odd) > 3 else ""
         raise InputError(
-            f"{field}: {where}: has {len(odd)} folders that are not classes of the network "
-            f"({', '.join(odd[:3])}, ...), "
+            f"{field}: {where}: has folders that are not classes of the network ({', '.join(odd[:3])}{more}), "
             f"which has {describe(len(classes))} ({', '.join(classes[:3])}, ...)"
         )
     return [known[name] for name in names]

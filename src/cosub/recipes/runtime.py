@@ -16,7 +16,7 @@ class Runtime(Strict):
     """The run's folder; by default out/RECIPE-METHOD-SEED."""
     workers: NonNegativeInt | None = None
     """Processes that load images, for each training process; 0 loads in the training process. By default 0 on a CPU,
-    and on a GPU one for each CPU but one, 16 at most."""
+    and on a GPU one for each CPU but one, 16 at most, and no more than shared memory has room for."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     micro_steps: PositiveInt = 1

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cosub.attachment import state
 from cosub.choices import BY_CHANCE, Compile, Rounding
 from cosub.recipes.recipe import Recipe
-from cosub.runs.network import build_network
+from cosub.runs.network import build_network, evaluating
 from cosub.train.methods import Method
 from cosub.train.networks import Networks
 from cosub.twins.compilation import structure
@@ -103,12 +103,11 @@ def count_work(network: nn.Module, resolution: int, group_rows: int, groups: int
         values += sum(counts) * math.prod(x.shape[1:])
         signatures.add((structure(block), x.shape[1:], counts))
 
-    training = network.training
     handles = [block.register_forward_pre_hook(note) for block in _blocks(network)]
     try:
-        network.eval()(torch.empty(1, 3, resolution, resolution, device=next(network.parameters()).device))
+        with evaluating(network):
+            network(torch.empty(1, 3, resolution, resolution, device=next(network.parameters()).device))
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
     return Work(values * groups * networks, len(signatures) * networks)

@@ -21,6 +21,7 @@ from cosub.data.transforms import evaluation, normalize
 from cosub.errors import InputError
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
+from cosub.runs.network import evaluating
 from cosub.weights.heads import head_names
 
 MOST = 20_000  # images, evenly spaced in the training set
@@ -74,16 +75,13 @@ def _features(
         parts.append(given[0].flatten(1).float().cpu())
 
     handles = [head.register_forward_pre_hook(functools.partial(note, found[name])) for name, head in heads.items()]
-    training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             for batch in loader:
                 if isinstance(batch, Batch):
                     network(normalize(batch.images.to(world.device), recipe.inputs))
                     labels.append(batch.labels)
     finally:
-        network.train(training)
         for handle in handles:
             handle.remove()
     return _gathered(found, labels, world)

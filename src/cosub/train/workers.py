@@ -6,10 +6,10 @@ import os
 from cosub.recipes.changes import changed
 from cosub.recipes.recipe import Recipe
 from cosub.runs.distributed import World
+from cosub.train.tasks.classification import MOST_EVALUATED
 
 MOST = 16
 PREFETCHED = 2  # batches of each worker, as DataLoader has by default
-EVALUATED = 256  # images of a batch in evaluation, at most
 
 
 def with_workers(recipe: Recipe, world: World) -> Recipe:
@@ -22,7 +22,7 @@ def with_workers(recipe: Recipe, world: World) -> Recipe:
     if recipe.runtime.workers is not None:
         return recipe
     needed = world.device.type == "cuda" and not (recipe.data.EMBEDDED or recipe.data.on_device)
-    images = max(recipe.batch_size // (world.size * recipe.runtime.micro_steps), EVALUATED)
+    images = max(recipe.batch_size // (world.size * recipe.runtime.micro_steps), MOST_EVALUATED)
     batch = 3 * recipe.resolution**2 * images
     room = _shared_memory() / (2 * world.local_size * PREFETCHED * batch)  # half of it
     found = min(_cpus() // world.local_size - 1, int(room), MOST) if needed else 0

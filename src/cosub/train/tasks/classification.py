@@ -21,7 +21,7 @@ from cosub.runs.network import build_network
 from cosub.train.methods import Method, build
 from cosub.train.tasks.task import Assumed, Task
 
-_FEWEST, _MOST = 64, 256  # rows in evaluation
+FEWEST_EVALUATED, MOST_EVALUATED = 64, 256  # images of a batch
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ClassificationTask(Task):
             world,
             inputs=recipe.inputs,
             submodels=submodels,
-            batch_size=min(max(rows, _FEWEST), _MOST),
+            batch_size=min(max(rows, FEWEST_EVALUATED), MOST_EVALUATED),
             workers=recipe.runtime.workers or 0,
             bad_share=recipe.bad_share,
         )
