@@ -65,12 +65,19 @@ def test_a_job_of_several_tasks_may_train_in_one(monkeypatch, place):
 
 
 @pytest.mark.parametrize(
-    ("error", "left"),
-    [(None, True), (Stopped("by all together"), True), (RunError("of one"), False), (KeyboardInterrupt(), False)],
+    ("error", "backend", "left"),
+    [
+        (None, "cpu:gloo,cuda:nccl", True),
+        (Stopped("by all together"), "cpu:gloo,cuda:nccl", True),
+        (RunError("of one"), "cpu:gloo,cuda:nccl", False),
+        (KeyboardInterrupt(), "cpu:gloo,cuda:nccl", False),
+        (RunError("of one"), "gloo", True),
+    ],
 )
-def test_the_others_are_not_waited_for_after_an_error(monkeypatch, error, left):
-    """NCCL's `destroy_process_group` would, and the error would not be read before its watchdog ends the process."""
+def test_nccl_is_not_waited_for_after_an_error(monkeypatch, error, backend, left):
+    """`destroy_process_group` would, and the error would not be read before a watchdog ends the process."""
     calls = []
+    monkeypatch.setattr(dist, "get_backend", lambda: backend)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append("destroyed"))
     with pytest.raises(type(error)) if error else nullcontext(), leaving():

@@ -169,15 +169,17 @@ def explain_errors() -> Iterator[None]:
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """Leave the other processes at the end of the `with` block, but not where an error ends it.
+    """Leave the other processes at the end of the `with` block, but not NCCL's where an error ends it.
 
     NCCL would first wait for what the others have queued. After an error in one process that may be for ever, and its
-    message would never be read. Connections close with the process.
+    message would never be read. Connections close with the process; gloo's threads may abort it if they are left.
     """
     try:
         yield
-    except Stopped:  # by all processes together
-        _leave()
+    except BaseException as error:
+        together = isinstance(error, Stopped)
+        if together or (dist.is_initialized() and dist.get_backend() == "gloo"):
+            _leave()
         raise
     _leave()
 
